@@ -1,0 +1,331 @@
+"""A real ComfyUI in a process of its own, and workflows for it.
+
+    with ComfyServer(comfyui, base, packs={"animatediff-native": repo}) as server:
+        prompt = workflow_to_prompt(workflow, server.object_info())
+        outputs = server.submit(prompt, on_progress=print)
+
+Runs inside the environment of tools/dev.py, and the tests use it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import websocket
+
+Progress = Callable[[str, int, int], None]  # (title of the node, step, steps)
+
+WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "COMFY_DYNAMICCOMBO_V3"}
+NOTES = {"Note", "MarkdownNote"}
+AFTER_GENERATE = {"fixed", "increment", "decrement", "randomize"}
+ALWAYS, MUTED, BYPASSED = 0, 2, 4
+
+
+class ServerError(Exception):
+    """ComfyUI did not start, refused a prompt or failed on it; the message holds ComfyUI's own."""
+
+
+class ComfyServer:
+    """ComfyUI's `main.py` on a free local port, with a base directory of its own.
+
+    packs: folder name in custom_nodes -> folder of the pack, wherever that is and whatever it is called.
+    models: name of a model folder, as in `checkpoints` -> a folder to search besides the base directory's own.
+    """
+
+    def __init__(
+        self,
+        comfyui: Path,
+        base: Path,
+        packs: dict[str, Path] | None = None,
+        models: dict[str, Path] | None = None,
+        port: int | None = None,
+        log: Path | None = None,
+        arguments: list[str] | None = None,
+        start_timeout: float = 300,
+    ):
+        self.comfyui, self.base = Path(comfyui), Path(base)
+        self.packs, self.models = packs or {}, models or {}
+        self.port = port or free_port()
+        self.log = log or self.base / "comfyui.log"
+        self.arguments = ["--cpu"] if arguments is None else arguments
+        self.start_timeout = start_timeout
+        self.process: subprocess.Popen | None = None
+        # A proxy for the internet must not be asked for this machine.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    @property
+    def output(self) -> Path:
+        return self.base / "output"
+
+    def __enter__(self) -> ComfyServer:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        command = server_command(self.comfyui, self.base, self.packs, self.models, self.port, self.arguments)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=self.base, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        end = time.monotonic() + self.start_timeout
+        while not self._answers():
+            self._check_running()
+            if time.monotonic() > end:
+                raise ServerError(f"ComfyUI did not answer within {self.start_timeout:.0f} seconds.\n{self.log_tail()}")
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The end of ComfyUI's log, without colour codes."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return "\n".join(re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()[-lines:])
+
+    def object_info(self) -> dict[str, Any]:
+        """What ComfyUI says of every node it has: inputs, types, defaults."""
+        return self._get("/object_info")
+
+    def submit(self, prompt: dict[str, Any], on_progress: Progress | None = None) -> dict[str, Any]:
+        """Run a prompt in API format; returns each output node's results, as in ComfyUI's history."""
+        client = uuid.uuid4().hex
+        address = f"ws://127.0.0.1:{self.port}/ws?clientId={client}"
+        connection = websocket.create_connection(address, timeout=5, http_no_proxy=["127.0.0.1"])
+        with contextlib.closing(connection):
+            prompt_id = self._post("/prompt", {"prompt": prompt, "client_id": client})["prompt_id"]
+            for kind, data in self._messages(connection, prompt_id):
+                if kind == "progress" and on_progress:
+                    on_progress(title(prompt, str(data["node"])), data["value"], data["max"])
+                elif kind == "execution_error":
+                    raise ServerError(f"{data['node_type']}: {data['exception_message'].strip()}")
+                elif kind == "execution_interrupted":
+                    raise ServerError("The run was interrupted.")
+                elif kind == "executing" and data["node"] is None:
+                    break
+        return self._get(f"/history/{prompt_id}")[prompt_id]["outputs"]
+
+    def output_files(self, outputs: dict[str, Any]) -> list[Path]:
+        """The files that a run saved, in the order of its nodes."""
+        results = (entry for node in outputs.values() for entries in node.values() for entry in entries)
+        saved = (entry for entry in results if isinstance(entry, dict) and entry.get("type") == "output")
+        return [self.output / entry["subfolder"] / entry["filename"] for entry in saved]
+
+    def _messages(self, connection: websocket.WebSocket, prompt_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        while True:
+            try:
+                message = connection.recv()
+            except websocket.WebSocketTimeoutException:
+                self._check_running()
+                continue
+            except (websocket.WebSocketException, OSError) as error:
+                raise ServerError(f"ComfyUI hung up: {error}\n{self.log_tail()}") from error
+            if isinstance(message, str) and message:  # bytes are preview pictures
+                parsed = json.loads(message)
+                if parsed["data"].get("prompt_id") == prompt_id:
+                    yield parsed["type"], parsed["data"]
+
+    def _check_running(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            raise ServerError(f"ComfyUI stopped.\n{self.log_tail()}")
+
+    def _answers(self) -> bool:
+        try:
+            self._get("/system_stats")
+        except (ServerError, OSError):
+            return False
+        return True
+
+    def _get(self, path: str) -> Any:
+        return self._request(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"))
+
+    def _post(self, path: str, body: Any) -> Any:
+        headers = {"Content-Type": "application/json"}
+        return self._request(
+            urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(), headers)
+        )
+
+    def _request(self, request: urllib.request.Request) -> Any:
+        try:
+            with self._opener.open(request, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise ServerError(refusal(error.read())) from error
+
+
+def refusal(body: bytes) -> str:
+    """ComfyUI's reasons for refusing a prompt, one line each."""
+    try:
+        answer = json.loads(body)
+        reasons = [answer["error"]["message"]]
+        for node_id, node in answer.get("node_errors", {}).items():
+            for error in node["errors"]:
+                reasons.append(f"{node['class_type']} (node {node_id}): {error['message']}: {error['details']}")
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace")
+    return "\n".join(reasons)
+
+
+def title(prompt: dict[str, Any], node_id: str) -> str:
+    node = prompt.get(node_id.split(".")[0], {})
+    return node.get("_meta", {}).get("title") or node.get("class_type", node_id)
+
+
+def server_command(
+    comfyui: Path, base: Path, packs: dict[str, Path], models: dict[str, Path], port: int, arguments: list[str]
+) -> list[str]:
+    """Lay out a base directory and give the command that starts ComfyUI on it."""
+    for folder in ("custom_nodes", "input", "models", "output", "user"):
+        (base / folder).mkdir(parents=True, exist_ok=True)
+    for name, pack in packs.items():
+        mount(pack, base / "custom_nodes" / name)
+    paths = base / "extra_model_paths.yaml"
+    section = {name: str(Path(folder).resolve()) for name, folder in models.items()}
+    paths.write_text(json.dumps({"models": section}), encoding="utf-8")  # JSON is YAML, with safe quoting
+    places = ["--base-directory", str(base), "--extra-model-paths-config", str(paths)]
+    quiet = ["--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
+    return [sys.executable, str(comfyui / "main.py"), "--port", str(port), *places, *quiet, *arguments]
+
+
+def mount(pack: Path, target: Path) -> None:
+    """Make `target` show the folder of a pack, replacing what an earlier mount left there."""
+    unmount(target)
+    pack = pack.resolve()
+    try:
+        target.symlink_to(pack, target_is_directory=True)
+    except OSError:
+        try:
+            import _winapi  # a junction needs no special rights on Windows, a symbolic link does
+
+            _winapi.CreateJunction(str(pack), str(target))  # type: ignore[attr-defined]
+        except (ImportError, OSError):
+            shutil.copytree(pack, target, ignore=shutil.ignore_patterns(".git", "__pycache__", "output"))
+
+
+def unmount(target: Path) -> None:
+    if target.is_symlink():
+        target.unlink()
+    elif target.exists():
+        try:
+            os.rmdir(target)  # takes a junction away and leaves the folder it points to
+        except OSError:
+            shutil.rmtree(target)
+
+
+def free_port(wanted: int = 0) -> int:
+    """`wanted` if nobody listens there, otherwise a port that the system chooses."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
+        return probe.getsockname()[1]
+
+
+def device_arguments() -> list[str]:
+    """ComfyUI wants to be told when there is no GPU."""
+    import torch
+
+    return [] if torch.cuda.is_available() or torch.backends.mps.is_available() else ["--cpu"]
+
+
+def workflow_to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
+    """Turn a workflow as ComfyUI's editor saves it into a prompt as its API takes it.
+
+    The editor saves the values of a node's widgets as a list without names, in the order of its inputs; `object_info`
+    (GET /object_info) gives the names. ValueError names a node that this ComfyUI does not have.
+    """
+    if workflow.get("definitions", {}).get("subgraphs"):
+        raise ValueError("Workflows with subgraphs are not supported here: unpack them in ComfyUI and save again.")
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    links = {link[0]: link for link in workflow["links"]}  # [id, from node, its output, to node, its input, type]
+    prompt = {}
+    for node in workflow["nodes"]:
+        if node.get("mode", ALWAYS) in (MUTED, BYPASSED) or node["type"] in NOTES | {"Reroute", "PrimitiveNode"}:
+            continue
+        if node["type"] not in object_info:
+            raise ValueError(f"The workflow has a node {node['type']}, which this ComfyUI does not know.")
+        info = object_info[node["type"]]
+        inputs = dict(named_widgets(info["input"], node.get("widgets_values") or []))
+        for socket_ in node.get("inputs", []):
+            source = find_source(nodes, links, socket_.get("link"))
+            if source is not None:
+                inputs[socket_["name"]] = source
+        label = node.get("title") or info.get("display_name") or node["type"]
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": label}}
+    return prompt
+
+
+def named_widgets(schema: dict[str, Any], values: list[Any] | dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The values of a node's widgets with their names."""
+    if isinstance(values, dict):
+        yield from values.items()
+    else:
+        yield from _named_widgets(schema, deque(values), prefix="")
+
+
+def _named_widgets(schema: dict[str, Any], values: deque, prefix: str) -> Iterator[tuple[str, Any]]:
+    inputs = schema.get("required", {}) | schema.get("optional", {})
+    for name, (kind, *rest) in inputs.items():
+        options = rest[0] if rest else {}
+        is_widget = isinstance(kind, list) or kind in WIDGET_TYPES
+        if not is_widget or options.get("forceInput"):
+            continue
+        if not values and "default" not in options:
+            continue
+        value = values.popleft() if values else options["default"]
+        yield prefix + name, {"__value__": value} if isinstance(value, list) else value
+        # What the editor does to a seed after each run is a widget of its own, unknown to the server.
+        controlled = options.get("control_after_generate") or name in ("seed", "noise_seed")
+        if controlled and values and values[0] in AFTER_GENERATE:
+            values.popleft()
+        if kind == "COMFY_DYNAMICCOMBO_V3":  # the chosen entry brings widgets of its own
+            for option in options["options"]:
+                if option["key"] == value:
+                    yield from _named_widgets(option["inputs"], values, f"{prefix}{name}.")
+
+
+def find_source(nodes: dict[int, Any], links: dict[int, list], link_id: int | None) -> Any:
+    """What arrives through a link: [node, output], the value of a primitive, or None where a muted node is behind it."""
+    if link_id not in links:
+        return None
+    _, node_id, slot, _, _, kind = links[link_id][:6]
+    node = nodes[node_id]
+    if node["type"] == "PrimitiveNode":
+        return node["widgets_values"][0]
+    if node["type"] == "Reroute":
+        return find_source(nodes, links, node["inputs"][0]["link"])
+    mode = node.get("mode", ALWAYS)
+    if mode == BYPASSED:  # its input of the same type passes through
+        passing = (entry for entry in node.get("inputs", []) if entry["type"] == kind and entry.get("link") is not None)
+        return find_source(nodes, links, next(passing, {}).get("link"))
+    return None if mode == MUTED else [str(node_id), slot]
