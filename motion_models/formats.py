@@ -1,0 +1,198 @@
+"""What a motion-model file is: from a published layout to a family and canonical keys. Needs no ComfyUI.
+
+Canonical keys are those of the original AnimateDiff files, which are also the parameter paths of `MotionModel`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .motion_model import MotionModel, MotionModelConfig
+
+# Where a file keeps its weights, if not at the top: Lightning and the official trainer, DeepSpeed, SparseCtrl, CameraCtrl.
+WRAPPERS = ("state_dict", "module", "model", "controlnet", "pose_encoder_state_dict", "lora_state_dict")
+PREFIXES = ("module.", "unet.", "model.")
+# One digit an index: real files need no more, and a hostile one cannot ask for a million layers.
+MOTION_KEY = re.compile(r"(down_blocks\.\d|up_blocks\.\d|mid_block)\.motion_modules\.\d\.temporal_transformer\.")
+NORM_GROUPS = 32
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of motion model: what follows from how it was trained."""
+
+    name: str
+    beta_schedule: str = "AnimateDiff SD1.5"
+    unet_norms_over_frames: bool = False
+    """The UNet's ResBlock norms and its last norm take their statistics over all frames."""
+
+
+@dataclass(frozen=True)
+class MotionFile:
+    """A motion model as read: `state_dict` has canonical keys, all that `config` needs and no other."""
+
+    family: Family
+    config: MotionModelConfig
+    state_dict: dict[str, Tensor]
+
+
+class Keys:
+    """The keys of a file, as detection asks about them."""
+
+    def __init__(self, state_dict: Mapping[str, Tensor]):
+        self.state_dict = state_dict
+        self.motion = self.has(r"motion_modules|temporal_")
+        self.mid = self.has(r"mid_block\.motion_modules\.")
+        self.levels = len({key.split(".")[1] for key in state_dict if re.match(r"down_blocks\.\d+\.motion_mod", key)})
+        self.pe_length = next((t.shape[1] for key, t in state_dict.items() if is_pe(key) and t.ndim == 3), 0)
+
+    def has(self, pattern: str) -> bool:
+        return any(re.search(pattern, key) for key in self.state_dict)
+
+    def is_pia(self) -> bool:
+        conv_in = self.state_dict.get("conv_in.weight")
+        return conv_in is not None and conv_in.ndim == 4 and conv_in.shape[1] == 9
+
+
+V1 = Family("AnimateDiff v1", unet_norms_over_frames=True)
+V2 = Family("AnimateDiff v2")
+V3 = Family("AnimateDiff v3")
+
+TAKE = "choose an AnimateDiff v1, v2 or v3 motion module, such as v3_sd15_mm.ckpt"
+LATER = f"which is not supported yet: {TAKE}"
+ELSEWHERE = f"not a motion module: {TAKE}, and load this file with"
+
+# The first row whose test holds says what the file is: a family, or the end of the sentence "<file> is ...".
+# Files that hold a motion module and something else come before the plain modules, those without one come last.
+TABLE: tuple[tuple[Callable[[Keys], bool], Family | str], ...] = (
+    (lambda k: k.motion and k.has("lora"), f"a motion LoRA, which only alters a motion module: {TAKE}"),
+    (lambda k: k.has("lora|hada_w1|lokr_w1"), f"a LoRA for the image model, {ELSEWHERE} Load LoRA"),
+    (
+        lambda k: k.motion and k.has(r"controlnet_|zero_convs|input_hint_block"),
+        f"a SparseCtrl model, which only steers a motion module: {TAKE}",
+    ),
+    (
+        lambda k: k.has(r"encoder_conv_in\.|qkv_merge|encoder_down_conv_blocks"),
+        f"a CameraCtrl encoder, which only steers a motion module: {TAKE}",
+    ),
+    (lambda k: k.has("cc_projection"), f"a MotionCtrl camera module (CMCM), {LATER}"),
+    (lambda k: not k.motion and k.has(r"^body\.\d"), f"a MotionCtrl object module (OMCM), {LATER}"),
+    (lambda k: k.has(r"temporal_attentions\.|positional_encoding$"), f"a HotshotXL motion module, {LATER}"),
+    (
+        lambda k: k.has(r"motion_modules\.\d+\.transformer_blocks|pos_embed\.pe"),
+        "a motion module in the diffusers layout, which is not supported yet: choose its original file, such as "
+        "v3_sd15_mm.ckpt",
+    ),
+    (lambda k: k.motion and k.levels == 3, f"an AnimateDiff-SDXL motion module, {LATER}"),
+    (lambda k: k.has(r"fps_embedding|motion_embedding|^FancyVideo"), f"a FancyVideo motion module, {LATER}"),
+    (lambda k: k.motion and k.is_pia(), f"a PIA motion module, {LATER}"),
+    (lambda k: k.has(r"^img_encoder\."), f"an AnimateLCM-I2V motion module, {LATER}"),
+    (lambda k: k.motion and not k.has("pos_encoder"), f"an AnimateLCM motion module, {LATER}"),
+    (lambda k: k.motion and k.pe_length == 64, f"a LongAnimateDiff motion module, {LATER}"),
+    (lambda k: k.motion and k.mid and k.pe_length == 32, V2),
+    (lambda k: k.motion and k.pe_length == 32, V3),
+    (lambda k: k.motion and not k.mid and k.pe_length == 24, V1),
+    (lambda k: k.motion, f"a motion module with an unknown number of positions, {LATER}"),
+    (lambda k: k.has(r"control_model\.|controlnet_|zero_convs|input_hint_block"), f"a ControlNet, {ELSEWHERE} Load ControlNet Model"),
+    (lambda k: k.has(r"diffusion_model\.|first_stage_model\."), f"a checkpoint, {ELSEWHERE} Load Checkpoint"),
+    (lambda k: k.has(r"^(encoder|decoder)\.(conv_in|conv_out|mid|up|down)"), f"a VAE, {ELSEWHERE} Load VAE"),
+    (lambda k: k.has(r"^(input_blocks|down_blocks)\."), f"an image UNet, {ELSEWHERE} Load Diffusion Model"),
+    (lambda _: True, f"no motion module: {TAKE}"),
+)  # fmt: skip
+
+
+def read_motion_file(loaded: Any, name: str) -> MotionFile:
+    """Say what was loaded from the file `name`, in canonical keys.
+
+    `loaded` is what `comfy.utils.load_torch_file` gives. Raises ValueError, one sentence for the user, if it is
+    anything but a complete and finite motion model of a known family.
+    """
+    state_dict = unwrap(loaded)
+    keys = Keys(state_dict)
+    found = next(result for test, result in TABLE if test(keys))
+    if isinstance(found, str):
+        raise ValueError(f"{name} is {found}.")
+    state_dict = {key: tensor for key, tensor in state_dict.items() if MOTION_KEY.match(key)}
+    config = read_config(state_dict, name)
+    check_weights(state_dict, config, name)
+    # Positions stay fp32 whatever the file has; everything else keeps its type.
+    return MotionFile(found, config, {key: t.float() if is_pe(key) else t for key, t in state_dict.items()})
+
+
+def is_pe(key: str) -> bool:
+    return key.endswith("pos_encoder.pe")
+
+
+def unwrap(loaded: Any) -> dict[str, Tensor]:
+    """The tensors of a file, out of the dicts and prefixes that trainers wrap them in."""
+    if not isinstance(loaded, Mapping):
+        return {}
+    for wrapper in WRAPPERS:
+        if isinstance(loaded.get(wrapper), Mapping):
+            return unwrap(loaded[wrapper])
+    return {bare(key): t for key, t in loaded.items() if isinstance(key, str) and isinstance(t, Tensor)}
+
+
+def bare(key: str) -> str:
+    while key.startswith(PREFIXES):
+        key = key.partition(".")[2]
+    return key
+
+
+def read_config(state_dict: Mapping[str, Tensor], name: str) -> MotionModelConfig:
+    """Read the layout from the keys and shapes; ValueError names a key without which it cannot be told."""
+
+    def count(pattern: str) -> int:
+        return 1 + max((int(index) for key in state_dict for index in re.findall(pattern, key)), default=-1)
+
+    def channels(block: str) -> tuple[int, ...]:
+        modules = range(count(rf"^{block}\.motion_modules\.(\d)"))
+        keys = (f"{block}.motion_modules.{j}.temporal_transformer.proj_in.weight" for j in modules)
+        return tuple(channels_of(state_dict, key, name) for key in keys)
+
+    return MotionModelConfig(
+        down=tuple(channels(f"down_blocks.{i}") for i in range(count(r"^down_blocks\.(\d)"))),
+        mid=channels("mid_block"),
+        up=tuple(channels(f"up_blocks.{i}") for i in range(count(r"^up_blocks\.(\d)"))),
+        pe_length=next(t.shape[1] for key, t in state_dict.items() if is_pe(key)),
+        attentions=count(r"\.attention_blocks\.(\d)\."),
+        transformer_blocks=count(r"\.transformer_blocks\.(\d)\."),
+    )
+
+
+def channels_of(state_dict: Mapping[str, Tensor], key: str, name: str) -> int:
+    weight = state_dict.get(key)
+    if weight is None:
+        raise ValueError(f"{name} is an incomplete motion module, {key} is missing: download it again.")
+    if weight.shape[0] % NORM_GROUPS:
+        raise ValueError(f"{name} is a damaged motion module, {key} has the shape {list(weight.shape)}: download it again.")
+    return weight.shape[0]
+
+
+def check_weights(state_dict: Mapping[str, Tensor], config: MotionModelConfig, name: str) -> None:
+    """ValueError naming the first key that is missing, unknown, of a wrong shape, or not finite."""
+    expected = MotionModel(config, device=torch.device("meta")).state_dict()
+    for key, parameter in expected.items():
+        tensor = state_dict.get(key)
+        if tensor is None:
+            raise ValueError(f"{name} is an incomplete motion module, {key} is missing: download it again.")
+        if tensor.shape != parameter.shape:
+            shapes = f"{key} has the shape {list(tensor.shape)} instead of {list(parameter.shape)}"
+            raise ValueError(f"{name} is a damaged motion module, {shapes}: download it again.")
+        if not is_finite(tensor):
+            raise ValueError(f"{name} is a damaged motion module, {key} holds NaN or infinite values: download it again.")
+    unknown = next((key for key in state_dict if key not in expected), None)
+    if unknown is not None:
+        raise ValueError(f"{name} is a motion module of an unknown kind, with the key {unknown}: {TAKE}.")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    if tensor.element_size() == 1:  # fp8 has no sum of its own
+        tensor = tensor.float()
+    return bool(torch.isfinite(tensor.sum(dtype=torch.float32)))

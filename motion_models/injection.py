@@ -1,0 +1,245 @@
+"""Touches comfy. Runs a motion model inside a MODEL's UNet, through ComfyUI's own wrappers and block patches.
+
+Nothing outlives a UNet call: each call gets its own list of block patches, and what a sampling run needs sits in that
+run's own options. A call in which the motion model rests is the bare UNet.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import comfy.patcher_extension
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+
+from .schedules import AUTOMATIC, set_beta_schedule
+from .unet import Block, Slot, group_norms_over_frames, unet_slots
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+
+    from .loader import LoadedMotionModel
+    from .motion_model import MotionModel
+
+# Gives a run context windows of at most that many frames: (the run's model_options, frame limit) -> None.
+UseWindows = Callable[[dict[str, Any], int], None]
+
+KEY = "animatediff_native"
+NORMS_OVER_FRAMES = f"{KEY}.norms_over_frames"
+PATCHES = "forward_timestep_embed_patch"
+Wrapper = comfy.patcher_extension.WrappersMP
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """How a motion model is applied. `strength` scales what it adds to the UNet's features, `motion_scale` its
+    attention logits; it works from `start_percent` to `end_percent` of the sampling."""
+
+    strength: float = 1.0
+    motion_scale: float = 1.0
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+    beta_schedule: str = AUTOMATIC
+
+
+def apply_motion_model(
+    model: ModelPatcher, motion: LoadedMotionModel, settings: MotionSettings, use_windows: UseWindows
+) -> ModelPatcher:
+    """A clone of `model` whose frames move; several can be applied one after the other.
+
+    Raises ValueError if the motion model was made for another UNet. `use_windows` is asked for context windows when a
+    clip is longer than the positional encoding and the user has set none.
+    """
+    slots = matching_slots(model, motion)
+    model = model.clone()
+    if settings.strength == 0.0:
+        return model
+    key = f"{KEY}.{sum(name.startswith(KEY) for name in model.additional_models)}"
+    model.set_additional_models(key, [motion.patcher.clone()])
+    automatic = settings.beta_schedule == AUTOMATIC
+    set_beta_schedule(model, motion.family.beta_schedule if automatic else settings.beta_schedule)
+    injection = Injection(key, motion, settings, slots, use_windows)
+    model.add_wrapper_with_key(Wrapper.OUTER_SAMPLE, key, injection.outer_sample)
+    model.add_wrapper_with_key(Wrapper.APPLY_MODEL, key, injection.apply_model)
+    return model
+
+
+def matching_slots(model: ModelPatcher, motion: LoadedMotionModel) -> dict[Block, Slot]:
+    """The places of the UNet that the motion model fills; ValueError if it does not fit."""
+    slots = unet_slots(model.get_model_object("diffusion_model"))
+    if not motion.config.mid:
+        slots.pop(("middle", 0), None)
+    found = {slot.name: slot.channels for slot in slots.values()}
+    wanted = motion.config.channels_by_name()
+    if found != wanted:
+        raise ValueError(
+            f"{motion.name} is a {motion.family.name} motion module for UNet channels {levels(wanted)}, but this "
+            f"checkpoint is {type(model.model).__name__} with {levels(found)}: use a checkpoint of the same base model."
+        )
+    return slots
+
+
+def levels(channels_by_name: dict[str, int]) -> str:
+    """Channels per level of the way down, for people: "320/640/1280/1280"."""
+    down = {name.split(".")[1]: c for name, c in channels_by_name.items() if name.startswith("down_blocks.")}
+    return "/".join(map(str, down.values())) or "no SD-like blocks"
+
+
+@dataclass
+class Run:
+    """What one sampling run knows. Lives in that run's transformer_options, never on a shared object."""
+
+    patcher: ModelPatcher
+    key: str
+    total_frames: int
+    start_sigma: float
+    end_sigma: float
+    models: dict[torch.device, MotionModel] = field(default_factory=dict)
+
+    def active(self, options: dict[str, Any]) -> bool:
+        if self.start_sigma > 1e8 and self.end_sigma <= 0.0:
+            return True
+        return self.end_sigma < options["sigmas"][0].item() <= self.start_sigma
+
+    def motion_model(self, device: torch.device) -> MotionModel:
+        """The weights for this device. Clones of the MODEL on other GPUs hold motion models of their own; they are
+        made when sampling prepares, so they are looked up at the first call and not before."""
+        if device not in self.models:
+            main = self.patcher.get_additional_models_with_key(self.key)
+            clones = self.patcher.get_additional_models_with_key("multigpu")
+            others = [m for clone in clones for m in clone.get_additional_models_with_key(self.key)]
+            self.models[device] = next((p for p in main + others if p.load_device == device), main[0]).model
+        return self.models[device]
+
+
+@dataclass(frozen=True)
+class Injection:
+    """One motion model applied to one MODEL."""
+
+    key: str
+    motion: LoadedMotionModel
+    settings: MotionSettings
+    slots: dict[Block, Slot]
+    use_windows: UseWindows
+
+    def outer_sample(self, executor, noise: torch.Tensor, *args, **kwargs):
+        """Around a whole sampling run: noise is (f, c, h, w)."""
+        guider, frames = executor.class_obj, noise.shape[0]
+        if frames == 1:
+            logging.info(f"AnimateDiff: a single frame has no motion, {self.motion.name} is bypassed.")
+            return executor(noise, *args, **kwargs)
+        self.fit_length(frames, guider.model_options)
+        sampling = guider.model_patcher.get_model_object("model_sampling")
+        start, end = map(sampling.percent_to_sigma, (self.settings.start_percent, self.settings.end_percent))
+        options = guider.model_options.setdefault("transformer_options", {})
+        options[self.key] = Run(guider.model_patcher, self.key, frames, start, end)
+        latent = executor(noise, *args, **kwargs)
+        refuse_nan(latent)
+        return latent
+
+    def fit_length(self, frames: int, model_options: dict[str, Any]) -> None:
+        """See that no UNet call gets more frames than there are positions, before sampling starts."""
+        limit, handler = self.motion.config.pe_length, model_options.get("context_handler")
+        if handler is None and frames > limit:
+            logging.info(f"AnimateDiff: {frames} frames are more than the {limit} of {self.motion.name}, "
+                         "Sliding Context with its defaults is used.")  # fmt: skip
+            self.use_windows(model_options, limit)
+        elif handler is not None:
+            self.check_length(min(frames, getattr(handler, "context_length", 1)))
+
+    def check_length(self, frames: int) -> None:
+        limit = self.motion.config.pe_length
+        if frames > limit:
+            raise ValueError(
+                f"{frames} frames at once are more than the {limit} that {self.motion.name} was made for: "
+                f"set the context length to {limit} or less."
+            )
+
+    def apply_model(
+        self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
+    ):
+        """Around one UNet call: x is (b f) c h w. Not around DIFFUSION_MODEL, which torch.compile would trace."""
+        options = transformer_options or {}
+        run = options.get(self.key)
+        if run is None or not run.active(options):
+            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+        frames = frames_per_cond(x, options)
+        self.check_length(frames)
+        patches = dict(options.get("patches", {}))
+        following = patches.get(PATCHES, [])
+        settings = self.settings
+        handler = block_handler(
+            self.slots, run.motion_model(x.device), frames, following, settings.strength, settings.motion_scale
+        )
+        patches[PATCHES] = [(SpatialTransformer, handler), (ResBlock, handler), *following]
+        options = {**options, "patches": patches, "ad_params": ad_params(run.total_frames, frames, options)}
+        norms = nullcontext()
+        if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
+            options[NORMS_OVER_FRAMES] = True  # for once, however many such modules this MODEL has
+            norms = group_norms_over_frames(executor.class_obj.diffusion_model, frames)
+        with norms:
+            return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+
+
+def block_handler(
+    slots: dict[Block, Slot],
+    motion_model: MotionModel,
+    frames: int,
+    following: Sequence[tuple[type, Callable]] = (),
+    strength: float = 1.0,
+    motion_scale: float = 1.0,
+) -> Callable:
+    """The block patch of one UNet call: run the layer, then, where the slot says so, the motion module."""
+
+    def handle(layer, x, emb, context, options, *args):
+        x = run_layer(following, layer, x, emb, context, options, *args)
+        slot = slots.get(options["block"])
+        if slot is None or not isinstance(layer, slot.after):
+            return x
+        return motion_model.get_submodule(slot.name)(x, frames, strength, motion_scale)
+
+    return handle
+
+
+def run_layer(following, layer, x, emb, context, options, *args):
+    """The layer as it would run without us: the next patch that claims it, or else what the UNet does itself."""
+    for layer_type, handler in following:
+        if isinstance(layer, layer_type):
+            return handler(layer, x, emb, context, options, *args)
+    if isinstance(layer, ResBlock):
+        return layer(x, emb)
+    x = layer(x, context, options)
+    options["transformer_index"] += 1
+    return x
+
+
+def frames_per_cond(x: torch.Tensor, options: dict[str, Any]) -> int:
+    """Frames in this call: the batch holds all frames of one cond after the other."""
+    conds = len(options["cond_or_uncond"])
+    if x.shape[0] % conds:
+        raise ValueError(f"A batch of {x.shape[0]} latents cannot be shared by {conds} prompts: give each all frames.")
+    return x.shape[0] // conds
+
+
+def ad_params(total_frames: int, frames: int, options: dict[str, Any]) -> dict[str, Any]:
+    """What other packs (IPAdapter_plus, Advanced-ControlNet) read to slice their per-frame inputs to a window."""
+    window = options.get("context_window")
+    indices = list(window.index_list) if window is not None and frames < total_frames else None
+    return {"full_length": total_frames, "context_length": frames, "sub_idxs": indices}
+
+
+def refuse_nan(latent: torch.Tensor) -> None:
+    """ValueError naming the first frame that is not finite; latent is (f, c, h, w)."""
+    if torch.isfinite(latent.sum()):
+        return
+    finite = torch.isfinite(latent).flatten(1).all(dim=1)
+    if not finite.all():
+        raise ValueError(
+            f"Sampling gave NaN or infinite values from frame {int((~finite).nonzero()[0])} on: start ComfyUI with "
+            "--force-upcast-attention or --fp32-unet, or lower the motion module's strength."
+        )

@@ -1,0 +1,61 @@
+"""Touches comfy. From a file to a motion model that ComfyUI's memory management can load, move and patch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+
+from .formats import Family, MotionFile, read_motion_file
+from .motion_model import MotionModel, MotionModelConfig
+
+
+@dataclass(frozen=True)
+class LoadedMotionModel:
+    """What travels on the nodes' motion-model socket. `name` is the file's, for messages."""
+
+    name: str
+    family: Family
+    config: MotionModelConfig
+    patcher: comfy.model_patcher.ModelPatcher
+
+
+def load_motion_model(path: str) -> LoadedMotionModel:
+    """Load a motion-model file. ValueError, in one sentence, if it cannot be read or is something else."""
+    file = read_file(path)
+    return LoadedMotionModel(os.path.basename(path), file.family, file.config, build_patcher(file, path))
+
+
+def load_motion_patcher(path: str, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
+    """The factory by which ComfyUI makes an independent copy, for another GPU or without dynamic loading."""
+    return build_patcher(read_file(path), path, disable_dynamic)
+
+
+def read_file(path: str) -> MotionFile:
+    name = os.path.basename(path)
+    try:
+        loaded: Any = comfy.utils.load_torch_file(path)  # never runs code from the file
+    except Exception as error:
+        raise ValueError(f"{name} is not a readable weights file (truncated, or no weights): download it again.") from error
+    return read_motion_file(loaded, name)
+
+
+def build_patcher(file: MotionFile, path: str, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
+    management = comfy.model_management
+    weight_dtype = comfy.utils.weight_dtype(file.state_dict)
+    parameters = comfy.utils.calculate_parameters(file.state_dict)
+    dtype = management.unet_dtype(model_params=parameters, weight_dtype=weight_dtype)
+    offload_device = management.unet_offload_device()
+    # Casting layers even where dtypes seem to agree: the UNet chooses its own, and the features come in that.
+    model = MotionModel(file.config, dtype, offload_device, comfy.ops.manual_cast)
+    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = patcher_class(model, load_device=management.get_torch_device(), offload_device=offload_device)
+    model.load_state_dict(file.state_dict, assign=patcher.is_dynamic())
+    management.archive_model_dtypes(model)
+    patcher.cached_patcher_init = (load_motion_patcher, (path,))
+    return patcher

@@ -1,0 +1,244 @@
+"""The AnimateDiff motion model: one temporal transformer for each block of a UNet.
+
+Plain PyTorch, importable without ComfyUI; ComfyUI's weight-casting layers come in through `operations`.
+Architecture and names as in "AnimateDiff: Animate Your Personalized Text-to-Image Diffusion Models without Specific
+Tuning" (arXiv 2307.04725, section 4.2) and its published weights, so a parameter's path here is its key in the file.
+
+Shapes: `b` conds, `f` frames, `c` channels, `h w` latent size, `d = h*w`, `n` rows of a chunk of the `b*d` pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Attention batches pixels, and CUDA kernels refuse a batch above 65535.
+MAX_ROWS = 32768
+# Largest activation of a chunk (the 8c of the feed-forward). On a CPU it has to stay in cache and below the size
+# from which malloc hands out fresh pages every time; on a GPU it only has to be small beside the UNet's own.
+CHUNK_BYTES_CPU = 24 << 20
+CHUNK_BYTES_GPU = 256 << 20
+
+
+@dataclass(frozen=True)
+class MotionModelConfig:
+    """What a motion model looks like. `down[i][j]` is the channel count of `down_blocks.i.motion_modules.j`."""
+
+    down: tuple[tuple[int, ...], ...]
+    mid: tuple[int, ...]
+    up: tuple[tuple[int, ...], ...]
+    pe_length: int = 32
+    attentions: int = 2
+    transformer_blocks: int = 1
+    heads: int = 8
+    norm_groups: int = 32
+    norm_over_frames: bool = False
+    """Statistics of the module's own GroupNorm: of each frame (SD1.5 families) or of all frames (AnimateDiff-SDXL)."""
+
+    @classmethod
+    def for_unet(cls, channels: tuple[int, ...], mid: bool, **options: Any) -> MotionModelConfig:
+        """Layout for a UNet with these channels per level, two ResBlocks going down and three going up, as SD1.5."""
+        return cls(
+            down=tuple((c,) * 2 for c in channels),
+            mid=(channels[-1],) if mid else (),
+            up=tuple((c,) * 3 for c in reversed(channels)),
+            **options,
+        )
+
+    def channels_by_name(self) -> dict[str, int]:
+        """Path of each motion module -> its channels, e.g. `down_blocks.0.motion_modules.1` -> 320."""
+        blocks = {f"down_blocks.{i}": c for i, c in enumerate(self.down)}
+        blocks |= {f"up_blocks.{i}": c for i, c in enumerate(self.up)} | ({"mid_block": self.mid} if self.mid else {})
+        return {f"{block}.motion_modules.{j}": c for block, cs in blocks.items() for j, c in enumerate(cs)}
+
+
+def sinusoids(length: int, channels: int) -> Tensor:
+    """Sinusoidal positional encoding, (1, length, channels) in fp32 ("Attention Is All You Need", section 3.5)."""
+    position = torch.arange(length, dtype=torch.float32)[:, None]
+    frequency = torch.exp(torch.arange(0, channels, 2, dtype=torch.float32) * (-math.log(10000.0) / channels))
+    return torch.stack((torch.sin(position * frequency), torch.cos(position * frequency)), dim=-1).view(1, length, -1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float) -> Tensor:
+    """Self-attention over frames, q, k, v: (n, f, c) -> (n, f, c); `scale` sharpens (>1) or softens the logits.
+
+    ComfyUI's selected attention is not used on purpose: it is tuned for few long sequences. Here there are thousands of
+    sequences of 8 to 64 tokens, where the quantising and splitting kernels are slow or fail.
+    """
+    n, f, c = q.shape
+    scale = scale / math.sqrt(c // heads)
+    q, k, v = (t.view(n, f, heads, c // heads).transpose(1, 2) for t in (q, k, v))
+    if q.device.type == "cpu":  # measured: half the time of CPU's scaled_dot_product_attention at these lengths
+        q, k, v = (t.reshape(n * heads, f, c // heads) for t in (q, k, v))
+        weights = (torch.bmm(q, k.transpose(1, 2)) * scale).softmax(dim=-1)
+        out = torch.bmm(weights, v).view(n, heads, f, c // heads)
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, scale=scale)
+    return out.transpose(1, 2).reshape(n, f, c)
+
+
+def add(x: Tensor, y: Tensor) -> Tensor:
+    """x + y in x's dtype, summed in the wider of the two; in place when autograd does not need x."""
+    return (x + y).to(x.dtype) if torch.is_grad_enabled() else x.add_(y)
+
+
+class PositionalEncoding(nn.Module):
+    """Holds `pe`, (1, length, c). A leaf of its own and always fp32: rounded to fp16 the positions blur."""
+
+    def __init__(self, channels: int, length: int, device: torch.device | None):
+        super().__init__()
+        self.pe = nn.Parameter(sinusoids(length, channels).to(device), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return add(x, self.pe[:, : x.shape[1]].to(x.device))
+
+
+class TemporalAttention(nn.Module):
+    def __init__(self, channels: int, config: MotionModelConfig, operations: Any, **factory: Any):
+        super().__init__()
+        self.heads = config.heads
+        self.to_q = operations.Linear(channels, channels, bias=False, **factory)
+        self.to_k = operations.Linear(channels, channels, bias=False, **factory)
+        self.to_v = operations.Linear(channels, channels, bias=False, **factory)
+        self.to_out = nn.ModuleList([operations.Linear(channels, channels, **factory)])
+        self.pos_encoder = PositionalEncoding(channels, config.pe_length, factory["device"])
+
+    def forward(self, x: Tensor, scale: float) -> Tensor:
+        x = self.pos_encoder(x)
+        return self.to_out[0](attend(self.to_q(x), self.to_k(x), self.to_v(x), self.heads, scale))
+
+
+class GEGLU(nn.Module):
+    """Gated linear unit with the exact GELU (arXiv 2002.05202); the second half of the projection is the gate."""
+
+    def __init__(self, channels: int, hidden: int, operations: Any, **factory: Any):
+        super().__init__()
+        self.proj = operations.Linear(channels, 2 * hidden, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        gate = F.gelu(gate)
+        return gate * value if torch.is_grad_enabled() else gate.mul_(value)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, channels: int, operations: Any, **factory: Any):
+        super().__init__()
+        down = operations.Linear(4 * channels, channels, **factory)
+        self.net = nn.ModuleList([GEGLU(channels, 4 * channels, operations, **factory), nn.Identity(), down])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net[2](self.net[0](x))
+
+
+class TransformerBlock(nn.Module):
+    def __init__(self, channels: int, config: MotionModelConfig, operations: Any, **factory: Any):
+        super().__init__()
+        places = range(config.attentions)
+        self.attention_blocks = nn.ModuleList(TemporalAttention(channels, config, operations, **factory) for _ in places)
+        self.norms = nn.ModuleList(operations.LayerNorm(channels, **factory) for _ in places)
+        self.ff = FeedForward(channels, operations, **factory)
+        self.ff_norm = operations.LayerNorm(channels, **factory)
+
+    def forward(self, x: Tensor, scale: float) -> Tensor:
+        for norm, attention in zip(self.norms, self.attention_blocks):
+            x = add(x, attention(norm(x), scale))
+        return add(x, self.ff(self.ff_norm(x)))
+
+
+class TemporalTransformer(nn.Module):
+    def __init__(self, channels: int, config: MotionModelConfig, operations: Any, **factory: Any):
+        super().__init__()
+        self.norm_over_frames = config.norm_over_frames
+        self.norm = operations.GroupNorm(config.norm_groups, channels, eps=1e-6, **factory)
+        self.proj_in = operations.Linear(channels, channels, **factory)
+        self.transformer_blocks = nn.ModuleList(
+            TransformerBlock(channels, config, operations, **factory) for _ in range(config.transformer_blocks)
+        )
+        self.proj_out = operations.Linear(channels, channels, **factory)
+
+    def forward(self, x: Tensor, frames: int, effect: float, scale: float) -> Tensor:
+        """x: (b f) c h w -> x + effect * branch(x). All but the norm and the attention works on single pixels of
+        single frames, so the pixels' tokens are laid out once, frames side by side, and taken back once."""
+        b, f, c, d = x.shape[0] // frames, frames, x.shape[1], x.shape[2] * x.shape[3]
+        tokens = self.to_tokens(x, b, f, c, d)
+        if torch.is_grad_enabled():
+            tokens = self.branch(tokens, scale)
+        else:
+            for chunk in tokens.split(chunk_rows(tokens)):  # exact: no operation crosses pixels
+                chunk.copy_(self.branch(chunk, scale))
+        branch = tokens.view(b, d, f, c).permute(0, 2, 3, 1).reshape(x.shape)
+        return add(branch if effect == 1.0 else branch * effect, x)
+
+    def to_tokens(self, x: Tensor, b: int, f: int, c: int, d: int) -> Tensor:
+        """(b f) c h w -> normalised (b d) f c, contiguous and not shared with x."""
+        if self.norm_over_frames:
+            x = self.norm(x.reshape(b, f, c, d).transpose(1, 2).reshape(b, c, f * d))
+            return x.view(b, c, f, d).permute(0, 3, 2, 1).reshape(b * d, f, c)
+        return self.norm(x).reshape(b, f, c, d).permute(0, 3, 1, 2).reshape(b * d, f, c)
+
+    def branch(self, x: Tensor, scale: float) -> Tensor:
+        x = self.proj_in(x)
+        for block in self.transformer_blocks:
+            x = block(x, scale)
+        return self.proj_out(x)
+
+
+def chunk_rows(tokens: Tensor) -> int:
+    """How many of the (b d) rows of (b d) f c go through a temporal transformer at once."""
+    budget = CHUNK_BYTES_CPU if tokens.device.type == "cpu" else CHUNK_BYTES_GPU
+    bytes_per_row = 8 * tokens.shape[1] * tokens.shape[2] * tokens.element_size()
+    return max(1, min(budget // bytes_per_row, MAX_ROWS))
+
+
+class MotionModule(nn.Module):
+    """The temporal transformer of one place in the UNet."""
+
+    def __init__(self, channels: int, config: MotionModelConfig, operations: Any, **factory: Any):
+        super().__init__()
+        self.temporal_transformer = TemporalTransformer(channels, config, operations, **factory)
+
+    def forward(self, x: Tensor, frames: int, effect: float = 1.0, scale: float = 1.0) -> Tensor:
+        """Mix frames: x, (b f) c h w with frames running fastest, becomes x + effect * branch(x) in x's dtype.
+
+        `scale` multiplies the attention logits (the field's "motion scale"). `frames` is the number of frames in this
+        call and may not exceed the positional encoding.
+        """
+        return x if effect == 0.0 else self.temporal_transformer(x, frames, effect, scale)
+
+
+class MotionBlock(nn.Module):
+    def __init__(self, channels: tuple[int, ...], config: MotionModelConfig, operations: Any, **factory: Any):
+        super().__init__()
+        self.motion_modules = nn.ModuleList(MotionModule(c, config, operations, **factory) for c in channels)
+
+
+class MotionModel(nn.Module):
+    """All motion modules of a UNet: `down_blocks`, `up_blocks` and, where the family has it, `mid_block`."""
+
+    def __init__(
+        self,
+        config: MotionModelConfig,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+        operations: Any = nn,
+    ):
+        super().__init__()
+        self.config = config
+        factory = {"dtype": dtype, "device": device}
+        self.down_blocks = nn.ModuleList(MotionBlock(c, config, operations, **factory) for c in config.down)
+        self.mid_block = MotionBlock(config.mid, config, operations, **factory) if config.mid else None
+        self.up_blocks = nn.ModuleList(MotionBlock(c, config, operations, **factory) for c in config.up)
+
+
+def zero_output(model: MotionModel) -> None:
+    """Make every module the identity, the state from which training starts (section 4.2: zero-initialised output)."""
+    for module in model.modules():
+        if isinstance(module, TemporalTransformer):
+            nn.init.zeros_(module.proj_out.weight)
+            nn.init.zeros_(module.proj_out.bias)
