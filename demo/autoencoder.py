@@ -1,0 +1,118 @@
+"""The miniature's autoencoder in the TAESD layout that ComfyUI loads: 96 px picture <-> 4 x 12 x 12 latent.
+
+The encoder needs no training: it is the first four principal components of 8 x 8 patches, written into TAESD's
+convolutions exactly. The decoder is trained to draw the picture back from them.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from comfy.taesd.taesd import TAESD
+from torch import Tensor
+
+from training.loop import fit
+
+from . import shapes
+
+PATCH = 8
+CHANNELS = 4
+SCALE_FACTOR = 0.18215  # of latent_formats.SD15, which ComfyUI multiplies latents with
+SPREAD = 0.6  # TAESD's decoder squashes its input to [-3, 3]: latents of unit variance are shrunk to lie well inside
+
+
+def principal_components(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (4, 3, 8, 8) and bias (4,) of the patch projection whose outputs have mean 0 and variance 1."""
+    patches = F.unfold(pictures, PATCH, stride=PATCH).transpose(1, 2).flatten(0, 1).double()
+    mean = patches.mean(0)
+    values, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
+    basis = vectors[:, -CHANNELS:].flip(-1) / values[-CHANNELS:].flip(-1).sqrt()
+    basis = basis * basis.sum(0).sign()
+    return basis.T.float().reshape(CHANNELS, 3, PATCH, PATCH), -(mean @ basis).float()
+
+
+def encode(pictures: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Latents (n, 4, h / 8, w / 8) as the diffusion model sees them (unit variance) of pictures in [0, 1]."""
+    return F.conv2d(pictures, weight, bias, stride=PATCH)
+
+
+def write_encoder(model: TAESD, weight: Tensor, bias: Tensor) -> None:
+    """Sets TAESD's encoder to the projection: three stride-2 convolutions gather 2, 4 and 8 px blocks.
+
+    Pictures are not negative, so ReLU passes them unchanged and every residual branch can be zero. The projection's
+    positive and negative parts take two channels each.
+    """
+    encoder = model.taesd_encoder
+    for parameter in encoder.parameters():
+        parameter.data.zero_()
+    strided = [layer for layer in encoder if getattr(layer, "stride", None) == (2, 2)]
+    encoder[0].weight.data[torch.arange(3), torch.arange(3), 1, 1] = 1
+    for level, layer in enumerate(strided[:2]):
+        channels = 3 * 4**level
+        for dy in range(2):
+            for dx in range(2):
+                out = (dy * 2 + dx) * channels + torch.arange(channels)
+                layer.weight.data[out, torch.arange(channels), 1 + dy, 1 + dx] = 1
+
+    # Channel (second block, first block, colour) of the gathered 4 px blocks; the third convolution's taps choose
+    # among four of those. Pixel = 4 * tap + 2 * second + first.
+    taps = weight.reshape(CHANNELS, 3, 2, 2, 2, 2, 2, 2)  # o, colour, (tap, second, first) of y, then of x
+    taps = taps.permute(0, 3, 6, 4, 7, 1, 2, 5)  # o, second y, second x, first y, first x, colour, tap y, tap x
+    taps = taps.reshape(CHANNELS, 48, 2, 2)
+    strided[2].weight.data[:CHANNELS, :48, 1:, 1:] = taps
+    strided[2].weight.data[CHANNELS : 2 * CHANNELS, :48, 1:, 1:] = -taps
+    last = encoder[len(encoder) - 1]
+    for channel in range(CHANNELS):
+        last.weight.data[channel, channel, 1, 1] = SPREAD
+        last.weight.data[channel, CHANNELS + channel, 1, 1] = -SPREAD
+    last.bias.data.copy_(bias * SPREAD)
+
+
+def train(run_dir: Path, steps: int) -> TAESD:
+    weight, bias = projection()
+    torch.manual_seed(0)
+    model = TAESD(latent_channels=CHANNELS)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.Conv2d.reset_parameters(layer)
+    write_encoder(model, weight, bias)
+    model.vae_scale.data.fill_(SPREAD * SCALE_FACTOR)
+    fit(
+        "autoencoder",
+        dict(model.taesd_decoder.named_parameters()),
+        lambda generator: _loss(model, weight, bias, generator),
+        run_dir,
+        steps=steps,
+        learning_rate=1e-3,
+    )
+    return model
+
+
+def projection() -> tuple[Tensor, Tensor]:
+    scene = shapes.random_scene(256, torch.Generator().manual_seed(1))
+    return principal_components(torch.cat([shapes.draw(scene, look) for look in shapes.LOOKS]))
+
+
+def _loss(model: TAESD, weight: Tensor, bias: Tensor, generator: torch.Generator, crop: int = 5) -> Tensor:
+    """Mean error of crops of crop x crop latents around the shapes; slightly noisy, as samplers leave them."""
+    scene = shapes.random_scene(12, generator)
+    pictures = torch.cat([shapes.draw(_rows(scene, i), look) for i, look in enumerate(shapes.LOOKS)])
+    latents = encode(pictures, weight, bias)
+    latents = latents + 0.05 * torch.randn(latents.shape, generator=generator)
+    jitter = torch.randint(-2, 1, scene.centre.shape, generator=generator)
+    corner = ((scene.centre / PATCH).long() - crop // 2 + 1 + jitter).clamp(0, pictures.shape[-1] // PATCH - crop)
+    rows = [slice(y, y + crop) for y in corner[:, 1].tolist()]
+    columns = [slice(x, x + crop) for x in corner[:, 0].tolist()]
+    crops = torch.stack([z[:, r, c] for z, r, c in zip(latents, rows, columns, strict=True)])
+    wanted = torch.stack([p[:, _pixels(r), _pixels(c)] for p, r, c in zip(pictures, rows, columns, strict=True)])
+    error = model.taesd_decoder(crops * SPREAD) - wanted
+    return error.abs().mean() + 2 * error.square().mean()
+
+
+def _rows(scene: shapes.Scene, part: int) -> shapes.Scene:
+    half = len(scene.shape) // 2
+    return shapes.Scene(*(value[part * half : (part + 1) * half] for value in vars(scene).values()))
+
+
+def _pixels(latents: slice) -> slice:
+    return slice(latents.start * PATCH, latents.stop * PATCH)

@@ -1,0 +1,160 @@
+"""How good the miniature's animations are: `python tools/dev.py run -- python -m demo.evaluate`.
+
+For the base model and the personalised one, each with the trained motion module, without any, and with an untrained
+one, the same seeds are sampled through ComfyUI and every clip is measured (demo/metrics.py). Prints the README's table.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from . import metrics, shapes
+from .train import MODELS, save, use_cpu
+
+FRAMES, STEPS, CFG = 16, 15, 4.0
+PROMPTS = [
+    (list(shapes.COLOURS)[i % len(shapes.COLOURS)], shapes.SHAPES[i % len(shapes.SHAPES)])
+    for i in range(len(shapes.COLOURS) * len(shapes.SHAPES))
+]
+COLUMNS = ("shape %", "colour %", "look %", "step px", "jerk px", "jerk / step")
+
+
+@dataclass
+class Scores:
+    """Sums over clips of one row of the table."""
+
+    frames: int = 0
+    shape: int = 0
+    colour: int = 0
+    look: float = 0.0
+    displacement: list[float] = field(default_factory=list)
+    jerk: list[float] = field(default_factory=list)
+
+    def add(self, clip: Tensor, colour: str, shape: str, stills: Tensor) -> None:
+        """clip: (f, 3, h, w). A frame in which no shape is to be seen counts as neither shape, colour nor look."""
+        frames = [metrics.read_frame(picture) for picture in clip]
+        self.frames += len(frames)
+        self.shape += sum(frame is not None and frame.shape == shape for frame in frames)
+        self.colour += sum(frame is not None and frame.colour == colour for frame in frames)
+        self.look += sum(metrics.look(picture, stills) for picture in clip)
+        path = [frame.centroid for frame in frames if frame is not None]
+        if len(path) > 3:
+            self.displacement.append(metrics.displacement(path))
+            self.jerk.append(metrics.jerk(path))
+
+    def row(self) -> dict[str, float]:
+        kept = [100 * value / self.frames for value in (self.shape, self.colour, self.look)]
+        step, jerk = (sum(values) / max(1, len(values)) for values in (self.displacement, self.jerk))
+        return dict(zip(COLUMNS, (*kept, step, jerk, jerk / step if step else 0.0), strict=True))
+
+
+class Miniature:
+    """The demo's models, loaded and sampled with the functions behind ComfyUI's stock nodes."""
+
+    def __init__(self, models: Path):
+        import comfy.sd
+
+        spec = importlib.util.spec_from_file_location(
+            "comfyui_miniature",
+            MODELS.parent / "comfyui-miniature" / "__init__.py",
+            submodule_search_locations=[str(MODELS.parent / "comfyui-miniature")],
+        )
+        companion = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = companion
+        spec.loader.exec_module(companion)
+        loaded = comfy.sd.load_checkpoint_guess_config(str(models / "checkpoints" / "miniature.safetensors"))
+        self.base, self.clip, self.vae = loaded[:3]
+        lora = comfy.utils.load_torch_file(str(models / "loras" / "miniature_neon.safetensors"))
+        self.personalised, _ = comfy.sd.load_lora_for_models(self.base, None, lora, 1.0, 0.0)
+
+    def sample(self, model, prompt: str, seed: int) -> Tensor:
+        """(FRAMES, 3, h, w) pictures in [0, 1]."""
+        import comfy.sample
+
+        positive, negative = (self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, ""))
+        latent = torch.zeros(FRAMES, 4, shapes.SIZE // 8, shapes.SIZE // 8)
+        noise = comfy.sample.prepare_noise(latent, seed)
+        latent = comfy.sample.sample(
+            model, noise, STEPS, CFG, "euler", "normal", positive, negative, latent, disable_pbar=True, seed=seed
+        )
+        return self.vae.decode(latent).movedim(-1, 1)
+
+
+def with_module(model, file: Path):
+    from motion_models.injection import MotionSettings, apply_motion_model
+    from motion_models.loader import load_motion_model
+    from sampling.context_windows import use_default_windows
+
+    return apply_motion_model(model, load_motion_model(str(file)), MotionSettings(), use_default_windows)
+
+
+def untrained_module(folder: Path) -> Path:
+    """A motion module that nobody trained: PyTorch's initial weights, output layers included."""
+    from . import motion
+
+    torch.manual_seed(0)
+    file = folder / "untrained.safetensors"
+    save(motion.build().state_dict(), file)
+    return file
+
+
+def evaluate(models: Path, seeds: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Model -> variant -> the columns of the table."""
+    miniature, table, started = Miniature(models), {}, time.monotonic()
+    trained = models / "animatediff_models" / "miniature_motion.safetensors"
+    with tempfile.TemporaryDirectory() as folder:
+        untrained = untrained_module(Path(folder))
+        for name, model in (("base", miniature.base), ("personalised", miniature.personalised)):
+            variants = {
+                "with the module": with_module(model, trained),
+                "without": model,
+                "untrained module": with_module(model, untrained),
+            }
+            scores = {variant: Scores() for variant in variants}
+            for seed in range(seeds):
+                colour, shape = PROMPTS[seed % len(PROMPTS)]
+                prompt = f"a {colour} {shape}"
+                # Pictures of the model's own, from a seed that no clip uses, to compare the look with.
+                stills = [metrics.centred(picture) for picture in miniature.sample(model, prompt, 10_000 + seed)]
+                stills = torch.stack([still for still in stills if still is not None])
+                for variant, patched in variants.items():
+                    scores[variant].add(miniature.sample(patched, prompt, seed), colour, shape, stills)
+                minutes = (time.monotonic() - started) / 60
+                print(f"\r{name}: seed {seed + 1}/{seeds}, {minutes:.1f} min ", end="", file=sys.stderr, flush=True)
+            table[name] = {variant: score.row() for variant, score in scores.items()}
+    print(file=sys.stderr)
+    return table
+
+
+def markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
+    lines = ["| model | motion module | " + " | ".join(COLUMNS) + " |", "|---|---|" + "--:|" * len(COLUMNS)]
+    for name, variants in table.items():
+        for variant, row in variants.items():
+            lines.append(f"| {name} | {variant} | " + " | ".join(f"{row[column]:.1f}" for column in COLUMNS) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=MODELS)
+    parser.add_argument("--seeds", type=int, default=64)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    use_cpu()
+    with torch.inference_mode():
+        table = evaluate(options.models, options.seeds)
+    print(markdown(table))
+    if options.json:
+        options.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""The personalised variant of the miniature: a LoRA that learned another look from stills alone."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from training.diffusion import alphas_cumprod
+from training.loop import fit
+from training.lora import Lora
+
+from . import autoencoder
+from .text_to_image import TextEncoder, picture_loss
+
+RANK = 12
+LOOK = "neon"
+
+
+def train(unet: nn.Module, text_encoder: TextEncoder, run_dir: Path, steps: int) -> dict[str, Tensor]:
+    """Returns the LoRA's state dict with the key names that ComfyUI's Load LoRA reads."""
+    torch.manual_seed(1)
+    lora = Lora(unet, RANK)
+    projection = autoencoder.projection()
+    alphas = torch.stack([alphas_cumprod("image"), alphas_cumprod("motion")])
+    fit(
+        "personalise",
+        lora.parameters,
+        lambda generator: picture_loss(lora, text_encoder, projection, alphas, LOOK, generator),
+        run_dir,
+        steps=steps,
+        learning_rate=2e-3,
+        seed=1,
+    )
+    return {f"diffusion_model.{key}": value.detach() for key, value in lora.parameters.items()}

@@ -1,0 +1,132 @@
+"""The miniature text-to-image model: Stable Diffusion 1.5's UNet with 64 channels, and a small text encoder."""
+
+import importlib.util
+from pathlib import Path
+
+import comfy.ops
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from training.diffusion import TIMESTEPS, add_noise, alphas_cumprod
+from training.loop import fit
+
+from . import autoencoder, shapes
+
+UNET = {  # what ComfyUI's detection derives from the checkpoint, and num_heads of the companion pack
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 64,
+    "num_res_blocks": [2, 2, 2, 2],
+    "channel_mult": [1, 1, 1, 1],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    "transformer_depth_middle": 1,
+    "context_dim": 64,
+    "num_heads": 2,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": False,
+    "legacy": False,
+}
+BATCH = 48
+
+
+def _words():
+    file = Path(__file__).parent / "comfyui-miniature" / "words.py"
+    spec = importlib.util.spec_from_file_location("miniature_words", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+WORDS = _words()
+
+
+class TextEncoder(nn.Module):
+    """Prompts to (n, 16, 64) token features."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = CLIPTextModel(CLIPTextConfig(**WORDS.TEXT_ENCODER))
+        self.tokenizer = WORDS.WordTokenizer()
+
+    def forward(self, prompts: list[str]) -> Tensor:
+        length = WORDS.TEXT_ENCODER["max_position_embeddings"]
+        ids = [self.tokenizer(prompt)["input_ids"] for prompt in prompts]
+        ids = [row + [WORDS.TOKENS["<end>"]] * (length - len(row)) for row in ids]
+        return self.model(torch.tensor(ids)).last_hidden_state
+
+
+def build_unet() -> UNetModel:
+    """A UNet with fresh weights; the last layer of every residual branch starts at zero, as in latent diffusion."""
+    config = {key: list(value) if isinstance(value, list) else value for key, value in UNET.items()}
+    unet = UNetModel(**config, operations=comfy.ops.disable_weight_init)
+    for module in unet.modules():  # ComfyUI's layers skip their initialisation
+        for base in (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm):
+            if isinstance(module, base):
+                base.reset_parameters(module)
+    branches = [module.out_layers[-1] for module in unet.modules() if isinstance(module, ResBlock)]
+    branches += [module.proj_out for module in unet.modules() if isinstance(module, SpatialTransformer)]
+    for layer in (*branches, unet.out[-1]):
+        for parameter in layer.parameters():
+            parameter.data.zero_()
+    return unet
+
+
+def train(run_dir: Path, steps: int) -> tuple[UNetModel, TextEncoder]:
+    torch.manual_seed(0)
+    unet, text_encoder = build_unet(), TextEncoder()
+    projection = autoencoder.projection()
+    alphas = torch.stack([alphas_cumprod("image"), alphas_cumprod("motion")])
+    fit(
+        "text-to-image",
+        dict(nn.ModuleDict({"unet": unet, "text": text_encoder}).named_parameters()),
+        lambda generator: picture_loss(unet, text_encoder, projection, alphas, "paper", generator),
+        run_dir,
+        steps=steps,
+        learning_rate=1e-3,
+    )
+    return unet, text_encoder
+
+
+def picture_loss(
+    unet: UNetModel,
+    text_encoder: TextEncoder,
+    projection: tuple[Tensor, Tensor],
+    alphas: Tensor,
+    look: str,
+    generator: torch.Generator,
+) -> Tensor:
+    """Noise-prediction loss on a batch of stills.
+
+    `alphas` (m, 1000): every sample uses one of m noise schedules. A model of Stable Diffusion's size copes with the
+    small change of schedule that AnimateDiff asks for; one of this size has to have seen both.
+    """
+    scene = shapes.random_scene(BATCH, generator)
+    latents = autoencoder.encode(shapes.draw(scene, look), *projection)
+    time = torch.randint(TIMESTEPS, (BATCH,), generator=generator)
+    alpha = alphas[torch.randint(len(alphas), (BATCH,), generator=generator), time]
+    noise = torch.randn(latents.shape, generator=generator)
+    context = text_encoder(prompts(scene, generator))
+    predicted = unet(add_noise(latents, noise, alpha), time.float(), context)
+    return (predicted - noise).square().mean()
+
+
+def prompts(scene: shapes.Scene, generator: torch.Generator) -> list[str]:
+    """Captions, one in ten empty (for classifier-free guidance) and one in ten without the colour or the shape."""
+    chances = torch.rand(len(scene.shape), generator=generator).tolist()
+    return [_shorten(caption, chance) for caption, chance in zip(shapes.captions(scene), chances, strict=True)]
+
+
+def _shorten(caption: str, chance: float) -> str:
+    article, colour, shape = caption.split()
+    if chance < 0.10:
+        return ""
+    if chance < 0.15:
+        return f"{article} {shape}"
+    if chance < 0.20:
+        return f"{article} {colour} shape"
+    return f"{colour} {shape}" if chance < 0.30 else caption

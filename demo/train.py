@@ -1,0 +1,70 @@
+"""Trains the miniature models from nothing: `python tools/dev.py run -- python -m demo.train`.
+
+Stages: text-to-image model, motion module, personalised look (LoRA), autoencoder. Each stage is seeded, saves its
+state every minute and continues where it was stopped. Runs on two CPU cores in under three hours.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+DEMO = Path(__file__).parent
+MODELS = DEMO / "models"
+STEPS = {"text-to-image": 2600, "motion": 2400, "personalise": 500, "autoencoder": 2500}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", type=Path, default=Path("output") / "training", help="state and loss curves")
+    parser.add_argument("--models", type=Path, default=MODELS, help="where the finished files go")
+    parser.add_argument("--quick", action="store_true", help="a few steps of each stage, to see that everything runs")
+    options = parser.parse_args()
+    steps = dict.fromkeys(STEPS, 3) if options.quick else STEPS
+
+    use_cpu()
+    from . import autoencoder, motion, personalise, text_to_image
+
+    unet, text_encoder = text_to_image.train(options.run_dir, steps["text-to-image"])
+    module = motion.train(unet, text_encoder, options.run_dir, steps["motion"])
+    save(module, options.models / "animatediff_models" / "miniature_motion.safetensors")
+    lora = personalise.train(unet, text_encoder, options.run_dir, steps["personalise"])
+    save(lora, options.models / "loras" / "miniature_neon.safetensors")
+    vae = autoencoder.train(options.run_dir, steps["autoencoder"])
+    save(checkpoint(unet, text_encoder.model, vae), options.models / "checkpoints" / "miniature.safetensors")
+
+
+def use_cpu() -> None:
+    """Settings that ComfyUI reads when its modules are first imported."""
+    from comfy.cli_args import args
+
+    args.cpu = True
+    args.use_pytorch_cross_attention = True  # the CPU's default attention has no gradient-friendly fast path
+
+
+def checkpoint(unet: Module, text_model: Module, vae: Module) -> dict[str, Tensor]:
+    """The three parts under the key names of a Stable Diffusion 1.5 checkpoint."""
+    parts = {
+        "model.diffusion_model.": unet.state_dict(),
+        "first_stage_model.": vae.state_dict(),
+        "cond_stage_model.transformer.text_model.": {
+            key.removeprefix("text_model."): value for key, value in text_model.state_dict().items()
+        },
+    }
+    return {prefix + key: value for prefix, part in parts.items() for key, value in part.items()}
+
+
+def save(weights: dict[str, Tensor], file: Path) -> None:
+    """Half precision; written beside the old file and then put in its place."""
+    from safetensors.torch import save_file
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({key: value.detach().to(torch.float16).contiguous() for key, value in weights.items()}, f"{file}.tmp")
+    Path(f"{file}.tmp").replace(file)
+    print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""The noise-prediction loss that image and motion models are trained with (DDPM, arXiv 2006.11239, section 3.4)."""
+
+import torch
+from torch import Tensor
+
+TIMESTEPS = 1000
+
+
+def alphas_cumprod(schedule: str) -> Tensor:
+    """(1000,) products of 1 - beta; "image": Stable Diffusion's betas, "motion": AnimateDiff's, linear in beta."""
+    if schedule == "image":
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, TIMESTEPS, dtype=torch.float64) ** 2
+    elif schedule == "motion":
+        betas = torch.linspace(0.00085, 0.012, TIMESTEPS, dtype=torch.float64)
+    else:
+        raise ValueError(f"There is no noise schedule named {schedule!r}; use 'image' or 'motion'.")
+    return torch.cumprod(1 - betas, 0).float()
+
+
+def add_noise(latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
+    """sqrt(alpha) x + sqrt(1 - alpha) noise, with one cumulative alpha (n,) per latent (n, ...)."""
+    alpha = alpha.view(-1, *[1] * (latents.ndim - 1))
+    return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
