@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .motion_model import MotionModel, MotionModelConfig
 
-# Where a file keeps its weights, if not at the top: Lightning and the official trainer, DeepSpeed, SparseCtrl, CameraCtrl.
+# Where a file keeps its weights, if not at the top: the official trainer, DeepSpeed, SparseCtrl, CameraCtrl.
 WRAPPERS = ("state_dict", "module", "model", "controlnet", "pose_encoder_state_dict", "lora_state_dict")
 PREFIXES = ("module.", "unet.", "model.")
 # One digit an index: real files need no more, and a hostile one cannot ask for a million layers.
@@ -66,6 +66,7 @@ V3 = Family("AnimateDiff v3")
 
 TAKE = "choose an AnimateDiff v1, v2 or v3 motion module, such as v3_sd15_mm.ckpt"
 LATER = f"which is not supported yet: {TAKE}"
+AGAIN = "download it again"
 ELSEWHERE = f"not a motion module: {TAKE}, and load this file with"
 
 # The first row whose test holds says what the file is: a family, or the end of the sentence "<file> is ...".
@@ -99,7 +100,10 @@ TABLE: tuple[tuple[Callable[[Keys], bool], Family | str], ...] = (
     (lambda k: k.motion and k.pe_length == 32, V3),
     (lambda k: k.motion and not k.mid and k.pe_length == 24, V1),
     (lambda k: k.motion, f"a motion module with an unknown number of positions, {LATER}"),
-    (lambda k: k.has(r"control_model\.|controlnet_|zero_convs|input_hint_block"), f"a ControlNet, {ELSEWHERE} Load ControlNet Model"),
+    (
+        lambda k: k.has(r"control_model\.|controlnet_|zero_convs|input_hint_block"),
+        f"a ControlNet, {ELSEWHERE} Load ControlNet Model",
+    ),
     (lambda k: k.has(r"diffusion_model\.|first_stage_model\."), f"a checkpoint, {ELSEWHERE} Load Checkpoint"),
     (lambda k: k.has(r"^(encoder|decoder)\.(conv_in|conv_out|mid|up|down)"), f"a VAE, {ELSEWHERE} Load VAE"),
     (lambda k: k.has(r"^(input_blocks|down_blocks)\."), f"an image UNet, {ELSEWHERE} Load Diffusion Model"),
@@ -169,9 +173,9 @@ def read_config(state_dict: Mapping[str, Tensor], name: str) -> MotionModelConfi
 def channels_of(state_dict: Mapping[str, Tensor], key: str, name: str) -> int:
     weight = state_dict.get(key)
     if weight is None:
-        raise ValueError(f"{name} is an incomplete motion module, {key} is missing: download it again.")
-    if weight.shape[0] % NORM_GROUPS:
-        raise ValueError(f"{name} is a damaged motion module, {key} has the shape {list(weight.shape)}: download it again.")
+        raise ValueError(f"{name} is an incomplete motion module, {key} is missing: {AGAIN}.")
+    if weight.ndim != 2 or weight.shape[0] % NORM_GROUPS:
+        raise ValueError(f"{name} is a damaged motion module, {key} has the shape {list(weight.shape)}: {AGAIN}.")
     return weight.shape[0]
 
 
@@ -181,12 +185,12 @@ def check_weights(state_dict: Mapping[str, Tensor], config: MotionModelConfig, n
     for key, parameter in expected.items():
         tensor = state_dict.get(key)
         if tensor is None:
-            raise ValueError(f"{name} is an incomplete motion module, {key} is missing: download it again.")
+            raise ValueError(f"{name} is an incomplete motion module, {key} is missing: {AGAIN}.")
         if tensor.shape != parameter.shape:
-            shapes = f"{key} has the shape {list(tensor.shape)} instead of {list(parameter.shape)}"
-            raise ValueError(f"{name} is a damaged motion module, {shapes}: download it again.")
+            shapes = f"{list(tensor.shape)} instead of {list(parameter.shape)}"
+            raise ValueError(f"{name} is a damaged motion module, {key} has the shape {shapes}: {AGAIN}.")
         if not is_finite(tensor):
-            raise ValueError(f"{name} is a damaged motion module, {key} holds NaN or infinite values: download it again.")
+            raise ValueError(f"{name} is a damaged motion module, {key} holds NaN or infinite values: {AGAIN}.")
     unknown = next((key for key in state_dict if key not in expected), None)
     if unknown is not None:
         raise ValueError(f"{name} is a motion module of an unknown kind, with the key {unknown}: {TAKE}.")

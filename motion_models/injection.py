@@ -1,24 +1,22 @@
-"""Touches comfy. Runs a motion model inside a MODEL's UNet, through ComfyUI's own wrappers and block patches.
+"""Touches comfy. Runs a motion model inside a MODEL's UNet, through the wrappers that ComfyUI offers for it.
 
-Nothing outlives a UNet call: each call gets its own list of block patches, and what a sampling run needs sits in that
-run's own options. A call in which the motion model rests is the bare UNet.
+Nothing outlives a UNet call, and what a sampling run needs sits in that run's own options. A call in which the motion
+model rests is the bare UNet.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import comfy.patcher_extension
 import torch
-from comfy.ldm.modules.attention import SpatialTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 
 from .schedules import AUTOMATIC, set_beta_schedule
-from .unet import Block, Slot, group_norms_over_frames, unet_slots
+from .unet import group_norms_over_frames, motion_in_unet, unet_slots
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -31,7 +29,6 @@ UseWindows = Callable[[dict[str, Any], int], None]
 
 KEY = "animatediff_native"
 NORMS_OVER_FRAMES = f"{KEY}.norms_over_frames"
-PATCHES = "forward_timestep_embed_patch"
 Wrapper = comfy.patcher_extension.WrappersMP
 
 
@@ -55,7 +52,7 @@ def apply_motion_model(
     Raises ValueError if the motion model was made for another UNet. `use_windows` is asked for context windows when a
     clip is longer than the positional encoding and the user has set none.
     """
-    slots = matching_slots(model, motion)
+    check_base(model, motion)
     model = model.clone()
     if settings.strength == 0.0:
         return model
@@ -63,25 +60,23 @@ def apply_motion_model(
     model.set_additional_models(key, [motion.patcher.clone()])
     automatic = settings.beta_schedule == AUTOMATIC
     set_beta_schedule(model, motion.family.beta_schedule if automatic else settings.beta_schedule)
-    injection = Injection(key, motion, settings, slots, use_windows)
+    injection = Injection(key, motion, settings, use_windows)
     model.add_wrapper_with_key(Wrapper.OUTER_SAMPLE, key, injection.outer_sample)
     model.add_wrapper_with_key(Wrapper.APPLY_MODEL, key, injection.apply_model)
     return model
 
 
-def matching_slots(model: ModelPatcher, motion: LoadedMotionModel) -> dict[Block, Slot]:
-    """The places of the UNet that the motion model fills; ValueError if it does not fit."""
-    slots = unet_slots(model.get_model_object("diffusion_model"))
-    if not motion.config.mid:
-        slots.pop(("middle", 0), None)
-    found = {slot.name: slot.channels for slot in slots.values()}
+def check_base(model: ModelPatcher, motion: LoadedMotionModel) -> None:
+    """ValueError if the UNet's channels are not those that the motion model was made for."""
     wanted = motion.config.channels_by_name()
+    found = {slot.name: slot.channels for slot in unet_slots(model.get_model_object("diffusion_model"))}
+    if not motion.config.mid:
+        found.pop("mid_block.motion_modules.0", None)
     if found != wanted:
         raise ValueError(
-            f"{motion.name} is a {motion.family.name} motion module for UNet channels {levels(wanted)}, but this "
-            f"checkpoint is {type(model.model).__name__} with {levels(found)}: use a checkpoint of the same base model."
+            f"{motion.name} is an {motion.family.name} module for a UNet with {levels(wanted)} channels, but this "
+            f"{type(model.model).__name__} model has {levels(found)}: use a checkpoint of the base it was made for."
         )
-    return slots
 
 
 def levels(channels_by_name: dict[str, int]) -> str:
@@ -90,7 +85,7 @@ def levels(channels_by_name: dict[str, int]) -> str:
     return "/".join(map(str, down.values())) or "no SD-like blocks"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Run:
     """What one sampling run knows. Lives in that run's transformer_options, never on a shared object."""
 
@@ -99,22 +94,19 @@ class Run:
     total_frames: int
     start_sigma: float
     end_sigma: float
-    models: dict[torch.device, MotionModel] = field(default_factory=dict)
 
     def active(self, options: dict[str, Any]) -> bool:
-        if self.start_sigma > 1e8 and self.end_sigma <= 0.0:
+        if self.start_sigma > 1e8 and self.end_sigma <= 0.0:  # all of it: no need to ask the GPU
             return True
         return self.end_sigma < options["sigmas"][0].item() <= self.start_sigma
 
     def motion_model(self, device: torch.device) -> MotionModel:
-        """The weights for this device. Clones of the MODEL on other GPUs hold motion models of their own; they are
-        made when sampling prepares, so they are looked up at the first call and not before."""
-        if device not in self.models:
-            main = self.patcher.get_additional_models_with_key(self.key)
-            clones = self.patcher.get_additional_models_with_key("multigpu")
-            others = [m for clone in clones for m in clone.get_additional_models_with_key(self.key)]
-            self.models[device] = next((p for p in main + others if p.load_device == device), main[0]).model
-        return self.models[device]
+        """The weights for this device. Clones of the MODEL on other GPUs hold motion models of their own, which are
+        made while sampling prepares: so this looks at every call, and only at what the run's own patcher holds."""
+        main = self.patcher.get_additional_models_with_key(self.key)
+        clones = self.patcher.get_additional_models_with_key("multigpu")
+        others = [p for clone in clones for p in clone.get_additional_models_with_key(self.key)]
+        return next((p for p in main + others if p.load_device == device), main[0]).model
 
 
 @dataclass(frozen=True)
@@ -124,7 +116,6 @@ class Injection:
     key: str
     motion: LoadedMotionModel
     settings: MotionSettings
-    slots: dict[Block, Slot]
     use_windows: UseWindows
 
     def outer_sample(self, executor, noise: torch.Tensor, *args, **kwargs):
@@ -170,52 +161,15 @@ class Injection:
             return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
         frames = frames_per_cond(x, options)
         self.check_length(frames)
-        patches = dict(options.get("patches", {}))
-        following = patches.get(PATCHES, [])
-        settings = self.settings
-        handler = block_handler(
-            self.slots, run.motion_model(x.device), frames, following, settings.strength, settings.motion_scale
-        )
-        patches[PATCHES] = [(SpatialTransformer, handler), (ResBlock, handler), *following]
-        options = {**options, "patches": patches, "ad_params": ad_params(run.total_frames, frames, options)}
-        norms = nullcontext()
-        if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
-            options[NORMS_OVER_FRAMES] = True  # for once, however many such modules this MODEL has
-            norms = group_norms_over_frames(executor.class_obj.diffusion_model, frames)
-        with norms:
+        options = {**options, "ad_params": ad_params(run.total_frames, frames, options)}
+        unet, settings = executor.class_obj.diffusion_model, self.settings
+        with ExitStack() as stack:
+            if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
+                options[NORMS_OVER_FRAMES] = True  # once, however many such modules this MODEL has
+                stack.enter_context(group_norms_over_frames(unet, frames))
+            model = run.motion_model(x.device)
+            stack.enter_context(motion_in_unet(unet, model, frames, settings.strength, settings.motion_scale))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-
-
-def block_handler(
-    slots: dict[Block, Slot],
-    motion_model: MotionModel,
-    frames: int,
-    following: Sequence[tuple[type, Callable]] = (),
-    strength: float = 1.0,
-    motion_scale: float = 1.0,
-) -> Callable:
-    """The block patch of one UNet call: run the layer, then, where the slot says so, the motion module."""
-
-    def handle(layer, x, emb, context, options, *args):
-        x = run_layer(following, layer, x, emb, context, options, *args)
-        slot = slots.get(options["block"])
-        if slot is None or not isinstance(layer, slot.after):
-            return x
-        return motion_model.get_submodule(slot.name)(x, frames, strength, motion_scale)
-
-    return handle
-
-
-def run_layer(following, layer, x, emb, context, options, *args):
-    """The layer as it would run without us: the next patch that claims it, or else what the UNet does itself."""
-    for layer_type, handler in following:
-        if isinstance(layer, layer_type):
-            return handler(layer, x, emb, context, options, *args)
-    if isinstance(layer, ResBlock):
-        return layer(x, emb)
-    x = layer(x, context, options)
-    options["transformer_index"] += 1
-    return x
 
 
 def frames_per_cond(x: torch.Tensor, options: dict[str, Any]) -> int:

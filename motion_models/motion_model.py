@@ -139,14 +139,15 @@ class FeedForward(nn.Module):
 class TransformerBlock(nn.Module):
     def __init__(self, channels: int, config: MotionModelConfig, operations: Any, **factory: Any):
         super().__init__()
-        places = range(config.attentions)
-        self.attention_blocks = nn.ModuleList(TemporalAttention(channels, config, operations, **factory) for _ in places)
-        self.norms = nn.ModuleList(operations.LayerNorm(channels, **factory) for _ in places)
+        self.attention_blocks = nn.ModuleList(
+            TemporalAttention(channels, config, operations, **factory) for _ in range(config.attentions)
+        )
+        self.norms = nn.ModuleList(operations.LayerNorm(channels, **factory) for _ in range(config.attentions))
         self.ff = FeedForward(channels, operations, **factory)
         self.ff_norm = operations.LayerNorm(channels, **factory)
 
     def forward(self, x: Tensor, scale: float) -> Tensor:
-        for norm, attention in zip(self.norms, self.attention_blocks):
+        for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
             x = add(x, attention(norm(x), scale))
         return add(x, self.ff(self.ff_norm(x)))
 

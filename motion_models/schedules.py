@@ -1,4 +1,4 @@
-"""Touches comfy. Noise schedules: the betas that a motion model was trained with, given to the MODEL that it animates."""
+"""Touches comfy. The betas that a motion model was trained with, given to the MODEL that it animates."""
 
 from __future__ import annotations
 

@@ -4,13 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from comfy.ldm.modules.attention import SpatialTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
-from motion_models.injection import PATCHES, block_handler
 from motion_models.motion_model import MotionModel
-from motion_models.unet import unet_slots
+from motion_models.unet import motion_in_unet
 from training.diffusion import TIMESTEPS, add_noise, alphas_cumprod
 from training.loop import fit
 
@@ -23,8 +21,6 @@ def train(
 ) -> None:
     """Trains `model` in place: one timestep for all frames of a clip, each frame with noise of its own."""
     unet.requires_grad_(False)
-    names = model.config.channels_by_name()
-    slots = {block: slot for block, slot in unet_slots(unet).items() if slot.name in names}
     alphas = alphas_cumprod("motion")
 
     def loss(generator: torch.Generator) -> Tensor:
@@ -33,14 +29,13 @@ def train(
         time = torch.randint(TIMESTEPS, (b,), generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
         noisy = add_noise(latents, noise, alphas[time])
-        handler = block_handler(slots, model, f)
-        patches = {PATCHES: [(SpatialTransformer, handler), (ResBlock, handler)]}
-        predicted = unet(
-            noisy.flatten(0, 1),
-            time.float().repeat_interleave(f),
-            context.repeat_interleave(f, 0),
-            transformer_options={"patches": patches},
-        )
+        with motion_in_unet(unet, model, f):
+            predicted = unet(
+                noisy.flatten(0, 1),
+                time.float().repeat_interleave(f),
+                context.repeat_interleave(f, 0),
+                transformer_options={},
+            )
         return (predicted - noise.flatten(0, 1)).square().mean()
 
     positions = {name for name, _ in model.named_parameters() if name.endswith("pos_encoder.pe")}

@@ -1,0 +1,26 @@
+"""AnimateDiff Native: motion modules for ComfyUI, on ComfyUI's own extension points alone."""
+
+import os
+
+import folder_paths
+from comfy_api.latest import ComfyExtension
+
+
+class AnimateDiffExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        register_folder("animatediff_models")
+
+    async def get_node_list(self) -> list[type]:
+        from .nodes import NODES
+
+        return NODES
+
+
+def register_folder(name: str) -> None:
+    """Add models/<name>, without losing what extra_model_paths.yaml or another pack has set for that name."""
+    folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
+    folder_paths.folder_names_and_paths[name][1].update(folder_paths.supported_pt_extensions)
+
+
+async def comfy_entrypoint() -> ComfyExtension:
+    return AnimateDiffExtension()

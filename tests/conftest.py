@@ -1,0 +1,49 @@
+"""Tests run against the ComfyUI that PYTHONPATH names, in this process and on the CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def start_comfyui() -> None:
+    """ComfyUI reads its command line when it is imported."""
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    argv, sys.argv = sys.argv, ["comfyui", "--cpu"]
+    try:
+        import comfy.cli_args  # noqa: F401
+    finally:
+        sys.argv = argv
+    # After ComfyUI, whose nodes.py our nodes/ must not hide.
+    sys.path += [str(ROOT), str(ROOT / "tests")]
+
+
+start_comfyui()
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def pack() -> ModuleType:
+    """The pack, imported by path as ComfyUI imports it."""
+    spec = importlib.util.spec_from_file_location("animatediff_native", ROOT / "__init__.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def inference_mode(request):
+    """ComfyUI runs nodes in inference mode; a test marked `autograd` opts out."""
+    with torch.inference_mode(request.node.get_closest_marker("autograd") is None):
+        yield
