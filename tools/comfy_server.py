@@ -315,7 +315,7 @@ def _named_widgets(schema: dict[str, Any], values: deque, prefix: str) -> Iterat
 
 
 def find_source(nodes: dict[int, Any], links: dict[int, list], link_id: int | None) -> Any:
-    """What arrives through a link: [node, output], the value of a primitive, or None where a muted node is behind it."""
+    """What arrives through a link: [node, output], a primitive's value, or None where a muted node is behind it."""
     if link_id not in links:
         return None
     _, node_id, slot, _, _, kind = links[link_id][:6]

