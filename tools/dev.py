@@ -45,7 +45,7 @@ from environment import (
 def demo(options: argparse.Namespace, _: list[str]) -> int:
     environment = prepare(options.comfyui)
     folders = ["--workflow", str(options.workflow.resolve()), "--output", str(options.output.resolve())]
-    return execute(environment, [environment.python, REPO / "tools" / "demo.py", "render", *folders])
+    return execute(environment, [environment.python, REPO / "tools" / "comfy_app.py", "render", *folders])
 
 
 def serve(options: argparse.Namespace, _: list[str]) -> int:
@@ -53,7 +53,7 @@ def serve(options: argparse.Namespace, _: list[str]) -> int:
     wishes = ["--base", str(cache_directory() / "serve"), "--port", str(options.port)]
     if options.no_browser:
         wishes.append("--no-browser")
-    return execute(environment, [environment.python, REPO / "tools" / "demo.py", "serve", *wishes])
+    return execute(environment, [environment.python, REPO / "tools" / "comfy_app.py", "serve", *wishes])
 
 
 def test(options: argparse.Namespace, pytest_arguments: list[str]) -> int:
