@@ -67,7 +67,7 @@ V3 = Family("AnimateDiff v3")
 TAKE = "choose an AnimateDiff v1, v2 or v3 motion module, such as v3_sd15_mm.ckpt"
 LATER = f"which is not supported yet: {TAKE}"
 AGAIN = "download it again"
-ELSEWHERE = f"not a motion module: {TAKE}, and load this file with"
+ELSEWHERE = f"not a motion module: {TAKE}; for this file use"
 
 # The first row whose test holds says what the file is: a family, or the end of the sentence "<file> is ...".
 # Files that hold a motion module and something else come before the plain modules, those without one come last.

@@ -11,11 +11,12 @@ import comfy.sample
 import comfy.supported_models
 import safetensors.torch
 import torch
+from torch import Tensor
+
 from motion_models.injection import MotionSettings, apply_motion_model
 from motion_models.loader import LoadedMotionModel, load_motion_model
 from motion_models.motion_model import MotionModel, MotionModelConfig
 from sampling.context_windows import use_default_windows
-from torch import Tensor
 
 CHANNELS = (32, 64, 128, 128)
 CONTEXT = 48

@@ -20,7 +20,7 @@ def start_comfyui() -> None:
     comfy.options.enable_args_parsing()
     argv, sys.argv = sys.argv, ["comfyui", "--cpu"]
     try:
-        import comfy.cli_args  # noqa: F401
+        import comfy.cli_args
     finally:
         sys.argv = argv
     # After ComfyUI, whose nodes.py our nodes/ must not hide.
@@ -29,6 +29,10 @@ def start_comfyui() -> None:
 
 start_comfyui()
 torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "autograd: the test needs gradients and runs outside of inference mode")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,148 @@
+"""What a file is: accepted in every wrapping, or refused by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from comfy_support import motion_config, motion_state_dict
+
+from motion_models.formats import TABLE, V1, V2, V3, read_motion_file
+
+P = "down_blocks.0.motion_modules.0.temporal_transformer."
+BLOCK = P + "transformer_blocks.0.attention_blocks.0."
+
+
+def keys(*names: str) -> dict[str, torch.Tensor]:
+    return {name: torch.zeros(2, 2) for name in names}
+
+
+def prefixed(prefix: str, state_dict: dict) -> dict:
+    return {prefix + key: tensor for key, tensor in state_dict.items()}
+
+
+def without(state_dict: dict, part: str) -> dict:
+    return {key: tensor for key, tensor in state_dict.items() if part not in key}
+
+
+def with_positions(state_dict: dict, length: int) -> dict:
+    return {k: torch.zeros(1, length, t.shape[2]) if k.endswith(".pe") else t for k, t in state_dict.items()}
+
+
+@pytest.mark.parametrize(("name", "family"), [("v1", V1), ("v2", V2), ("v3", V3)])
+def test_family_and_layout_are_read_from_the_keys(name, family):
+    file = read_motion_file(motion_state_dict(name), "a.ckpt")
+    assert file.family == family
+    assert file.config == motion_config(name)
+    assert file.family.unet_norms_over_frames == (name == "v1")
+
+
+WRAPPED = {
+    "state_dict": lambda sd: {"state_dict": sd, "epoch": 3, "global_step": 10},
+    "trainer": lambda sd: {"state_dict": prefixed("module.", sd)},
+    "deepspeed": lambda sd: {"module": prefixed("module.", sd)},
+    "unet prefix": lambda sd: prefixed("unet.", sd),
+    "model prefix": lambda sd: {"model": prefixed("model.", sd)},
+    "config entry": lambda sd: {**sd, "animatediff_config": {"motion_module_type": "Vanilla"}},
+    "whole unet": lambda sd: {
+        **sd,
+        **keys("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight", "time_embed.0.bias"),
+    },
+    "half": lambda sd: {key: tensor.half() for key, tensor in sd.items()},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED.keys())
+def test_wrappings_make_no_difference(wrap):
+    state_dict = motion_state_dict("v3")
+    file = read_motion_file(wrap(state_dict), "a.ckpt")
+    assert file.family == V3
+    assert file.state_dict.keys() == state_dict.keys()
+    assert all(tensor.dtype == torch.float32 for key, tensor in file.state_dict.items() if key.endswith(".pe"))
+
+
+def motion_with(*names: str, family: str = "v2") -> dict:
+    return motion_state_dict(family) | keys(*names)
+
+
+ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1."
+DIFFUSERS = "down_blocks.0.motion_modules.0.transformer_blocks.0.attn1."
+
+# A part of the message -> a file that gets it.
+REFUSED = {
+    "a motion LoRA": lambda: keys(BLOCK + "processor.to_q_lora.down.weight", BLOCK + "processor.to_q_lora.up.weight"),
+    "only alters a motion module": lambda: keys("unet." + DIFFUSERS + "to_q.lora_A.weight"),
+    "a LoRA for the image model": lambda: keys(ATTENTION + "processor.to_q_lora.up.weight"),
+    "use Load LoRA": lambda: keys("lora_unet_down_blocks_0_attentions_0_proj_in.alpha"),
+    "SparseCtrl": lambda: {"controlnet": motion_with("controlnet_cond_embedding.weight")},
+    "CameraCtrl": lambda: {"pose_encoder_state_dict": keys("encoder_conv_in.weight"), "lora_state_dict": {}},
+    "CMCM": lambda: prefixed("module.", motion_with(P + "transformer_blocks.0.cc_projection.weight")),
+    "OMCM": lambda: keys("conv_in.weight", "body.0.block1.weight"),
+    "HotshotXL": lambda: keys("down_blocks.0.temporal_attentions.0.norm.weight"),
+    "the diffusers layout": lambda: keys(DIFFUSERS + "to_q.weight"),
+    "SDXL": lambda: without(without(motion_state_dict("v3"), "down_blocks.3"), "up_blocks.3"),
+    "FancyVideo": lambda: {"module": motion_with("module.fps_embedding.linear.weight")},
+    "PIA": lambda: motion_state_dict("v3") | {"conv_in.weight": torch.zeros(320, 9, 3, 3)},
+    "AnimateLCM-I2V": lambda: without(motion_with("img_encoder.conv_in.weight"), "pos_encoder"),
+    "an AnimateLCM motion": lambda: without(motion_state_dict("v2"), "pos_encoder"),
+    "LongAnimateDiff": lambda: with_positions(motion_state_dict("v2"), 64),
+    "unknown number of positions": lambda: with_positions(motion_state_dict("v3"), 20),
+    "Load ControlNet Model": lambda: keys("control_model.zero_convs.0.0.weight"),
+    "Load Checkpoint": lambda: keys(
+        "model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.quant_conv.bias"
+    ),
+    "Load VAE": lambda: keys("decoder.conv_in.weight", "encoder.conv_in.weight"),
+    "Load Diffusion Model": lambda: keys("down_blocks.0.resnets.0.conv1.weight"),
+    "is no motion module": lambda: keys("something.else"),
+    "no motion module: choose": lambda: torch.zeros(3),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_other_files_are_refused_by_name(what):
+    with pytest.raises(ValueError) as error:
+        read_motion_file(REFUSED[what](), "a.ckpt")
+    message = str(error.value)
+    assert message.startswith("a.ckpt is ")
+    assert what in message
+    assert "\n" not in message and message.endswith(".")
+
+
+def test_every_row_of_the_table_is_tested():
+    assert len(TABLE) == len({V1, V2, V3}) + len({read_error(make()) for make in REFUSED.values()})
+
+
+def read_error(loaded) -> str:
+    with pytest.raises(ValueError) as error:
+        read_motion_file(loaded, "a.ckpt")
+    return str(error.value)
+
+
+BROKEN = {
+    "proj_out.bias is missing": lambda sd: without(
+        sd, "up_blocks.1.motion_modules.2.temporal_transformer.proj_out.bias"
+    ),
+    "proj_in.weight is missing": lambda sd: without(
+        sd, "up_blocks.1.motion_modules.2.temporal_transformer.proj_in.weight"
+    ),
+    "down_blocks.1.motion_modules.0": lambda sd: without(sd, "down_blocks.1.motion_modules.0."),
+    "shape [64, 3] instead of [64, 64]": lambda sd: (
+        sd | {"down_blocks.1.motion_modules.0.temporal_transformer.proj_out.weight": torch.zeros(64, 3)}
+    ),
+    "shape [33, 33]": lambda sd: sd | {P + "proj_in.weight": torch.zeros(33, 33)},
+    "holds NaN": lambda sd: sd | {P + "norm.bias": torch.full((32,), float("nan"))},
+    "infinite": lambda sd: sd | {P + "proj_out.bias": torch.full((32,), float("inf"))},
+    "unknown kind, with the key " + P + "extra": lambda sd: sd | {P + "extra": torch.zeros(2)},
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_damage_is_reported_with_its_key(what):
+    message = read_error(BROKEN[what](motion_state_dict("v2")))
+    assert what in message
+    assert "_blocks." in message
+    assert "\n" not in message
+
+
+def test_huge_indices_cost_nothing():
+    file = motion_state_dict("v3") | keys("down_blocks.0.motion_modules.99999999.temporal_transformer.norm.weight")
+    assert read_motion_file(file, "a.ckpt").config == motion_config("v3")

@@ -1,0 +1,136 @@
+"""The motion module alone: parity with diffusers, and what it promises about chunks, strength and types."""
+
+from __future__ import annotations
+
+import comfy.ops
+import pytest
+import torch
+from comfy_support import motion_config, randomise
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from diffusers_oracle import PerFrame, relative_error, rename
+
+from motion_models import motion_model
+from motion_models.motion_model import MotionModel, MotionModelConfig, MotionModule, sinusoids, zero_output
+
+CHANNELS, FRAMES, CONDS = 64, 6, 2
+
+
+def make_module(operations=torch.nn, dtype=None, **options) -> MotionModule:
+    config = MotionModelConfig.for_unet((CHANNELS,), mid=False, **options)
+    module = MotionModule(CHANNELS, config, operations, dtype=dtype, device=None)
+    randomise(module, 1)
+    return module
+
+
+def features(height: int = 5, width: int = 3) -> torch.Tensor:
+    return torch.randn(CONDS * FRAMES, CHANNELS, height, width, generator=torch.Generator().manual_seed(2))
+
+
+def oracle_output(module: MotionModule, x: torch.Tensor, *, per_frame: bool) -> torch.Tensor:
+    theirs = AnimateDiffTransformer3D(
+        num_attention_heads=8,
+        attention_head_dim=CHANNELS // 8,
+        in_channels=CHANNELS,
+        activation_fn="geglu",
+        attention_bias=False,
+        positional_embeddings="sinusoidal",
+        num_positional_embeddings=32,
+    ).eval()
+    weights = {rename("." + key).removeprefix("."): tensor for key, tensor in module.state_dict().items()}
+    expected = theirs.state_dict()
+    theirs.load_state_dict({key: weights[key] for key in expected})
+    if per_frame:
+        theirs.norm.__class__ = PerFrame
+    return theirs(x, num_frames=FRAMES)
+
+
+@pytest.mark.parametrize("operations", [torch.nn, comfy.ops.manual_cast])
+def test_equals_diffusers_with_per_frame_norm(operations):
+    module, x = make_module(operations), features()
+    assert relative_error(module(x, FRAMES), oracle_output(module, x, per_frame=True)) < 1e-5
+
+
+def test_norm_over_frames_equals_stock_diffusers():
+    module, x = make_module(norm_over_frames=True), features()
+    expected = oracle_output(module, x, per_frame=False)
+    assert relative_error(module(x, FRAMES), expected) < 1e-5
+    assert relative_error(make_module()(x, FRAMES), expected) > 1e-3, "the two norm scopes have to differ"
+
+
+def test_chunks_do_not_change_the_result(monkeypatch):
+    module, x = make_module(), features()
+    whole = module(x, FRAMES)
+    monkeypatch.setattr(motion_model, "CHUNK_BYTES_CPU", 1)
+    torch.testing.assert_close(module(x, FRAMES), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_clips_do_not_mix():
+    """Frames of one cond never reach another."""
+    module, x = make_module(), features()
+    alone = module(x[:FRAMES], FRAMES)
+    torch.testing.assert_close(module(x, FRAMES)[:FRAMES], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_strength_scales_what_is_added():
+    module, x = make_module(), features()
+    branch = module(x, FRAMES) - x
+    torch.testing.assert_close(module(x, FRAMES, effect=0.3), x + 0.3 * branch)
+    assert module(x, FRAMES, effect=0.0) is x
+
+
+def test_motion_scale_multiplies_the_keys():
+    module, x = make_module(), features()
+    scaled = module(x, FRAMES, scale=1.28)
+    for block in module.temporal_transformer.transformer_blocks[0].attention_blocks:
+        block.to_k.weight.mul_(1.28)
+    torch.testing.assert_close(scaled, module(x, FRAMES), rtol=1e-4, atol=1e-5)
+
+
+def test_input_is_left_alone():
+    module, x = make_module(), features()
+    before = x.clone()
+    module(x, FRAMES)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.autograd
+def test_training_computes_what_inference_does():
+    module, x = make_module(), features()
+    trained = module(x, FRAMES)
+    trained.square().sum().backward()
+    with torch.no_grad():
+        torch.testing.assert_close(module(x, FRAMES), trained.detach(), rtol=1e-5, atol=1e-6)
+    without = {name for name, p in module.named_parameters() if p.grad is None}
+    assert all(name.endswith("pos_encoder.pe") for name in without)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_its_type_and_stays_close(dtype):
+    module, x = make_module(comfy.ops.manual_cast), features()
+    half = module(x.to(dtype), FRAMES)
+    assert half.dtype == dtype
+    assert relative_error(half.float(), module(x, FRAMES)) < (2e-3 if dtype == torch.float16 else 2e-2)
+
+
+def test_positions_stay_fp32_in_a_half_precision_model():
+    module = make_module(comfy.ops.manual_cast, dtype=torch.float16)
+    block = module.temporal_transformer.transformer_blocks[0].attention_blocks[0]
+    assert block.to_q.weight.dtype == torch.float16
+    assert torch.equal(block.pos_encoder.pe, sinusoids(32, CHANNELS))
+
+
+def test_positional_encodings_are_one_family():
+    assert torch.equal(sinusoids(32, 64)[:, :24], sinusoids(24, 64))
+
+
+def test_zero_output_makes_the_identity():
+    model, x = MotionModel(motion_config()), torch.randn(FRAMES, 32, 4, 4)
+    zero_output(model)
+    assert torch.equal(model.down_blocks[0].motion_modules[0](x, FRAMES), x)
+
+
+@pytest.mark.parametrize(("family", "millions"), [("v1", 417.14), ("v2", 453.21), ("v3", 417.14)])
+def test_full_size_has_the_published_number_of_parameters(family, millions):
+    model = MotionModel(motion_config(family, (320, 640, 1280, 1280)), device=torch.device("meta"))
+    count = sum(p.numel() for name, p in model.named_parameters() if not name.endswith(".pe"))
+    assert round(count / 1e6, 2) == millions
