@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, Upsample
@@ -22,7 +22,7 @@ class Slot(NamedTuple):
     channels: int
 
 
-def unet_slots(unet: nn.Module) -> list[Slot]:
+def unet_slots(unet: Any) -> list[Slot]:
     """Every place for a motion module; none in a UNet that is not built like Stable Diffusion's.
 
     A module follows the SpatialTransformer of its block, or the ResBlock where there is none, and so comes before an
@@ -44,18 +44,18 @@ def unet_slots(unet: nn.Module) -> list[Slot]:
     return slots
 
 
-def make_slot(name: str, block: nn.Module) -> Slot:
+def make_slot(name: str, block: Any) -> Slot:
     res_block = find(block, ResBlock)
     return Slot(name, find(block, SpatialTransformer) or res_block, res_block.out_channels)
 
 
-def find(block: nn.Module, layer_type: type[nn.Module]):
+def find(block: nn.Module, layer_type: type[nn.Module]) -> Any:
     return next((layer for layer in block.children() if isinstance(layer, layer_type)), None)
 
 
 @contextmanager
 def motion_in_unet(
-    unet: nn.Module, motion_model: MotionModel, frames: int, effect: float = 1.0, scale: float = 1.0
+    unet: Any, motion_model: MotionModel, frames: int, effect: float = 1.0, scale: float = 1.0
 ) -> Iterator[None]:
     """Within the context, the output of each slot's layer goes through its motion module; see `MotionModule.forward`.
 
@@ -76,7 +76,7 @@ def motion_in_unet(
 
 
 @contextmanager
-def group_norms_over_frames(unet: nn.Module, frames: int) -> Iterator[None]:
+def group_norms_over_frames(unet: Any, frames: int) -> Iterator[None]:
     """Within the context, the ResBlocks' norms and the UNet's last norm take their statistics over all frames of a
     cond, as v1 was trained (the official configuration's `use_inflated_groupnorm: false`); no other norm does."""
 

@@ -104,7 +104,8 @@ def hints_of_window(controls: list[ControlBase], frames: int, indices: list[int]
 def apply_sliding_context(model: ModelPatcher, handler: SlidingContext) -> ModelPatcher:
     """A clone of `model` that samples clips longer than the context length in windows."""
     model = model.clone()
-    model.model_options["context_handler"] = handler
+    options: dict[str, Any] = model.model_options
+    options["context_handler"] = handler
     create_prepare_sampling_wrapper(model)  # budgets memory for one window
     model.add_wrapper_with_key(Wrapper.OUTER_SAMPLE, KEY, own_handler)
     return model

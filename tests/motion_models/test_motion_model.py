@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.ops
 import pytest
 import torch
@@ -15,7 +17,7 @@ from motion_models.motion_model import MotionModel, MotionModelConfig, MotionMod
 CHANNELS, FRAMES, CONDS = 64, 6, 2
 
 
-def make_module(operations=torch.nn, dtype=None, **options) -> MotionModule:
+def make_module(operations: Any = torch.nn, dtype: torch.dtype | None = None, **options: Any) -> Any:
     config = MotionModelConfig.for_unet((CHANNELS,), mid=False, **options)
     module = MotionModule(CHANNELS, config, operations, dtype=dtype, device=None)
     randomise(module, 1)
@@ -124,7 +126,8 @@ def test_positional_encodings_are_one_family():
 
 
 def test_zero_output_makes_the_identity():
-    model, x = MotionModel(motion_config()), torch.randn(FRAMES, 32, 4, 4)
+    model: Any = MotionModel(motion_config())
+    x = torch.randn(FRAMES, 32, 4, 4)
     zero_output(model)
     assert torch.equal(model.down_blocks[0].motion_modules[0](x, FRAMES), x)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
 import diffusers_oracle as oracle
@@ -15,7 +18,7 @@ from motion_models.schedules import BETA_SCHEDULES
 FRAMES, CFG, TIMESTEP = 6, 3.0, 500
 
 
-def noise_added(model, cfg: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def noise_added(model: Any, cfg: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """One Euler step to zero from timestep 500: the noise that the sampler found, the UNet's input, the timestep."""
     sampling = model.get_model_object("model_sampling")
     sigmas = torch.stack((sampling.sigmas[TIMESTEP], torch.zeros(())))
@@ -65,15 +68,13 @@ def test_stable_diffusion_schedule_is_scaled_linear(tmp_path):
 
 @pytest.mark.parametrize("name", BETA_SCHEDULES)
 def test_schedule_keeps_the_prediction_type(name, tmp_path):
-    import comfy.model_sampling
-
     class Sampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.V_PREDICTION):
         pass
 
-    model = make_model()
+    model: Any = make_model()
     model.add_object_patch("model_sampling", Sampling(model.model.model_config, zsnr=True))
     before = model.get_model_object("model_sampling").sigmas.clone()
-    sampling = animate(model, load_motion(tmp_path), beta_schedule=name).get_model_object("model_sampling")
+    sampling: Any = animate(model, load_motion(tmp_path), beta_schedule=name).get_model_object("model_sampling")
     assert isinstance(sampling, Sampling)
     assert sampling.zsnr
     assert torch.equal(model.get_model_object("model_sampling").sigmas, before), "the input MODEL was changed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import comfy.controlnet
+import comfy.sample
 import pytest
 import torch
 from comfy_support import animate, conditioning, load_motion, make_model, sample
@@ -72,8 +73,6 @@ def test_long_clip_is_the_weighted_mean_of_its_windows(animated):
 
 
 def sample_noise(model, noise: torch.Tensor) -> torch.Tensor:
-    import comfy.sample
-
     return comfy.sample.sample(
         model, noise, 1, 3.0, "euler", "normal", conditioning(5), conditioning(6), torch.zeros_like(noise), seed=3
     )
