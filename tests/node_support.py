@@ -1,0 +1,140 @@
+"""ComfyUI's own nodes and the pack's, run as the server runs them, on the small models of comfy_support."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import comfy.cldm.cldm
+import comfy.controlnet
+import comfy.ops
+import comfy.sample
+import nodes
+import torch
+from comfy_support import CONTEXT, CPU, make_model, randomise, unet_config
+from torch import Tensor
+
+LEVELS, CHANNELS = 2, (32, 64)  # the second level has no attention, as SD1.5's last
+FRAMES, SIZE = 6, 8
+
+
+def run(node: Any, **inputs: Any) -> Any:
+    """Run a node class, classic or V3, with its defaults for what is not given; all outputs, or the only one."""
+    if hasattr(node, "define_schema"):
+        defaults = {entry.id: getattr(entry, "default", None) for entry in node.GET_SCHEMA().inputs}
+        output = node.EXECUTE_NORMALIZED(**{k: v for k, v in defaults.items() if v is not None} | inputs)
+        outputs = output.result
+    else:
+        outputs = getattr(node(), node.FUNCTION)(**inputs)
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+def small_model() -> Any:
+    """Predicts noise of about unit variance, so that what changes the prediction shows in what is sampled."""
+    model = make_model(LEVELS)
+    model.model.diffusion_model.out[2].weight.data *= 10
+    return model
+
+
+def prompt(seed: int, tokens: int = 77) -> list:
+    return [[torch.randn(1, tokens, CONTEXT, generator=torch.Generator().manual_seed(seed)), {}]]
+
+
+POSITIVE, NEGATIVE = prompt(5), prompt(6)
+
+
+def empty_latent(frames: int = FRAMES) -> dict[str, Tensor]:
+    return {"samples": torch.zeros(frames, 4, SIZE, SIZE)}
+
+
+def noise_of(frames: int = FRAMES) -> Tensor:
+    return torch.randn(frames, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(9))
+
+
+def ksampler(model: Any, positive: list = POSITIVE, negative: list = NEGATIVE, **options: Any) -> Tensor:
+    """What the KSampler node gives, (frames, 4, SIZE, SIZE)."""
+    frames = options.pop("frames", FRAMES)
+    settings = {"seed": 3, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal"} | options
+    sampled = run(
+        nodes.KSampler, model=model, positive=positive, negative=negative, latent_image=empty_latent(frames), **settings
+    )
+    return sampled["samples"]
+
+
+def predict(model: Any, positive: list, noise: Tensor | None = None) -> Tensor:
+    """The picture that the model sees in pure noise, for one prompt and without guidance: a single step of Euler,
+    after which nothing but the prediction is left. A step with guidance is linear in such predictions."""
+    noise = noise_of() if noise is None else noise
+    latent = torch.zeros_like(noise)
+    return comfy.sample.sample(model, noise, 1, 1.0, "euler", "normal", positive, positive, latent, seed=3)
+
+
+def guided(model: Any, positive: list, negative: list, cfg: float, noise: Tensor | None = None) -> Tensor:
+    """The same step with both prompts, however ComfyUI batches them."""
+    noise = noise_of() if noise is None else noise
+    latent = torch.zeros_like(noise)
+    return comfy.sample.sample(model, noise, 1, cfg, "euler", "normal", positive, negative, latent, seed=3)
+
+
+def error(a: Tensor, b: Tensor) -> float:
+    """Relative L2 distance."""
+    return float((a - b).norm() / b.norm())
+
+
+def with_recorded_calls(model: Any) -> tuple[Any, list[int]]:
+    """A clone of the model, and a list that grows by the number of prompts in each UNet call."""
+    calls: list[int] = []
+
+    def record(apply_model, call):
+        calls.append(len(call["cond_or_uncond"]))
+        return apply_model(call["input"], call["timestep"], **call["c"])
+
+    model = model.clone()
+    model.set_model_unet_function_wrapper(record)
+    return model, calls
+
+
+def make_controlnet(kind: type[comfy.controlnet.ControlNet] = comfy.controlnet.ControlNet) -> Any:
+    """A ControlNet for the small model, with random weights."""
+    config = unet_config(LEVELS)
+    operations = comfy.ops.disable_weight_init
+    net = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, dtype=torch.float32, operations=operations).eval()
+    randomise(net, seed=4)
+    return kind(net, load_device=CPU)
+
+
+class OneHintPerRow(comfy.controlnet.ControlNet):
+    """An oracle: runs the network once for each row of the batch, with the hint of that row's frame."""
+
+    hints: Tensor
+
+    def set_cond_hint(self, cond_hint, *args, **kwargs):
+        self.hints = cond_hint
+        return super().set_cond_hint(cond_hint[:1], *args, **kwargs)
+
+    def copy(self):
+        copied = OneHintPerRow(self.control_model, load_device=self.load_device)
+        self.copy_to(copied)
+        return copied
+
+    def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
+        frames = x_noisy.shape[0] // batched_number
+        window = transformer_options.get("context_window")
+        indices = window.index_list if window is not None else range(frames)
+        rows = []
+        for row in range(x_noisy.shape[0]):
+            frame = indices[row % frames]
+            self.cond_hint_original, self.cond_hint = self.hints[frame : frame + 1], None
+            one = {"c_crossattn": cond["c_crossattn"][row : row + 1]}
+            rows.append(super().get_control(x_noisy[row : row + 1], t[row : row + 1], one, 1, transformer_options))
+        return {
+            place: [
+                None if each[0] is None else torch.cat(each) for each in zip(*(r[place] for r in rows), strict=True)
+            ]
+            for place in rows[0]
+        }
+
+
+def accepts(node: Any, name: str) -> bool:
+    """Whether this ComfyUI's version of a V3 node has an input of that name."""
+    return name in inspect.signature(node.execute).parameters
