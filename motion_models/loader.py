@@ -11,7 +11,7 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 
-from .formats import Family, MotionFile, read_motion_file
+from .formats import AGAIN, Family, MotionFile, read_motion_file
 from .motion_model import MotionModel, MotionModelConfig
 
 
@@ -41,7 +41,7 @@ def read_file(path: str) -> MotionFile:
     try:
         loaded: Any = comfy.utils.load_torch_file(path)  # never runs code from the file
     except Exception as error:
-        raise ValueError(f"{name} is no weights file, or a truncated one: download it again.") from error
+        raise ValueError(f"{name} is truncated, unsafe or no weights file: {AGAIN}.") from error
     return read_motion_file(loaded, name)
 
 

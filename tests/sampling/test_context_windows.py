@@ -124,6 +124,23 @@ def with_hints(count: int) -> tuple[list, comfy.controlnet.ControlNet, Hints]:
     return [[conditioning(5)[0][0], {"control": control, "control_apply_to_uncond": True}]], control, control_model
 
 
+def test_controls_that_slice_by_themselves_can_read_the_frames_too(animated):
+    """Advanced-ControlNet reads `ad_params` and marks its controls with `sub_idxs`: their hints are left alone."""
+    seen = []
+
+    class SlicingControl(comfy.controlnet.ControlBase):
+        sub_idxs = None
+
+        def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
+            seen.append((transformer_options["ad_params"]["sub_idxs"], self.cond_hint_original.shape[0]))
+
+    control = SlicingControl()
+    control.set_cond_hint(torch.zeros(10, 3, 64, 64))
+    positive = [[conditioning(5)[0][0], {"control": control, "control_apply_to_uncond": True}]]
+    sample(apply_sliding_context(animated, SlidingContext(6, 2)), frames=10, steps=1, positive=positive)
+    assert seen == [(list(range(6)), 10), (list(range(4, 10)), 10)]
+
+
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 def test_controlnet_hints_follow_their_frames(animated, cfg):
     positive, control, control_model = with_hints(10)
