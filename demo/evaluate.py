@@ -9,11 +9,11 @@ import importlib.util
 import json
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+import tqdm
 from torch import Tensor
 
 from . import metrics, shapes
@@ -107,35 +107,38 @@ def untrained_module(folder: Path) -> Path:
 
 
 def evaluate(models: Path, seeds: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Model -> variant -> the columns of the table."""
-    miniature, table, started = Miniature(models), {}, time.monotonic()
+    """Model -> variant -> the columns of the table. Every prompt has two seeds or more."""
+    miniature, table = Miniature(models), {}
+    prompts = PROMPTS[: seeds // 2]
     trained = models / "animatediff_models" / "miniature_motion.safetensors"
     with tempfile.TemporaryDirectory() as folder:
         untrained = untrained_module(Path(folder))
         for name, model in (("base", miniature.base), ("personalised", miniature.personalised)):
             variants = {
-                "with the module": with_module(model, trained),
-                "without": model,
-                "untrained module": with_module(model, untrained),
+                "without": model,  # first: its pictures are the stills that looks are compared with
+                "untrained": with_module(model, untrained),
+                "trained": with_module(model, trained),
             }
             scores = {variant: Scores() for variant in variants}
-            for seed in range(seeds):
-                colour, shape = PROMPTS[seed % len(PROMPTS)]
-                prompt = f"a {colour} {shape}"
-                # Pictures of the model's own, from a seed that no clip uses, to compare the look with.
-                stills = [metrics.centred(picture) for picture in miniature.sample(model, prompt, 10_000 + seed)]
-                stills = torch.stack([still for still in stills if still is not None])
-                for variant, patched in variants.items():
-                    scores[variant].add(miniature.sample(patched, prompt, seed), colour, shape, stills)
-                minutes = (time.monotonic() - started) / 60
-                print(f"\r{name}: seed {seed + 1}/{seeds}, {minutes:.1f} min ", end="", file=sys.stderr, flush=True)
+            stills: list[Tensor] = []
+            for variant, patched in variants.items():
+                progress = tqdm.tqdm(range(seeds), desc=f"{name}, {variant}")
+                clips = [miniature.sample(patched, "a {} {}".format(*prompts[i % len(prompts)]), i) for i in progress]
+                stills = stills or [centred_stills(clip) for clip in clips]
+                for seed, clip in enumerate(clips):
+                    other = seed + len(prompts) if seed + len(prompts) < seeds else seed - len(prompts)
+                    scores[variant].add(clip, *prompts[seed % len(prompts)], stills[other])
             table[name] = {variant: score.row() for variant, score in scores.items()}
-    print(file=sys.stderr)
     return table
 
 
+def centred_stills(clip: Tensor) -> Tensor:
+    cuts = [metrics.centred(picture) for picture in clip]
+    return torch.stack([cut for cut in cuts if cut is not None])
+
+
 def markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
-    lines = ["| model | motion module | " + " | ".join(COLUMNS) + " |", "|---|---|" + "--:|" * len(COLUMNS)]
+    lines = ["| model | module | " + " | ".join(COLUMNS) + " |", "|---|---|" + "--:|" * len(COLUMNS)]
     for name, variants in table.items():
         for variant, row in variants.items():
             lines.append(f"| {name} | {variant} | " + " | ".join(f"{row[column]:.1f}" for column in COLUMNS) + " |")
@@ -145,7 +148,7 @@ def markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=MODELS)
-    parser.add_argument("--seeds", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=64, help="clips of each row, at least 2; default 64")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     use_cpu()

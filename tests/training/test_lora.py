@@ -1,0 +1,32 @@
+"""Trained LoRAs mean the same to ComfyUI as to the training."""
+
+from __future__ import annotations
+
+import comfy.lora
+import pytest
+import torch
+from comfy_support import make_model, sample
+
+from training.lora import Lora
+
+
+@pytest.mark.autograd
+def test_core_applies_the_file_as_it_was_trained():
+    torch.manual_seed(0)
+    model = make_model()
+    unet = model.model.diffusion_model
+    lora = Lora(unet, rank=3)
+    for name, parameter in lora.parameters.items():
+        if "lora_up" in name:
+            parameter.data.normal_(0, 0.05)
+    file = {f"diffusion_model.{name}": value.detach() for name, value in lora.parameters.items()}
+
+    patches = comfy.lora.load_lora(file, comfy.lora.model_lora_keys_unet(model.model, {}))
+    patched = model.clone()
+    assert len(patched.add_patches(patches, 1.0)) == len(lora.layers)
+    expected = make_model()
+    expected.model.diffusion_model.load_state_dict({k: v.detach() for k, v in lora.weights().items()}, strict=False)
+    with torch.inference_mode():
+        found, wanted = sample(patched), sample(expected)
+    assert (found - wanted).norm() / wanted.norm() < 1e-4
+    assert (sample(model) - wanted).norm() / wanted.norm() > 1e-2
