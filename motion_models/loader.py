@@ -41,7 +41,7 @@ def read_file(path: str) -> MotionFile:
     try:
         loaded: Any = comfy.utils.load_torch_file(path)  # never runs code from the file
     except Exception as error:
-        raise ValueError(f"{name} is truncated, unsafe or no weights file: {AGAIN}.") from error
+        raise ValueError(f"{name} is no weights file, or a truncated one: {AGAIN}.") from error
     return read_motion_file(loaded, name)
 
 

@@ -23,7 +23,8 @@ def start_comfyui() -> None:
         import comfy.cli_args
     finally:
         sys.argv = argv
-    # After ComfyUI, whose nodes.py our nodes/ must not hide.
+    # After ComfyUI, whose nodes.py our nodes/ must not hide; `python -m pytest` puts this folder first.
+    sys.path[:] = [path for path in sys.path if Path(path).resolve() != ROOT]
     sys.path += [str(ROOT), str(ROOT / "tests")]
 
 
