@@ -37,7 +37,8 @@ def test_it_learns_and_draws_the_loss(tmp_path):
 
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatch):
     expected = train(tmp_path / "whole")
-    monkeypatch.setattr("training.loop.SAVE_EVERY_SECONDS", -1)  # save after every step
+    monkeypatch.setattr("training.loop.SAVE_EVERY_SECONDS", -1)  # save after every step,
+    monkeypatch.setattr("training.loop.plot", lambda *_: None)  # but do not draw each time
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "parts", stop_at=25)
     assert torch.equal(train(tmp_path / "parts"), expected)
