@@ -302,7 +302,8 @@ def test_core_context_windows_sample_each_window_as_a_clip(animated, anchors):
     fix = {"causal_window_fix": anchors} if accepts(node, "causal_window_fix") else {}
     if anchors and not fix:
         pytest.skip("this ComfyUI does not add frames to windows")
-    windowed = run(node, model=animated, context_length=4, context_overlap=2, **fix)
+    kind = {"context_schedule": "standard_static", "fuse_method": "pyramid"}
+    windowed = run(node, model=animated, context_length=4, context_overlap=2, **kind, **fix)
     noise = noise_of(8)
     expected = windows_by_hand(animated, [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]], noise, anchors)
     assert error(predict(windowed, POSITIVE, noise), expected) < SAME

@@ -1,0 +1,87 @@
+"""Rules of the house that a program can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tomllib
+from environment import COMFYUI_DEFAULT, COMFYUI_RELEASES
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("nodes", "motion_models", "sampling")
+PACK = [ROOT / "__init__.py", *sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))]
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def ids(files: list[Path]) -> list[str]:
+    return [file.relative_to(ROOT).as_posix() for file in files]
+
+
+def check(command: list[str]) -> None:
+    answer = subprocess.run([sys.executable, "-P", "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("command", [["ruff", "check"], ["ruff", "format", "--check"]], ids=" ".join)
+def test_ruff_has_nothing_to_say(command, tmp_path):
+    check([*command, "--cache-dir", str(tmp_path)])
+
+
+def test_pyright_has_nothing_to_say():
+    import comfyui_version
+
+    if comfyui_version.__version__ != COMFYUI_DEFAULT:
+        pytest.skip("types are those of the newest ComfyUI")
+    check(["pyright"])
+
+
+def test_the_oldest_comfyui_of_the_registry_is_the_oldest_tested_one():
+    oldest = min(COMFYUI_RELEASES, key=lambda version: [int(part) for part in version.split(".")])
+    assert PROJECT["tool"]["comfy"]["requires-comfyui"] == f">={oldest}"
+    assert PROJECT["project"]["dependencies"] == []
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield (node.module or "").split(".")[0]
+
+
+UNWANTED = {"ctypes", "ftplib", "http", "marshal", "pickle", "shutil", "socket", "ssl", "subprocess", "urllib"}
+WANTED = {"comfy", "comfy_api", "folder_paths", "torch"} | set(sys.stdlib_module_names) - UNWANTED
+
+
+@pytest.mark.parametrize("file", PACK, ids=ids(PACK))
+def test_the_pack_needs_only_comfyui_and_does_nothing_behind_its_back(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert set(imports(tree)) <= WANTED
+    called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = {f.id if isinstance(f, ast.Name) else f"{ast.unparse(f)}" for f in called}
+    assert not names & {"eval", "exec", "compile", "__import__", "torch.load", "os.system", "torch.hub.load"}
+
+
+def test_nodes_are_registered_by_the_entry_point_alone():
+    """ComfyUI would ignore comfy_entrypoint beside it."""
+    assert "NODE_CLASS_MAPPINGS" not in (ROOT / "__init__.py").read_text(encoding="utf-8")
+
+
+def test_demo_weights_are_safetensors_of_20_mb_at_most():
+    files = [file for file in (ROOT / "demo").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    assert sum(file.stat().st_size for file in files if file.suffix == ".safetensors") <= 20e6
+    assert not [file for file in files if file.suffix in (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=ids(WORKFLOWS))
+def test_workflow_has_a_thumbnail_and_no_trace_of_a_machine(workflow):
+    text = workflow.read_text(encoding="utf-8")
+    assert workflow.with_suffix(".jpg").is_file()
+    assert not re.search(r"/home/|/Users/|[A-Z]:\\\\|/tmp/", text)

@@ -1,0 +1,188 @@
+"""A real ComfyUI server with the pack and its demo models: what a user meets, over HTTP and in files."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from comfy_server import ComfyServer, ServerError, workflow_to_prompt
+from PIL import Image, ImageSequence
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+NODES = ("ADN_LoadMotionModule", "ADN_ApplyAnimateDiff", "ADN_SlidingContext")
+STEPS = 2  # what the workflows ask for takes minutes; the demo and the evaluation render in full
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[ComfyServer]:
+    base = tmp_path_factory.mktemp("comfyui")
+    own = base / "models" / "animatediff_models"  # beside the folder of demo models
+    own.mkdir(parents=True)
+    (own / "broken.safetensors").write_bytes(b"not a weights file")
+    packs = {"animatediff-native": ROOT, "comfyui-miniature": ROOT / "demo" / "comfyui-miniature"}
+    models = {name: ROOT / "demo" / "models" / name for name in ("checkpoints", "loras", "animatediff_models")}
+    # The classic cache keeps exactly the last prompt's results, so it is known which nodes run again.
+    with ComfyServer(
+        Path(os.environ["ADN_COMFYUI"]), base, packs, models, arguments=["--cpu", "--cache-classic"]
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def object_info(server) -> dict[str, Any]:
+    return server.object_info()
+
+
+def nodes_of(prompt: dict[str, Any], class_type: str) -> list[dict[str, Any]]:
+    return [node["inputs"] for node in prompt.values() if node["class_type"] == class_type]
+
+
+def shortened(workflow: Path, object_info: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    """The workflow as a prompt of few steps; `settings` are given to every KSampler."""
+    prompt = workflow_to_prompt(json.loads(workflow.read_text(encoding="utf-8")), object_info)
+    for sampler in nodes_of(prompt, "KSampler"):
+        sampler.update({"steps": STEPS, **settings})
+    return prompt
+
+
+@pytest.fixture
+def short_prompt(object_info) -> dict[str, Any]:
+    """Four frames of the demo, as WebP alone."""
+    prompt = shortened(ROOT / "workflows" / "text_to_animation.json", object_info)
+    nodes_of(prompt, "EmptyLatentImage")[0]["batch_size"] = 4
+    return {key: node for key, node in prompt.items() if node["class_type"] not in ("CreateVideo", "SaveVideo")}
+
+
+def render(server: ComfyServer, prompt: dict[str, Any]) -> tuple[bytes, bool]:
+    """The clip that a prompt of one clip gives, and whether it was sampled and not just remembered."""
+    sampled = []
+    outputs = server.submit(prompt, lambda title, step, steps: sampled.append(title == "KSampler"))
+    (file,) = server.output_files(outputs)
+    return file.read_bytes(), any(sampled)
+
+
+def test_the_pack_is_loaded_without_a_complaint(server):
+    log = server.log_tail(lines=100000)
+    assert "animatediff-native" in log
+    for complaint in ("IMPORT FAILED", "Cannot import", "Error while calling comfy_entrypoint"):
+        assert complaint not in log
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_every_socket_and_widget_has_a_tooltip(object_info, node_id):
+    info = object_info[node_id]
+    assert info["category"] == "AnimateDiff"
+    assert info["description"]
+    inputs = info["input"].get("required", {}) | info["input"].get("optional", {})
+    assert inputs
+    assert all(options["tooltip"] for _, options in inputs.values())
+    assert len(info["output_tooltips"]) == len(info["output"])
+    assert all(info["output_tooltips"])
+
+
+def test_motion_modules_of_every_folder_are_listed(object_info):
+    kind, options = object_info["ADN_LoadMotionModule"]["input"]["required"]["motion_module"]
+    choices = kind if isinstance(kind, list) else options["options"]
+    assert {"broken.safetensors", "miniature_motion.safetensors"} <= set(choices)
+
+
+def problems(prompt: dict[str, Any], object_info: dict[str, Any]) -> Iterator[str]:
+    """What the editor would mark red: inputs that are missing or unknown, choices that do not exist."""
+    for node in prompt.values():
+        name, schema = node["class_type"], object_info[node["class_type"]]["input"]
+        inputs = schema.get("required", {}) | schema.get("optional", {})
+        yield from (f"{name} lacks {key}" for key in schema.get("required", {}) if key not in node["inputs"])
+        for key, value in node["inputs"].items():
+            if key.split(".")[0] not in inputs:
+                yield f"{name} has no {key}"
+            elif not isinstance(value, list):
+                kind, *rest = inputs[key.split(".")[0]]
+                choices = kind if isinstance(kind, list) else (rest[0] if rest else {}).get("options")
+                if kind != "COMFY_DYNAMICCOMBO_V3" and choices is not None and value not in choices:
+                    yield f"{name} has no {key} {value}"
+            elif value[0] not in prompt:
+                yield f"{name} gets {key} from a node that is not there"
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_fits_the_nodes(workflow, object_info):
+    assert list(problems(shortened(workflow, object_info), object_info)) == []
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_gives_its_files(workflow, server, object_info):
+    prompt = shortened(workflow, object_info)
+    files = server.output_files(server.submit(prompt))
+    (latent,) = nodes_of(prompt, "EmptyLatentImage")
+    assert sorted(file.suffix for file in files) == [".mp4", ".webp"]
+    for file in files:
+        assert frames_of(file) == (latent["batch_size"], latent["width"], latent["height"])
+
+
+def frames_of(file: Path) -> tuple[int, int, int]:
+    """Number of frames, width and height of a clip."""
+    if file.suffix == ".webp":
+        with Image.open(file) as picture:
+            return picture.n_frames, *picture.size
+    with av.open(str(file)) as video:
+        frames = list(video.decode(video=0))
+        return len(frames), frames[0].width, frames[0].height
+
+
+def test_a_broken_file_is_reported_and_the_server_renders_on(server, short_prompt):
+    first, _ = render(server, short_prompt)
+    broken = copy.deepcopy(short_prompt)
+    nodes_of(broken, "ADN_LoadMotionModule")[0]["motion_module"] = "broken.safetensors"
+    with pytest.raises(ServerError, match=r"broken\.safetensors is .*no weights file"):
+        server.submit(broken)
+    again, sampled = render(server, short_prompt)
+    assert sampled
+    assert again == first
+
+
+def test_an_interrupted_run_leaves_the_next_one_as_it_was(server, short_prompt):
+    """The loaded models stay in ComfyUI's cache all the while."""
+    first, _ = render(server, short_prompt)
+    other = copy.deepcopy(short_prompt)
+    nodes_of(other, "KSampler")[0].update({"seed": 99, "steps": 200})
+    seen: list[int] = []  # ComfyUI does not report every step
+
+    def interrupt_once(title: str, step: int, steps: int) -> None:
+        seen.append(step)
+        if len(seen) == 2:
+            interrupt(server)
+
+    with pytest.raises(ServerError, match="interrupted"):
+        server.submit(other, interrupt_once)
+    assert seen[1] < 200
+    again, sampled = render(server, short_prompt)
+    assert sampled
+    assert again == first
+
+
+def interrupt(server: ComfyServer) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener.open(f"http://127.0.0.1:{server.port}/interrupt", data=b"{}", timeout=60).close()
+
+
+def test_the_motion_module_makes_a_difference(server, short_prompt):
+    without = copy.deepcopy(short_prompt)
+    nodes_of(without, "ADN_ApplyAnimateDiff")[0]["strength"] = 0.0
+    clips = [pixels(render(server, prompt)[0]) for prompt in (short_prompt, without)]
+    assert np.abs(clips[0] - clips[1]).mean() > 1 / 255
+
+
+def pixels(webp: bytes) -> np.ndarray:
+    """(f, h, w, c) in [0, 1]; the bytes of two files differ already by the prompts that ComfyUI writes into them."""
+    with Image.open(io.BytesIO(webp)) as picture:
+        return np.stack([np.asarray(frame.convert("RGB")) / 255.0 for frame in ImageSequence.Iterator(picture)])
