@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.model_management
 import pytest
 import torch
 
@@ -61,6 +62,7 @@ def test_the_module_turns_unrelated_pictures_into_a_smooth_path(miniature, modul
 
 def test_the_module_has_learned_the_order_of_frames(miniature, module_file):
     """Noise on a drawn clip is predicted better with its frames in order than shuffled."""
+    comfy.model_management.load_models_gpu([miniature.base])  # the LoRA may still be in the shared weights
     unet = miniature.base.model.diffusion_model
     module = load_motion_model(str(module_file)).patcher.model
     generator = torch.Generator().manual_seed(11)
