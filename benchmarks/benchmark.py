@@ -52,6 +52,7 @@ def load_pack():
     spec = importlib.util.spec_from_file_location(
         "animatediff_native", REPO / "__init__.py", submodule_search_locations=[str(REPO)]
     )
+    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -5,6 +5,7 @@ convolutions exactly. The decoder is trained to draw the picture back from them.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ def write_encoder(model: TAESD, weight: Tensor, bias: Tensor) -> None:
     Pictures are not negative, so ReLU passes them unchanged and every residual branch can be zero. The projection's
     positive and negative parts take two channels each.
     """
-    encoder = model.taesd_encoder
+    encoder: Any = model.taesd_encoder
     for parameter in encoder.parameters():
         parameter.data.zero_()
     strided = [layer for layer in encoder if getattr(layer, "stride", None) == (2, 2)]

@@ -5,18 +5,18 @@ one, the same seeds are sampled through ComfyUI and every clip is measured (demo
 """
 
 import argparse
-import importlib.util
 import json
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import tqdm
 from torch import Tensor
 
 from . import metrics, shapes
+from .companion import companion
 from .train import MODELS, save, use_cpu
 
 FRAMES = 16
@@ -63,16 +63,11 @@ class Miniature:
 
     def __init__(self, models: Path):
         import comfy.sd
+        import comfy.utils
 
-        spec = importlib.util.spec_from_file_location(
-            "comfyui_miniature",
-            MODELS.parent / "comfyui-miniature" / "__init__.py",
-            submodule_search_locations=[str(MODELS.parent / "comfyui-miniature")],
-        )
-        companion = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = companion
-        spec.loader.exec_module(companion)
-        loaded = comfy.sd.load_checkpoint_guess_config(str(models / "checkpoints" / "miniature.safetensors"))
+        companion()
+        file = models / "checkpoints" / "miniature.safetensors"
+        loaded: Any = comfy.sd.load_checkpoint_guess_config(str(file))
         self.base, self.clip, self.vae = loaded[:3]
         lora = comfy.utils.load_torch_file(str(models / "loras" / "miniature_neon.safetensors"))
         self.personalised, _ = comfy.sd.load_lora_for_models(self.base, None, lora, 1.0, 0.0)

@@ -30,14 +30,19 @@ def read_frame(picture: Tensor) -> Frame | None:
     mask = _silhouette(picture)
     if mask is None:
         return None
-    y, x = ndimage.center_of_mass(mask)
-    return Frame(_nearest_shape(mask), _nearest_colour(picture, mask), (x + 0.5, y + 0.5))
+    return Frame(_nearest_shape(mask), _nearest_colour(picture, mask), _centroid(mask))
+
+
+def _centroid(mask: np.ndarray) -> tuple[float, float]:
+    """x, y of the mean of a silhouette's pixels, whose centres lie at halves."""
+    y, x = (float(axis.mean()) + 0.5 for axis in mask.nonzero())
+    return x, y
 
 
 def _silhouette(picture: Tensor) -> np.ndarray | None:
     saturation = (picture.amax(0) - picture.amin(0)).numpy()
-    parts, count = ndimage.label(ndimage.binary_fill_holes(saturation > SATURATED))
-    if count == 0:
+    parts = np.zeros(saturation.shape, np.int32)
+    if ndimage.label(ndimage.binary_fill_holes(saturation > SATURATED), output=parts) == 0:
         return None
     areas = np.bincount(parts.ravel())[1:]
     return parts == 1 + areas.argmax() if areas.max() >= SMALLEST_AREA else None
@@ -56,10 +61,9 @@ def _nearest_colour(picture: Tensor, mask: np.ndarray) -> str:
 
 def _nearest_shape(mask: np.ndarray) -> str:
     """The shape that overlaps best when laid on the silhouette's centroid with the silhouette's area."""
-    y, x = ndimage.center_of_mass(mask)
     area_per_radius, offset = _unit_shapes()
     radius = (mask.sum() / area_per_radius).sqrt()
-    centre = torch.tensor((x + 0.5, y + 0.5)) - offset * radius[:, None]
+    centre = torch.tensor(_centroid(mask)) - offset * radius[:, None]
     kinds = torch.arange(len(shapes.SHAPES))
     templates = shapes.signed_distance(shapes.Scene(kinds, kinds, centre, radius, kinds)).numpy() < 0
     overlap = (templates & mask).sum((1, 2)) / (templates | mask).sum((1, 2))

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from torch import Tensor
 
 from motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
 from training import motion
@@ -21,7 +22,7 @@ def build() -> MotionModel:
     return MotionModel(MotionModelConfig.for_unet(channels, mid=False))
 
 
-def train(unet: nn.Module, text_encoder: TextEncoder, run_dir: Path, steps: int) -> dict[str, Tensor]:
+def train(unet: UNetModel, text_encoder: TextEncoder, run_dir: Path, steps: int) -> dict[str, Tensor]:
     """Returns the module's state dict in the original layout."""
     torch.manual_seed(2)
     model = build()

@@ -1,7 +1,8 @@
 """The miniature text-to-image model: Stable Diffusion 1.5's UNet with 64 channels, and a small text encoder."""
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import comfy.ops
 import torch
@@ -14,6 +15,7 @@ from training.diffusion import TIMESTEPS, add_noise, alphas_cumprod
 from training.loop import fit
 
 from . import autoencoder, shapes
+from .companion import companion
 
 UNET = {  # what ComfyUI's detection derives from the checkpoint, and num_heads of the companion pack
     "image_size": 32,
@@ -34,40 +36,30 @@ UNET = {  # what ComfyUI's detection derives from the checkpoint, and num_heads 
 BATCH = 48
 
 
-def _words():
-    file = Path(__file__).parent / "comfyui-miniature" / "words.py"
-    spec = importlib.util.spec_from_file_location("miniature_words", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-WORDS = _words()
-
-
 class TextEncoder(nn.Module):
     """Prompts to (n, 16, 64) token features."""
 
     def __init__(self):
         super().__init__()
-        self.model = CLIPTextModel(CLIPTextConfig(**WORDS.TEXT_ENCODER))
-        self.tokenizer = WORDS.WordTokenizer()
+        self.words = companion().words
+        self.model = CLIPTextModel(CLIPTextConfig(**self.words.TEXT_ENCODER))
+        self.tokenizer = self.words.WordTokenizer()
 
     def forward(self, prompts: list[str]) -> Tensor:
-        length = WORDS.TEXT_ENCODER["max_position_embeddings"]
+        length = self.words.TEXT_ENCODER["max_position_embeddings"]
         ids = [self.tokenizer(prompt)["input_ids"] for prompt in prompts]
-        ids = [row + [WORDS.TOKENS["<end>"]] * (length - len(row)) for row in ids]
+        ids = [row + [self.words.TOKENS["<end>"]] * (length - len(row)) for row in ids]
         return self.model(torch.tensor(ids)).last_hidden_state
 
 
 def build_unet() -> UNetModel:
     """A UNet with fresh weights; the last layer of every residual branch starts at zero, as in latent diffusion."""
-    config = {key: list(value) if isinstance(value, list) else value for key, value in UNET.items()}
+    config: dict[str, Any] = {key: list(value) if isinstance(value, list) else value for key, value in UNET.items()}
     unet = UNetModel(**config, operations=comfy.ops.disable_weight_init)
-    for module in unet.modules():  # ComfyUI's layers skip their initialisation
-        for base in (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm):
-            if isinstance(module, base):
-                base.reset_parameters(module)
+    for module in unet.modules():  # ComfyUI's layers skip their own initialisation
+        for layer_type in (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm):
+            if isinstance(module, layer_type):
+                super(type(module), module).reset_parameters()  # type: ignore[attr-defined]
     branches = [module.out_layers[-1] for module in unet.modules() if isinstance(module, ResBlock)]
     branches += [module.proj_out for module in unet.modules() if isinstance(module, SpatialTransformer)]
     for layer in (*branches, unet.out[-1]):
@@ -93,7 +85,7 @@ def train(run_dir: Path, steps: int) -> tuple[UNetModel, TextEncoder]:
 
 
 def picture_loss(
-    unet: UNetModel,
+    unet: Callable[..., Tensor],
     text_encoder: TextEncoder,
     projection: tuple[Tensor, Tensor],
     alphas: Tensor,

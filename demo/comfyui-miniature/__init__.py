@@ -19,7 +19,7 @@ class Tokenizer(comfy.sd1_clip.SDTokenizer):
     def __init__(self, embedding_directory=None, tokenizer_data=None):
         super().__init__(
             tokenizer_path="",
-            tokenizer_class=WordTokenizer,
+            tokenizer_class=WordTokenizer,  # type: ignore[arg-type]
             max_length=TEXT_ENCODER["max_position_embeddings"],
             embedding_directory=embedding_directory,
             embedding_size=TEXT_ENCODER["hidden_size"],
@@ -57,7 +57,7 @@ class MiniatureTokenizer(comfy.sd1_clip.SD1Tokenizer):
 
 class MiniatureClip(comfy.sd1_clip.SD1ClipModel):
     def __init__(self, device="cpu", dtype=None, model_options=None):
-        super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=TextEncoder)
+        super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=TextEncoder)  # type: ignore[arg-type]
 
 
 class Miniature(comfy.supported_models.SD15):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.model_management
 import pytest
 import torch
@@ -39,7 +41,7 @@ def test_text_encoder_is_the_one_that_was_trained(miniature):
 
     from demo.text_to_image import TextEncoder
 
-    weights = comfy.utils.load_torch_file(str(MODELS / "checkpoints" / "miniature.safetensors"))
+    weights: Any = comfy.utils.load_torch_file(str(MODELS / "checkpoints" / "miniature.safetensors"))
     prefix = "cond_stage_model.transformer.text_model."
     trained = TextEncoder().eval()
     names = dict.fromkeys(trained.model.state_dict())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from demo import metrics, shapes
+from demo import evaluate, metrics, shapes
 
 FRAMES = 16
 
@@ -46,6 +46,6 @@ def test_clips_move_steadily_and_shuffled_frames_do_not():
 def test_a_look_is_nearest_to_its_own_stills():
     scene = one_of_each()
     paper, neon = (shapes.draw(scene, look) for look in shapes.LOOKS)
-    stills = torch.stack([metrics.centred(picture) for picture in paper[1:]])
+    stills = evaluate.centred_stills(paper[1:])
     assert metrics.look(paper[0], stills) > 0.93
     assert metrics.look(neon[0], stills) < 0.7
