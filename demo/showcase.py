@@ -1,6 +1,6 @@
 """Draws the README's moving picture: `python tools/dev.py run -- python -m demo.showcase`.
 
-One motion module, above in the base model and below in the personalised one, with the same prompts and seeds.
+Four prompts, animated by the miniature motion module.
 """
 
 import argparse
@@ -24,19 +24,17 @@ def main() -> None:
     with torch.inference_mode():
         miniature = Miniature(MODELS)
         module = MODELS / "animatediff_models" / "miniature_motion.safetensors"
-        models = [with_module(model, module) for model in (miniature.base, miniature.personalised)]
-        rows = [torch.stack([miniature.sample(model, *clip) for clip in CLIPS]) for model in models]
-    frames = [sheet([row[:, frame] for row in rows]) for frame in range(FRAMES)]
+        model = with_module(miniature.base, module)
+        clips = torch.stack([miniature.sample(model, *clip) for clip in CLIPS])
+    frames = [sheet(clips[:, frame]) for frame in range(FRAMES)]
     frames[0].save(options.output, save_all=True, append_images=frames[1:], duration=125, loop=0, quality=85)
     print(options.output)
 
 
-def sheet(rows: list[torch.Tensor]) -> Image.Image:
-    """One frame of all clips: rows of (clips, 3, h, w) pictures in [0, 1]."""
-    lines = [torch.cat(list(row), dim=2) for row in rows]
-    picture = torch.cat(lines, dim=1).clamp(0, 1).mul(255).round().byte().movedim(0, -1)
-    image = Image.fromarray(picture.numpy())
-    return image.resize((ENLARGED * len(rows[0]), ENLARGED * len(rows)), Image.Resampling.LANCZOS)
+def sheet(pictures: torch.Tensor) -> Image.Image:
+    """(clips, 3, h, w) pictures in [0, 1], side by side and enlarged."""
+    row = torch.cat(list(pictures), dim=2).clamp(0, 1).mul(255).round().byte().movedim(0, -1)
+    return Image.fromarray(row.numpy()).resize((ENLARGED * len(pictures), ENLARGED), Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":
