@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from typing import Any
 
@@ -9,10 +10,11 @@ import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.ops
 import comfy.sample
-import nodes
 import torch
 from comfy_support import CONTEXT, CPU, make_model, randomise, unet_config
 from torch import Tensor
+
+core_nodes: Any = importlib.import_module("nodes")  # ComfyUI's nodes.py; type checkers would see the pack's own folder
 
 LEVELS, CHANNELS = 2, (32, 64)  # the second level has no attention, as SD1.5's last
 FRAMES, SIZE = 6, 8
@@ -56,7 +58,12 @@ def ksampler(model: Any, positive: list = POSITIVE, negative: list = NEGATIVE, *
     frames = options.pop("frames", FRAMES)
     settings = {"seed": 3, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal"} | options
     sampled = run(
-        nodes.KSampler, model=model, positive=positive, negative=negative, latent_image=empty_latent(frames), **settings
+        core_nodes.KSampler,
+        model=model,
+        positive=positive,
+        negative=negative,
+        latent_image=empty_latent(frames),
+        **settings,
     )
     return sampled["samples"]
 

@@ -39,7 +39,7 @@ def test_pyright_has_nothing_to_say():
 
     if comfyui_version.__version__ != COMFYUI_DEFAULT:
         pytest.skip("types are those of the newest ComfyUI")
-    check(["pyright"])
+    check(["pyright", "--pythonpath", sys.executable])
 
 
 def test_the_oldest_comfyui_of_the_registry_is_the_oldest_tested_one():

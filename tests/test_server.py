@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import os
+import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,10 +73,10 @@ def render(server: ComfyServer, prompt: dict[str, Any]) -> tuple[bytes, bool]:
 
 
 def test_the_pack_is_loaded_without_a_complaint(server):
-    log = server.log_tail(lines=100000)
-    assert "animatediff-native" in log
-    for complaint in ("IMPORT FAILED", "Cannot import", "Error while calling comfy_entrypoint"):
-        assert complaint not in log
+    """ComfyUI may complain about nodes of its own, for which a machine lacks a library."""
+    log = [line for line in server.log_tail(lines=100000).splitlines() if "custom_nodes" in line]
+    assert any("animatediff-native" in line for line in log)
+    assert not [line for line in log if re.search("IMPORT FAILED|Cannot import|Error while", line)]
 
 
 @pytest.mark.parametrize("node_id", NODES)

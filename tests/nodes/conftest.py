@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def adn(pack) -> dict[str, Any]:
 
 
 @pytest.fixture
-def motion_folder(adn, tmp_path, monkeypatch) -> Path:
+def motion_folder(adn, tmp_path, monkeypatch) -> Iterator[Path]:
     """An empty folder, the only one where motion modules are looked for."""
     extensions = folder_paths.folder_names_and_paths["animatediff_models"][1]
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "animatediff_models", ([str(tmp_path)], extensions))

@@ -8,7 +8,6 @@ import comfy_extras.nodes_custom_sampler as sampler_nodes
 import comfy_extras.nodes_freelunch as freeu_nodes
 import comfy_extras.nodes_hooks as hook_nodes
 import folder_paths
-import nodes
 import pytest
 import safetensors.torch
 import torch
@@ -19,6 +18,7 @@ from node_support import (
     SIZE,
     OneHintPerRow,
     accepts,
+    core_nodes,
     empty_latent,
     error,
     guided,
@@ -41,7 +41,7 @@ SAME, DIFFERENT = 1e-5, 1e-3  # relative errors, of latents that are half noise:
 def advanced(model, latent, start: int, end: int, first: bool):
     """KSamplerAdvanced for a part of four steps."""
     return run(
-        nodes.KSamplerAdvanced,
+        core_nodes.KSamplerAdvanced,
         model=model,
         add_noise="enable" if first else "disable",
         noise_seed=3,
@@ -132,10 +132,10 @@ def test_a_mask_per_frame_chooses_between_two_prompts(animated):
     mask = (torch.rand(FRAMES, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     other = prompt(7)
     masked = [
-        run(nodes.ConditioningSetMask, conditioning=c, mask=m, set_cond_area="default", strength=1.0)
+        run(core_nodes.ConditioningSetMask, conditioning=c, mask=m, set_cond_area="default", strength=1.0)
         for c, m in ((POSITIVE, mask), (other, 1 - mask))
     ]
-    combined = run(nodes.ConditioningCombine, conditioning_1=masked[0], conditioning_2=masked[1])
+    combined = run(core_nodes.ConditioningCombine, conditioning_1=masked[0], conditioning_2=masked[1])
     recorded, calls = with_recorded_calls(animated)
     expected = torch.where(mask[:, None].bool(), predict(animated, POSITIVE), predict(animated, other))
     assert error(predict(recorded, combined), expected) < SAME
@@ -148,13 +148,13 @@ def test_areas_are_clips_of_their_own(animated, width):
 
     def area(cond, x, w):
         return run(
-            nodes.ConditioningSetArea, conditioning=cond, x=8 * x, y=0, width=8 * w, height=8 * SIZE, strength=1.0
+            core_nodes.ConditioningSetArea, conditioning=cond, x=8 * x, y=0, width=8 * w, height=8 * SIZE, strength=1.0
         )
 
     other, noise = prompt(7), noise_of()
     left, right = area(POSITIVE, 0, width), area(other, width, SIZE - width)
     recorded, calls = with_recorded_calls(animated)
-    sampled = predict(recorded, run(nodes.ConditioningCombine, conditioning_1=left, conditioning_2=right))
+    sampled = predict(recorded, run(core_nodes.ConditioningCombine, conditioning_1=left, conditioning_2=right))
     assert calls == ([2] if width == 4 else [1, 1])
     parts = predict(animated, POSITIVE, noise[..., :width]), predict(animated, other, noise[..., width:])
     assert error(sampled, torch.cat(parts, dim=-1)) < SAME
@@ -186,7 +186,7 @@ def lora(tmp_path, monkeypatch):
 
 
 def load_lora(model, name):
-    return run(nodes.LoraLoaderModelOnly, model=model, lora_name=name, strength_model=0.8)
+    return run(core_nodes.LoraLoaderModelOnly, model=model, lora_name=name, strength_model=0.8)
 
 
 def test_load_lora_equals_merged_weights(apply, model, motion, lora):
@@ -223,7 +223,7 @@ def with_hints(controlnet, hints):
     """Apply ControlNet on both prompts."""
     strengths = {"strength": 0.7, "start_percent": 0.0, "end_percent": 1.0}
     return run(
-        nodes.ControlNetApplyAdvanced,
+        core_nodes.ControlNetApplyAdvanced,
         positive=POSITIVE,
         negative=NEGATIVE,
         control_net=controlnet,

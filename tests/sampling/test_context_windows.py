@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.controlnet
 import comfy.sample
 import pytest
@@ -132,7 +134,8 @@ def test_controls_that_slice_by_themselves_can_read_the_frames_too(animated):
         sub_idxs = None
 
         def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
-            seen.append((transformer_options["ad_params"]["sub_idxs"], self.cond_hint_original.shape[0]))
+            hints: Any = self.cond_hint_original
+            seen.append((transformer_options["ad_params"]["sub_idxs"], len(hints)))
 
     control = SlicingControl()
     control.set_cond_hint(torch.zeros(10, 3, 64, 64))
