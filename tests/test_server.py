@@ -15,8 +15,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from comfy_server import ComfyServer, ServerError, workflow_to_prompt
+from comfy_server import ComfyServer, ServerError
 from PIL import Image, ImageSequence
+from workflow import workflow_to_prompt
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))

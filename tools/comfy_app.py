@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from comfy_server import ComfyServer, ServerError, device_arguments, free_port, server_command, workflow_to_prompt
+from comfy_server import ComfyServer, ServerError, device_arguments, free_port, server_command
+from workflow import workflow_to_prompt
 
 REPO = Path(__file__).resolve().parent.parent
 PACKS = {"animatediff-native": REPO, "comfyui-miniature": REPO / "demo" / "comfyui-miniature"}
