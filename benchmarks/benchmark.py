@@ -8,6 +8,7 @@ whose speed drifts still gives a fair comparison. Sizes are pixels; the latent i
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import importlib
 import importlib.util
@@ -136,6 +137,7 @@ class PeakMemory:
         import torch
 
         gc.collect()
+        give_back_free_memory()
         self.cuda = torch.cuda.is_available()
         if self.cuda:
             torch.cuda.empty_cache()
@@ -161,6 +163,12 @@ class PeakMemory:
             return
         self.open = False
         self.thread.join()
+
+
+def give_back_free_memory() -> None:
+    """Else what the C library keeps of an earlier run would hide part of what the next one needs."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def operations(model, size: int) -> float:

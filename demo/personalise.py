@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.diffusion import alphas_cumprod
+from training.diffusion import alphas_cumprod, structure_weight
 from training.loop import fit
 from training.lora import Lora
 
@@ -25,7 +25,7 @@ def train(unet: nn.Module, text_encoder: TextEncoder, run_dir: Path, steps: int)
     fit(
         "personalise",
         lora.parameters,
-        lambda generator: picture_loss(lora, text_encoder, projection, alphas, LOOK, generator),
+        lambda generator: picture_loss(lora, text_encoder, projection, alphas, LOOK, generator, structure_weight),
         run_dir,
         steps=steps,
         learning_rate=2e-3,

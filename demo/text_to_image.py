@@ -91,11 +91,13 @@ def picture_loss(
     alphas: Tensor,
     look: str,
     generator: torch.Generator,
+    weight: Callable[[Tensor], Tensor] = torch.ones_like,
 ) -> Tensor:
     """Noise-prediction loss on a batch of stills.
 
     `alphas` (m, 1000): every sample uses one of m noise schedules. A model of Stable Diffusion's size copes with the
     small change of schedule that AnimateDiff asks for; one of this size has to have seen both.
+    `weight` maps a sample's alpha to the weight of its error.
     """
     scene = shapes.random_scene(BATCH, generator)
     latents = autoencoder.encode(shapes.draw(scene, look), *projection)
@@ -104,7 +106,7 @@ def picture_loss(
     noise = torch.randn(latents.shape, generator=generator)
     context = text_encoder(prompts(scene, generator))
     predicted = unet(add_noise(latents, noise, alpha), time.float(), context)
-    return (predicted - noise).square().mean()
+    return (weight(alpha) * (predicted - noise).square().mean((1, 2, 3))).mean()
 
 
 def prompts(scene: shapes.Scene, generator: torch.Generator) -> list[str]:

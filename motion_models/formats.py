@@ -47,10 +47,11 @@ class Keys:
 
     def __init__(self, state_dict: Mapping[str, Tensor]):
         self.state_dict = state_dict
-        self.motion = self.has(r"motion_modules|temporal_")
+        self.motion = self.has(r"motion_modules|temporal_transformer|temporal_attentions")
         self.mid = self.has(r"mid_block\.motion_modules\.")
         self.levels = len({key.split(".")[1] for key in state_dict if re.match(r"down_blocks\.\d+\.motion_mod", key)})
-        self.pe_length = next((t.shape[1] for key, t in state_dict.items() if is_pe(key) and t.ndim == 3), 0)
+        positions = (t for key, t in state_dict.items() if MOTION_KEY.match(key) and is_pe(key) and t.ndim == 3)
+        self.pe_length = next((t.shape[1] for t in positions), 0)
 
     def has(self, pattern: str) -> bool:
         return any(re.search(pattern, key) for key in self.state_dict)
@@ -123,7 +124,7 @@ def read_motion_file(loaded: Any, name: str) -> MotionFile:
     if isinstance(found, str):
         raise ValueError(f"{name} is {found}.")
     state_dict = {key: tensor for key, tensor in state_dict.items() if MOTION_KEY.match(key)}
-    config = read_config(state_dict, name)
+    config = read_config(state_dict, keys.pe_length, name)
     check_weights(state_dict, config, name)
     # Positions stay fp32 whatever the file has; everything else keeps its type.
     return MotionFile(found, config, {key: t.float() if is_pe(key) else t for key, t in state_dict.items()})
@@ -149,7 +150,7 @@ def bare(key: str) -> str:
     return key
 
 
-def read_config(state_dict: Mapping[str, Tensor], name: str) -> MotionModelConfig:
+def read_config(state_dict: Mapping[str, Tensor], pe_length: int, name: str) -> MotionModelConfig:
     """Read the layout from the keys and shapes; ValueError names a key without which it cannot be told."""
 
     def count(pattern: str) -> int:
@@ -164,7 +165,7 @@ def read_config(state_dict: Mapping[str, Tensor], name: str) -> MotionModelConfi
         down=tuple(channels(f"down_blocks.{i}") for i in range(count(r"^down_blocks\.(\d)"))),
         mid=channels("mid_block"),
         up=tuple(channels(f"up_blocks.{i}") for i in range(count(r"^up_blocks\.(\d)"))),
-        pe_length=next(t.shape[1] for key, t in state_dict.items() if is_pe(key)),
+        pe_length=pe_length,
         attentions=count(r"\.attention_blocks\.(\d)\."),
         transformer_blocks=count(r"\.transformer_blocks\.(\d)\."),
     )

@@ -30,6 +30,7 @@ UseWindows = Callable[[dict[str, Any], int], None]
 KEY = "animatediff_native"
 NORMS_OVER_FRAMES = f"{KEY}.norms_over_frames"
 Wrapper = comfy.patcher_extension.WrappersMP
+SAME_CHANNELS_OTHER_BASE = (1024,)  # features a token of Stable Diffusion 2's text encoder
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ def check_base(model: ModelPatcher, motion: LoadedMotionModel) -> None:
             f"{motion.name} is an {motion.family.name} module for a UNet with {levels(wanted)} channels, but this "
             f"{type(model.model).__name__} model has {levels(found)}: use a checkpoint of the base it was made for."
         )
+    if model.model.model_config.unet_config.get("context_dim") in SAME_CHANNELS_OTHER_BASE:
+        raise ValueError(
+            f"{motion.name} is an {motion.family.name} module for Stable Diffusion 1.5, but this is a model of Stable "
+            "Diffusion 2's kind: use a checkpoint of the base it was made for."
+        )
 
 
 def levels(channels_by_name: dict[str, int]) -> str:
@@ -94,6 +100,7 @@ class Run:
     total_frames: int
     start_sigma: float
     end_sigma: float
+    compiled: bool
 
     def active(self, options: dict[str, Any]) -> bool:
         if self.start_sigma > 1e8 and self.end_sigma <= 0.0:  # all of it: no need to ask the GPU
@@ -122,13 +129,18 @@ class Injection:
         """Around a whole sampling run: noise is (f, c, h, w)."""
         guider, frames = executor.class_obj, noise.shape[0]
         if frames == 1:
-            logging.info(f"AnimateDiff: a single frame has no motion, {self.motion.name} is bypassed.")
+            logging.info(
+                f"AnimateDiff: a single frame has no motion, {self.motion.name} is bypassed but for its noise schedule."
+            )
             return executor(noise, *args, **kwargs)
         self.fit_length(frames, guider.model_options)
         sampling = guider.model_patcher.get_model_object("model_sampling")
         start, end = map(sampling.percent_to_sigma, (self.settings.start_percent, self.settings.end_percent))
         options = guider.model_options.setdefault("transformer_options", {})
-        options[self.key] = Run(guider.model_patcher, self.key, frames, start, end)
+        compiled = "torch_compile_kwargs" in guider.model_options  # set by ComfyUI's TorchCompileModel and its kin
+        if compiled:
+            logging.info("AnimateDiff: torch.compile is left out of the steps that animate.")
+        options[self.key] = Run(guider.model_patcher, self.key, frames, start, end, compiled)
         latent = executor(noise, *args, **kwargs)
         refuse_nan(latent)
         return latent
@@ -141,20 +153,23 @@ class Injection:
                          "Sliding Context with its defaults is used.")  # fmt: skip
             self.use_windows(model_options, limit)
         elif handler is not None:
-            self.check_length(min(frames, getattr(handler, "context_length", 1)))
+            length = getattr(handler, "context_length", 1)
+            # Core's own windows hold one frame more than they say, the one before them.
+            extra = frames > length and getattr(handler, "causal_window_fix", False)
+            self.check_length(min(frames, length + extra), extra)
 
-    def check_length(self, frames: int) -> None:
+    def check_length(self, frames: int, extra: int = 0) -> None:
         limit = self.motion.config.pe_length
         if frames > limit:
             raise ValueError(
                 f"{frames} frames at once are more than the {limit} that {self.motion.name} was made for: "
-                f"set the context length to {limit} or less."
+                f"set the context length to {limit - extra} or less."
             )
 
     def apply_model(
         self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
     ):
-        """Around one UNet call: x is (b f) c h w. Not around DIFFUSION_MODEL, which torch.compile would trace."""
+        """Around one UNet call: x is (b f) c h w."""
         options = transformer_options or {}
         run = options.get(self.key)
         if run is None or not run.active(options):
@@ -164,6 +179,8 @@ class Injection:
         options = {**options, "ad_params": ad_params(run.total_frames, frames, options)}
         unet, settings = executor.class_obj.diffusion_model, self.settings
         with ExitStack() as stack:
+            if run.compiled:  # a graph that was compiled in a resting step would be reused, without the hooks
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
                 options[NORMS_OVER_FRAMES] = True  # once, however many such modules this MODEL has
                 stack.enter_context(group_norms_over_frames(unet, frames))
@@ -183,7 +200,10 @@ def frames_per_cond(x: torch.Tensor, options: dict[str, Any]) -> int:
 def ad_params(total_frames: int, frames: int, options: dict[str, Any]) -> dict[str, Any]:
     """What other packs (IPAdapter_plus, Advanced-ControlNet) read to slice their per-frame inputs to a window."""
     window = options.get("context_window")
-    indices = list(window.index_list) if window is not None and frames < total_frames else None
+    indices = None
+    if window is not None and frames < total_frames:
+        anchor = getattr(window, "causal_anchor_index", None)  # a frame that core puts before the window's own
+        indices = [*([] if anchor is None else [anchor]), *window.index_list]
     return {"full_length": total_frames, "context_length": frames, "sub_idxs": indices}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,9 @@ import comfy.utils
 
 from .formats import AGAIN, Family, MotionFile, read_motion_file
 from .motion_model import MotionModel, MotionModelConfig
+
+# What torch says of a pickle that asks for more than tensors and plain values.
+FOREIGN_OBJECTS = re.compile(r"unsupported (global|class)|unrecognized function", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,15 @@ def read_file(path: str) -> MotionFile:
     name = os.path.basename(path)
     try:
         loaded: Any = comfy.utils.load_torch_file(path)  # never runs code from the file
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror or error}.") from error
+    except MemoryError:
+        raise
     except Exception as error:
+        if isinstance(error, pickle.UnpicklingError) and FOREIGN_OBJECTS.search(str(error)):
+            raise ValueError(
+                f"{name} holds more than weights, and nothing in it is run: use its .safetensors file instead."
+            ) from error
         raise ValueError(f"{name} is no weights file, or a truncated one: {AGAIN}.") from error
     return read_motion_file(loaded, name)
 
@@ -55,7 +68,8 @@ def build_patcher(file: MotionFile, path: str, disable_dynamic: bool = False) ->
     model = MotionModel(file.config, dtype, offload_device, comfy.ops.manual_cast)
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=management.get_torch_device(), offload_device=offload_device)
-    model.load_state_dict(file.state_dict, assign=patcher.is_dynamic())
+    # Before the file's weights, in whatever type, take the parameters' place: dynamic loading casts to these types.
     management.archive_model_dtypes(model)
+    model.load_state_dict(file.state_dict, assign=patcher.is_dynamic())
     patcher.cached_patcher_init = (load_motion_patcher, (path,))
     return patcher

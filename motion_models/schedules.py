@@ -33,12 +33,16 @@ BETA_SCHEDULES = {
 
 def set_beta_schedule(model: ModelPatcher, name: str) -> None:
     """Register the named schedule on a copy of the model's own sampling, so that its prediction type (eps,
-    v-prediction) and zero terminal SNR survive. Models without discrete betas (flow, EDM) are left as they are."""
+    v-prediction) and zero terminal SNR survive. Models without discrete betas (flow) are left as they are."""
     from comfy.model_sampling import ModelSamplingDiscrete
 
     sampling = model.get_model_object("model_sampling")
     if name == KEEP or not isinstance(sampling, ModelSamplingDiscrete):
         return
     sampling = copy.deepcopy(sampling)
+    kept = len(sampling.sigmas)
     sampling._register_schedule(**BETA_SCHEDULES[name]._asdict(), timesteps=1000, zsnr=sampling.zsnr)
+    if kept < len(sampling.sigmas):  # a distilled model (LCM) knows every 20th timestep only
+        every = len(sampling.sigmas) // kept
+        sampling.set_sigmas(sampling.sigmas[every - 1 :: every])
     model.add_object_patch("model_sampling", sampling)

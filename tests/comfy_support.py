@@ -59,8 +59,8 @@ def randomise(module: torch.nn.Module, seed: int) -> None:
                 parameter.copy_(0.1 * noise + (1.0 if "norm" in name and name.endswith("weight") else 0.0))
 
 
-def make_model(levels: int = 4, seed: int = 0) -> comfy.model_patcher.ModelPatcher:
-    config = comfy.supported_models.SD15(unet_config(levels))
+def make_model(levels: int = 4, seed: int = 0, **changes: Any) -> comfy.model_patcher.ModelPatcher:
+    config = comfy.supported_models.SD15(unet_config(levels) | changes)
     model = comfy.model_base.BaseModel(config, device=CPU).eval()
     randomise(model.diffusion_model, seed)
     return comfy.model_patcher.CoreModelPatcher(model, load_device=CPU, offload_device=CPU)

@@ -28,7 +28,8 @@ def fit(
     """Trains `parameters` in place with AdamW and leaves their exponential moving average in them.
 
     `loss` gets a generator that is seeded by the step, so a run that was interrupted continues from
-    `run_dir/name.pt` with the data it would have seen. Writes the loss curve to `run_dir/name.png`.
+    `run_dir/name.pt` with the data it would have seen. Writes the loss curve to `run_dir/name.png`. ValueError if
+    the state there is of a run with other settings.
     """
     weights = list(parameters.values())
     for weight in weights:
@@ -38,11 +39,20 @@ def fit(
     warmup = min(200, steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warmup_cosine(step, warmup, steps))
     losses: list[float] = []
+    settings = {
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "average": average,
+        "seed": seed,
+    }
 
     state_file = run_dir / f"{name}.pt"
     run_dir.mkdir(parents=True, exist_ok=True)
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
+        if state.get("settings") != settings:
+            raise ValueError(f"{state_file} is from a run with other settings: delete it, or choose another folder.")
         for weight, average_, key in zip(weights, averages, parameters, strict=True):
             weight.data.copy_(state["weights"][key])
             average_.copy_(state["averages"][key])
@@ -57,6 +67,7 @@ def fit(
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
             "losses": losses,
+            "settings": settings,
         }
         torch.save(state, state_file.with_suffix(".tmp"))
         state_file.with_suffix(".tmp").replace(state_file)

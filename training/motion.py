@@ -9,7 +9,7 @@ from torch import Tensor
 
 from motion_models.motion_model import MotionModel
 from motion_models.unet import motion_in_unet
-from training.diffusion import TIMESTEPS, add_noise, alphas_cumprod
+from training.diffusion import TIMESTEPS, add_noise, alphas_cumprod, structure_weight
 from training.loop import fit
 
 # Clips and their text features: a generator -> latents (b, f, c, h, w) and context (b, tokens, features).
@@ -36,7 +36,8 @@ def train(
                 context.repeat_interleave(f, 0),
                 transformer_options={},
             )
-        return (predicted - noise.flatten(0, 1)).square().mean()
+        error = (predicted.unflatten(0, (b, f)) - noise).square().mean((1, 2, 3, 4))
+        return (structure_weight(alphas[time]) * error).mean()
 
     positions = {name for name, _ in model.named_parameters() if name.endswith("pos_encoder.pe")}
     trained = {name: p for name, p in model.named_parameters() if name not in positions}

@@ -146,3 +146,18 @@ def test_damage_is_reported_with_its_key(what):
 def test_huge_indices_cost_nothing():
     file = motion_state_dict("v3") | keys("down_blocks.0.motion_modules.99999999.temporal_transformer.norm.weight")
     assert read_motion_file(file, "a.ckpt").config == motion_config("v3")
+
+
+def test_motion_keys_behind_an_unknown_prefix_are_not_taken_for_a_module():
+    message = read_error(prefixed("other.prefix.", motion_state_dict("v3")))
+    assert "unknown number of positions" in message
+
+
+def test_a_damaged_positional_encoding_is_reported():
+    file = motion_state_dict("v3")
+    first = next(key for key in file if key.endswith("pos_encoder.pe"))
+    assert f"{first} has the shape [3] instead of" in read_error(file | {first: torch.zeros(3)})
+
+
+def test_a_video_vae_is_no_motion_module():
+    assert "Load VAE" in read_error(keys("encoder.conv_in.weight", "decoder.mid.temporal_res_block.conv1.weight"))

@@ -7,11 +7,12 @@ import pytest
 import safetensors.torch
 import torch
 from comfy.ldm.modules.attention import SpatialTransformer
+from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_support import animate, load_motion, make_model, motion_state_dict, sample
 
 from motion_models.injection import refuse_nan
 from motion_models.loader import load_motion_model
-from motion_models.schedules import KEEP
+from motion_models.schedules import KEEP, set_beta_schedule
 from sampling.context_windows import SlidingContext, apply_sliding_context
 
 
@@ -55,6 +56,15 @@ def test_applying_leaves_the_input_model_alone(model, v2):
 
 def test_one_frame_is_bit_equal_to_the_plain_model(model, v2):
     assert torch.equal(sample(animate(model, v2, beta_schedule=KEEP), frames=1), sample(model, frames=1))
+
+
+def test_one_frame_with_the_modules_schedule_differs_by_that_schedule_alone(model, v2):
+    """The sampler asks the MODEL for its noise levels before anyone knows how many frames there are."""
+    expected = model.clone()
+    set_beta_schedule(expected, v2.family.beta_schedule)
+    found = sample(animate(model, v2), frames=1)
+    assert torch.equal(found, sample(expected, frames=1))
+    assert not torch.equal(found, sample(model, frames=1))
 
 
 def test_strength_zero_is_bit_equal_to_the_plain_model(model, v2):
@@ -207,3 +217,33 @@ def test_half_precision_file_moves_an_fp32_model(model, folder, v2):
     clip = sample(animate(model, load_motion_model(str(path))))
     assert clip.dtype == torch.float32
     torch.testing.assert_close(clip, sample(animate(model, v2)), rtol=0.05, atol=2.0)
+
+
+@pytest.mark.parametrize("percents", [{"start_percent": 0.5}, {"end_percent": 0.5}])
+def test_a_compiled_unet_moves_as_the_plain_one(tmp_path, percents):
+    """A graph compiled in a step without the module must not be used in a step with it."""
+    model, motion = make_model(levels=2), load_motion(tmp_path, channels=(32, 64))
+    animated = animate(model, motion, **percents)
+    compiled = animated.clone()
+    set_torch_compile_wrapper(compiled, backend="eager")
+    expected = sample(animated, steps=4)
+    for _ in range(2):  # the second run finds the graphs of the first
+        torch.testing.assert_close(sample(compiled, steps=4), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(
+        expected, sample(animate(model, motion, start_percent=0.99), steps=4), rtol=0.01, atol=0.01
+    )
+
+
+def test_stable_diffusion_2_is_refused_though_its_channels_are_the_same(v2):
+    with pytest.raises(ValueError, match=r"Stable Diffusion 1\.5, but this is a model of Stable Diffusion 2's kind"):
+        animate(make_model(context_dim=1024), v2)
+
+
+def test_weights_are_cast_to_the_type_that_comfyui_chose(folder, monkeypatch):
+    """Dynamic loading takes the file's tensors as they are, and casts to the type noted beside each parameter."""
+    monkeypatch.setattr(comfy.model_management, "unet_dtype", lambda **_: torch.bfloat16)
+    monkeypatch.setattr(comfy.model_patcher.ModelPatcher, "is_dynamic", lambda _: True)
+    model = load_motion(folder, "v3").patcher.model
+    layer = model.down_blocks[0].motion_modules[0].temporal_transformer.proj_in
+    assert layer.weight.dtype == torch.float32
+    assert layer.weight_comfy_model_dtype == torch.bfloat16

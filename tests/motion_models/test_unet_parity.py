@@ -77,4 +77,17 @@ def test_schedule_keeps_the_prediction_type(name, tmp_path):
     sampling: Any = animate(model, load_motion(tmp_path), beta_schedule=name).get_model_object("model_sampling")
     assert isinstance(sampling, Sampling)
     assert sampling.zsnr
+    assert not torch.allclose(sampling.sigmas, before) or name == "Stable Diffusion"
     assert torch.equal(model.get_model_object("model_sampling").sigmas, before), "the input MODEL was changed"
+
+
+def test_schedule_keeps_the_timesteps_of_a_distilled_model(tmp_path):
+    """LCM's sampling, set by core's ModelSamplingDiscrete node before the module is applied."""
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    (lcm,) = ModelSamplingDiscrete().patch(make_model(), "lcm", zsnr=False)
+    sampling: Any = animate(lcm, load_motion(tmp_path)).get_model_object("model_sampling")
+    every: Any = animate(make_model(), load_motion(tmp_path)).get_model_object("model_sampling")
+    assert torch.equal(sampling.sigmas, every.sigmas[19::20])
+    assert torch.equal(sampling.timestep(sampling.sigmas), torch.arange(19, 1000, 20))
+    assert sampling.percent_to_sigma(0.5) == pytest.approx(every.percent_to_sigma(0.5), rel=0.05)

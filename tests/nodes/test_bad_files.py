@@ -171,7 +171,8 @@ DAMAGED: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_file_is_refused_and_runs_nothing(load, motion_folder, name):
     DAMAGED[name](motion_folder / name)
-    assert "no weights file" in refusal(load, name)
+    words = "holds more than weights" if name in ("code.ckpt", "raw_code.ckpt") else "is no weights file"
+    assert words in refusal(load, name)
     assert not (motion_folder / "marker").exists()
     save(module(), motion_folder / "good.safetensors")
     assert load("good.safetensors").family.name == "AnimateDiff v3"
@@ -185,6 +186,16 @@ def test_the_marker_appears_when_a_loader_runs_code(tmp_path):
     assert not (tmp_path / "marker").exists()
     torch.load(tmp_path / "code.ckpt", weights_only=False)
     assert (tmp_path / "marker").exists()
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(load, motion_folder, monkeypatch):
+    save(module(), motion_folder / "locked.safetensors")
+
+    def refuse(*_args, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("comfy.utils.load_torch_file", refuse)  # tests may run as root, whom no file refuses
+    assert refusal(load, "locked.safetensors") == "locked.safetensors cannot be read: Permission denied."
 
 
 @pytest.mark.parametrize("name", ["gone.safetensors", "folder", "../outside.safetensors"])

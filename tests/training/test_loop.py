@@ -24,9 +24,10 @@ def regression(weight: Parameter, stop_at: int | None = None):
     return loss
 
 
-def train(folder, stop_at: int | None = None) -> Parameter:
+def train(folder, stop_at: int | None = None, learning_rate: float = 0.1) -> Parameter:
     weight = Parameter(torch.zeros(1))
-    fit("line", {"weight": weight}, regression(weight, stop_at), folder, steps=200, learning_rate=0.1, average=0.9)
+    loss = regression(weight, stop_at)
+    fit("line", {"weight": weight}, loss, folder, steps=200, learning_rate=learning_rate, average=0.9)
     return weight
 
 
@@ -42,3 +43,9 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "parts", stop_at=25)
     assert torch.equal(train(tmp_path / "parts"), expected)
+
+
+def test_a_run_with_other_settings_is_not_continued(tmp_path):
+    train(tmp_path)
+    with pytest.raises(ValueError, match=r"line\.pt is from a run with other settings"):
+        train(tmp_path, learning_rate=0.2)
