@@ -1,6 +1,7 @@
 """Draws the README's moving picture: `python tools/dev.py run -- python -m demo.showcase`.
 
-Four prompts, animated by the miniature motion module.
+Four prompts, animated by the miniature motion module: above by the base model that it was trained on, below by the
+personalised one that it never saw.
 """
 
 import argparse
@@ -24,17 +25,19 @@ def main() -> None:
     with torch.inference_mode():
         miniature = Miniature(MODELS)
         module = MODELS / "animatediff_models" / "miniature_motion.safetensors"
-        model = with_module(miniature.base, module)
-        clips = torch.stack([miniature.sample(model, *clip) for clip in CLIPS])
-    frames = [sheet(clips[:, frame]) for frame in range(FRAMES)]
+        models = [with_module(model, module) for model in (miniature.base, miniature.personalised)]
+        clips = torch.stack([torch.stack([miniature.sample(model, *clip) for clip in CLIPS]) for model in models])
+    frames = [sheet(clips[:, :, frame]) for frame in range(FRAMES)]
     frames[0].save(options.output, save_all=True, append_images=frames[1:], duration=125, loop=0, quality=85)
     print(options.output)
 
 
 def sheet(pictures: torch.Tensor) -> Image.Image:
-    """(clips, 3, h, w) pictures in [0, 1], side by side and enlarged."""
-    row = torch.cat(list(pictures), dim=2).clamp(0, 1).mul(255).round().byte().movedim(0, -1)
-    return Image.fromarray(row.numpy()).resize((ENLARGED * len(pictures), ENLARGED), Image.Resampling.LANCZOS)
+    """(models, clips, 3, h, w) pictures in [0, 1], a row for each model, enlarged."""
+    models, clips = pictures.shape[:2]
+    rows = pictures.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
+    picture = Image.fromarray(rows.clamp(0, 1).mul(255).round().byte().numpy())
+    return picture.resize((ENLARGED * clips, ENLARGED * models), Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch.nn import Module
 
 DEMO = Path(__file__).parent
 MODELS = DEMO / "models"
-STEPS = {"text-to-image": 2600, "motion": 4000, "personalise": 1500, "autoencoder": 1800}
+STEPS = {"text-to-image": 2600, "motion": 4000, "personalise": 800, "autoencoder": 1800}
 
 
 def main() -> None:
