@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .motion_model import MotionModel, MotionModelConfig
+from .motion_model import MotionModel, MotionModelConfig, sinusoids
 
 # Where a file keeps its weights, if not at the top: the official trainer, DeepSpeed, SparseCtrl, CameraCtrl.
 WRAPPERS = ("state_dict", "module", "model", "controlnet", "pose_encoder_state_dict", "lora_state_dict")
@@ -28,9 +28,16 @@ class Family:
     """A kind of motion model: what follows from how it was trained."""
 
     name: str
+    base: str = "Stable Diffusion 1.5"
     beta_schedule: str = "AnimateDiff SD1.5"
     unet_norms_over_frames: bool = False
     """The UNet's ResBlock norms and its last norm take their statistics over all frames."""
+    norm_over_frames: bool = False
+    """So does the motion module's own norm."""
+    pe_length: int = 32
+    """Of files that hold no positional encoding: it is computed anew."""
+    hint: str = ""
+    """Settings that the authors recommend, for the log."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,11 @@ class MotionFile:
 
 
 class Keys:
-    """The keys of a file, as detection asks about them."""
+    """The canonical keys of a file, as detection asks about them; `layout` is the one that it was published in."""
 
-    def __init__(self, state_dict: Mapping[str, Tensor]):
+    def __init__(self, state_dict: Mapping[str, Tensor], layout: str = "original"):
         self.state_dict = state_dict
+        self.layout = layout
         self.motion = self.has(r"motion_modules|temporal_transformer|temporal_attentions")
         self.mid = self.has(r"mid_block\.motion_modules\.")
         self.levels = len({key.split(".")[1] for key in state_dict if re.match(r"down_blocks\.\d+\.motion_mod", key)})
@@ -64,8 +72,37 @@ class Keys:
 V1 = Family("AnimateDiff v1", unet_norms_over_frames=True)
 V2 = Family("AnimateDiff v2")
 V3 = Family("AnimateDiff v3")
+LONG = Family("LongAnimateDiff", hint="motion scale 1.28")
+LCM = Family("AnimateLCM", beta_schedule="LCM", pe_length=64, hint="6 steps, cfg 1.5, sampler lcm, its LoRA at 0.8")
+SDXL = Family(
+    "AnimateDiff-SDXL", base="SDXL", beta_schedule="AnimateDiff SDXL", norm_over_frames=True, hint="16 frames, cfg 8.5"
+)
+HOTSHOT = Family(
+    "HotshotXL", base="SDXL", beta_schedule="Stable Diffusion", unet_norms_over_frames=True, hint="8 frames"
+)
 
-TAKE = "choose an AnimateDiff v1, v2 or v3 motion module, such as v3_sd15_mm.ckpt"
+# The weights of these cannot be told from v2's, only their names can: what the authors recommend, for the log.
+HINTS_BY_NAME = (
+    (r"lightning_(\d)step", r"\1 steps, cfg 1, sampler euler, scheduler sgm_uniform"),
+    (r"lt_long_mm_32", "motion scale 1.15"),
+)
+
+# Other layouts in which motion modules are published: how their keys become the original ones.
+HOTSHOT_KEYS = (
+    (r"\.temporal_attentions\.(\d)\.", r".motion_modules.\1.temporal_transformer."),
+    (r"\.pos_encoder\.positional_encoding$", ".pos_encoder.pe"),
+)
+DIFFUSERS_KEYS = (
+    (r"\.motion_modules\.(\d)\.", r".motion_modules.\1.temporal_transformer."),
+    (r"\.attn1\.", ".attention_blocks.0."),
+    (r"\.attn2\.", ".attention_blocks.1."),
+    (r"\.norm1\.", ".norms.0."),
+    (r"\.norm2\.", ".norms.1."),
+    (r"\.norm3\.", ".ff_norm."),
+)
+DIFFUSERS_PE = ".pos_embed.pe"  # one for both attentions
+
+TAKE = "choose an AnimateDiff motion module, such as v3_sd15_mm.ckpt"
 LATER = f"which is not supported yet: {TAKE}"
 AGAIN = "download it again"
 ELSEWHERE = f"not a motion module: {TAKE}; for this file use"
@@ -85,22 +122,17 @@ TABLE: tuple[tuple[Callable[[Keys], bool], Family | str], ...] = (
     ),
     (lambda k: k.has("cc_projection"), f"a MotionCtrl camera module (CMCM), {LATER}"),
     (lambda k: not k.motion and k.has(r"^body\.\d"), f"a MotionCtrl object module (OMCM), {LATER}"),
-    (lambda k: k.has(r"temporal_attentions\.|positional_encoding$"), f"a HotshotXL motion module, {LATER}"),
-    (
-        lambda k: k.has(r"motion_modules\.\d+\.transformer_blocks|pos_embed\.pe"),
-        "a motion module in the diffusers layout, which is not supported yet: choose its original file, such as "
-        "v3_sd15_mm.ckpt",
-    ),
-    (lambda k: k.motion and k.levels == 3, f"an AnimateDiff-SDXL motion module, {LATER}"),
+    (lambda k: k.layout == "hotshot", HOTSHOT),
+    (lambda k: k.motion and k.levels == 3, SDXL),
     (lambda k: k.has(r"fps_embedding|motion_embedding|^FancyVideo"), f"a FancyVideo motion module, {LATER}"),
     (lambda k: k.motion and k.is_pia(), f"a PIA motion module, {LATER}"),
     (lambda k: k.has(r"^img_encoder\."), f"an AnimateLCM-I2V motion module, {LATER}"),
-    (lambda k: k.motion and not k.has("pos_encoder"), f"an AnimateLCM motion module, {LATER}"),
-    (lambda k: k.motion and k.pe_length == 64, f"a LongAnimateDiff motion module, {LATER}"),
-    (lambda k: k.motion and k.mid and k.pe_length == 32, V2),
-    (lambda k: k.motion and k.pe_length == 32, V3),
-    (lambda k: k.motion and not k.mid and k.pe_length == 24, V1),
-    (lambda k: k.motion, f"a motion module with an unknown number of positions, {LATER}"),
+    (lambda k: k.motion and k.mid and not k.has("pos_encoder") and k.layout == "original", LCM),
+    (lambda k: k.motion and k.mid and k.pe_length == 64, LONG),
+    (lambda k: k.motion and k.mid and (k.pe_length > 0 or not k.has("pos_encoder")), V2),
+    (lambda k: k.motion and k.pe_length == 24, V1),
+    (lambda k: k.motion and k.pe_length > 0, V3),
+    (lambda k: k.motion, f"a motion module without positions, of a kind that cannot be told: {TAKE}"),
     (
         lambda k: k.has(r"control_model\.|controlnet_|zero_convs|input_hint_block"),
         f"a ControlNet, {ELSEWHERE} Load ControlNet Model",
@@ -118,13 +150,14 @@ def read_motion_file(loaded: Any, name: str) -> MotionFile:
     `loaded` is what `comfy.utils.load_torch_file` gives. Raises ValueError, one sentence for the user, if it is
     anything but a complete and finite motion model of a known family.
     """
-    state_dict = unwrap(loaded)
-    keys = Keys(state_dict)
+    keys = canonical(unwrap(loaded))
     found = next(result for test, result in TABLE if test(keys))
     if isinstance(found, str):
         raise ValueError(f"{name} is {found}.")
-    state_dict = {key: tensor for key, tensor in state_dict.items() if MOTION_KEY.match(key)}
-    config = read_config(state_dict, keys.pe_length, name)
+    state_dict = {key: tensor for key, tensor in keys.state_dict.items() if MOTION_KEY.match(key)}
+    config = read_config(state_dict, keys.pe_length or found.pe_length, found.norm_over_frames, name)
+    if not keys.pe_length:
+        state_dict |= positions(config)
     check_weights(state_dict, config, name)
     # Positions stay fp32 whatever the file has; everything else keeps its type.
     return MotionFile(found, config, {key: t.float() if is_pe(key) else t for key, t in state_dict.items()})
@@ -150,7 +183,54 @@ def bare(key: str) -> str:
     return key
 
 
-def read_config(state_dict: Mapping[str, Tensor], pe_length: int, name: str) -> MotionModelConfig:
+def canonical(state_dict: Mapping[str, Tensor]) -> Keys:
+    """Motion keys of another layout become the original ones; all other keys stay."""
+    if any(".temporal_attentions." in key for key in state_dict):
+        return Keys({renamed(key, HOTSHOT_KEYS): t for key, t in state_dict.items()}, "hotshot")
+    if not any(re.search(r"\.motion_modules\.\d\.(transformer_blocks|proj_in)\.", key) for key in state_dict):
+        return Keys(state_dict)
+    keys: dict[str, Tensor] = {}
+    for key, tensor in state_dict.items():
+        if ".motion_modules." not in key:
+            keys[key] = tensor
+        elif key.endswith(DIFFUSERS_PE):
+            block = renamed(key.removesuffix(DIFFUSERS_PE), DIFFUSERS_KEYS)
+            keys |= {f"{block}.attention_blocks.{i}.pos_encoder.pe": tensor for i in range(2)}
+        else:
+            keys[renamed(key, DIFFUSERS_KEYS)] = tensor
+    return Keys(keys, "diffusers")
+
+
+def renamed(key: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for old, new in rules:
+        key = re.sub(old, new, key)
+    return key
+
+
+def positions(config: MotionModelConfig) -> dict[str, Tensor]:
+    """The positional encodings of a motion model, by key."""
+    return {
+        f"{name}.temporal_transformer.transformer_blocks.{i}.attention_blocks.{j}.pos_encoder.pe": sinusoids(
+            config.pe_length, channels
+        )
+        for name, channels in config.channels_by_name().items()
+        for i in range(config.transformer_blocks)
+        for j in range(config.attentions)
+    }
+
+
+def hint(family: Family, name: str) -> str:
+    """Settings that the authors of a file recommend; empty where they are ComfyUI's usual ones."""
+    for pattern, settings in HINTS_BY_NAME:
+        found = re.search(pattern, name, re.IGNORECASE)
+        if found:
+            return found.expand(settings)
+    return family.hint
+
+
+def read_config(
+    state_dict: Mapping[str, Tensor], pe_length: int, norm_over_frames: bool, name: str
+) -> MotionModelConfig:
     """Read the layout from the keys and shapes; ValueError names a key without which it cannot be told."""
 
     def count(pattern: str) -> int:
@@ -168,6 +248,7 @@ def read_config(state_dict: Mapping[str, Tensor], pe_length: int, name: str) -> 
         pe_length=pe_length,
         attentions=count(r"\.attention_blocks\.(\d)\."),
         transformer_blocks=count(r"\.transformer_blocks\.(\d)\."),
+        norm_over_frames=norm_over_frames,
     )
 
 

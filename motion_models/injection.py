@@ -75,14 +75,19 @@ def check_base(model: ModelPatcher, motion: LoadedMotionModel) -> None:
         found.pop("mid_block.motion_modules.0", None)
     if found != wanted:
         raise ValueError(
-            f"{motion.name} is an {motion.family.name} module for a UNet with {levels(wanted)} channels, but this "
-            f"{type(model.model).__name__} model has {levels(found)}: use a checkpoint of the base it was made for."
+            f"{motion.name} is {article(motion.family.name)} module for {motion.family.base}, a UNet with "
+            f"{levels(wanted)} channels, but this {type(model.model).__name__} model has {levels(found)}: use a "
+            "checkpoint of the base it was made for."
         )
     if model.model.model_config.unet_config.get("context_dim") in SAME_CHANNELS_OTHER_BASE:
         raise ValueError(
-            f"{motion.name} is an {motion.family.name} module for Stable Diffusion 1.5, but this is a model of Stable "
-            "Diffusion 2's kind: use a checkpoint of the base it was made for."
+            f"{motion.name} is {article(motion.family.name)} module for {motion.family.base}, but this is a model of "
+            "Stable Diffusion 2's kind: use a checkpoint of the base it was made for."
         )
+
+
+def article(name: str) -> str:
+    return f"an {name}" if name[0] in "AEIOU" else f"a {name}"
 
 
 def levels(channels_by_name: dict[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
@@ -13,7 +14,7 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 
-from .formats import AGAIN, Family, MotionFile, read_motion_file
+from .formats import AGAIN, Family, MotionFile, hint, read_motion_file
 from .motion_model import MotionModel, MotionModelConfig
 
 # What torch says of a pickle that asks for more than tensors and plain values.
@@ -32,8 +33,10 @@ class LoadedMotionModel:
 
 def load_motion_model(path: str) -> LoadedMotionModel:
     """Load a motion-model file. ValueError, in one sentence, if it cannot be read or is something else."""
-    file = read_file(path)
-    return LoadedMotionModel(os.path.basename(path), file.family, file.config, build_patcher(file, path))
+    file, name = read_file(path), os.path.basename(path)
+    settings = hint(file.family, name)
+    logging.info(f"AnimateDiff: {name} is {file.family.name}{f', made for {settings}' if settings else ''}.")
+    return LoadedMotionModel(name, file.family, file.config, build_patcher(file, path))
 
 
 def load_motion_patcher(path: str, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:

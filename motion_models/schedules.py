@@ -22,12 +22,17 @@ class BetaSchedule(NamedTuple):
     beta_schedule: str
     linear_start: float
     linear_end: float
+    lcm_timesteps: int = 0
+    """Latent consistency models sample at this many of the 1000 timesteps (arXiv 2310.04378, section 4.3)."""
 
 
 BETA_SCHEDULES = {
     "AnimateDiff SD1.5": BetaSchedule("sqrt_linear", 0.00085, 0.012),
     "AnimateDiff SDXL": BetaSchedule("linear", 0.00085, 0.020),
     "Stable Diffusion": BetaSchedule("linear", 0.00085, 0.012),
+    # Two readings of AnimateLCM: the one that ComfyUI's users know, and its authors' configuration.
+    "LCM": BetaSchedule("linear", 0.00085, 0.012, lcm_timesteps=50),
+    "LCM (100 timesteps)": BetaSchedule("sqrt_linear", 0.00085, 0.012, lcm_timesteps=100),
 }
 
 
@@ -39,10 +44,30 @@ def set_beta_schedule(model: ModelPatcher, name: str) -> None:
     sampling = model.get_model_object("model_sampling")
     if name == KEEP or not isinstance(sampling, ModelSamplingDiscrete):
         return
-    sampling = copy.deepcopy(sampling)
+    schedule = BETA_SCHEDULES[name]
+    if schedule.lcm_timesteps:
+        sampling = lcm_sampling(model, schedule.lcm_timesteps)
+    else:
+        sampling = copy.deepcopy(sampling)
     kept = len(sampling.sigmas)
-    sampling._register_schedule(**BETA_SCHEDULES[name]._asdict(), timesteps=1000, zsnr=sampling.zsnr)
+    sampling._register_schedule(
+        beta_schedule=schedule.beta_schedule,
+        linear_start=schedule.linear_start,
+        linear_end=schedule.linear_end,
+        timesteps=1000,
+        zsnr=sampling.zsnr,
+    )
     if kept < len(sampling.sigmas):  # a distilled model (LCM) knows every 20th timestep only
         every = len(sampling.sigmas) // kept
         sampling.set_sigmas(sampling.sigmas[every - 1 :: every])
     model.add_object_patch("model_sampling", sampling)
+
+
+def lcm_sampling(model: ModelPatcher, timesteps: int):
+    """Core's sampling of latent consistency models, as its ModelSamplingDiscrete node sets it."""
+    from comfy_extras.nodes_model_advanced import LCM, ModelSamplingDiscreteDistilled
+
+    class Sampling(ModelSamplingDiscreteDistilled, LCM):
+        original_timesteps = timesteps
+
+    return Sampling(model.model.model_config)

@@ -21,7 +21,10 @@ class ApplyAnimateDiff(io.ComfyNode):
             "motion modules.",
             search_aliases=["animatediff", "text to video", "animation", "motion module", "evolved sampling"],
             inputs=[
-                io.Model.Input("model", tooltip="An SD1.5 checkpoint, with any LoRA already on it."),
+                io.Model.Input(
+                    "model",
+                    tooltip="A checkpoint of the base that the motion module was made for, with any LoRA on it.",
+                ),
                 MotionModel.Input("motion_module", tooltip="From Load Motion Module."),
                 io.Float.Input(
                     "strength",

@@ -21,9 +21,16 @@ class LoadMotionModule(io.ComfyNode):
             node_id="ADN_LoadMotionModule",
             display_name="Load Motion Module",
             category="AnimateDiff",
-            description="Loads an AnimateDiff motion module (v1, v2 or v3 for SD1.5). What the file is decides its "
-            "noise schedule and frame limit.",
-            search_aliases=["animatediff loader", "motion model", "mm_sd_v15_v2", "v3_sd15_mm"],
+            description="Loads a motion module: AnimateDiff for SD1.5 (v1, v2, v3) and SDXL, HotshotXL, AnimateLCM, "
+            "Lightning, LongAnimateDiff. What the file is decides its noise schedule and frame limit.",
+            search_aliases=[
+                "animatediff loader",
+                "motion model",
+                "mm_sd_v15_v2",
+                "v3_sd15_mm",
+                "hotshotxl",
+                "lightning",
+            ],
             inputs=[
                 io.Combo.Input(
                     "motion_module",

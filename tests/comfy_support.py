@@ -19,7 +19,9 @@ from motion_models.motion_model import MotionModel, MotionModelConfig
 from sampling.context_windows import use_default_windows
 
 CHANNELS = (32, 64, 128, 128)
+SDXL_CHANNELS = (32, 64, 128)
 CONTEXT = 48
+POOLED = 1280  # features of SDXL's pooled prompt
 CPU = torch.device("cpu")
 
 
@@ -45,6 +47,18 @@ def unet_config(levels: int = 4) -> dict[str, Any]:
     }
 
 
+def sdxl_config() -> dict[str, Any]:
+    """SDXL's block structure: three levels, none of the transformers in the first."""
+    return unet_config(3) | {
+        "transformer_depth": [0, 0, 1, 1, 2, 2],
+        "transformer_depth_output": [0, 0, 0, 1, 1, 1, 2, 2, 2],
+        "transformer_depth_middle": 2,
+        "use_linear_in_transformer": True,
+        "num_classes": "sequential",
+        "adm_in_channels": POOLED + 6 * 256,
+    }
+
+
 def randomise(module: torch.nn.Module, seed: int) -> None:
     """Weights of a trained net's size, and no norm or bias that is trivially one or zero."""
     generator = torch.Generator().manual_seed(seed)
@@ -66,13 +80,21 @@ def make_model(levels: int = 4, seed: int = 0, **changes: Any) -> comfy.model_pa
     return comfy.model_patcher.CoreModelPatcher(model, load_device=CPU, offload_device=CPU)
 
 
+def make_sdxl_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
+    model = comfy.model_base.SDXL(comfy.supported_models.SDXL(sdxl_config()), device=CPU).eval()
+    randomise(model.diffusion_model, seed)
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=CPU, offload_device=CPU)
+
+
 def motion_config(family: str = "v2", channels: tuple[int, ...] = CHANNELS) -> MotionModelConfig:
     return MotionModelConfig.for_unet(channels, mid=family == "v2", pe_length=24 if family == "v1" else 32)
 
 
-def motion_state_dict(family: str = "v2", seed: int = 1, channels: tuple[int, ...] = CHANNELS) -> dict[str, Tensor]:
+def motion_state_dict(
+    family: str = "v2", seed: int = 1, channels: tuple[int, ...] = CHANNELS, config: MotionModelConfig | None = None
+) -> dict[str, Tensor]:
     """Random weights under the original AnimateDiff keys."""
-    model = MotionModel(motion_config(family, channels))
+    model = MotionModel(config or motion_config(family, channels))
     randomise(model, seed)
     return model.state_dict()
 
@@ -89,7 +111,10 @@ def animate(model: Any, motion: LoadedMotionModel, **settings: Any) -> Any:
 
 
 def conditioning(seed: int = 5) -> list:
-    return [[torch.randn(1, 77, CONTEXT, generator=torch.Generator().manual_seed(seed)), {}]]
+    """A prompt, as either base takes it."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens, pooled = torch.randn(1, 77, CONTEXT, generator=generator), torch.randn(1, POOLED, generator=generator)
+    return [[tokens, {"pooled_output": pooled}]]
 
 
 def sample(

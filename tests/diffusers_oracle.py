@@ -7,14 +7,19 @@ gets per-frame statistics there, and for v1 statistics over frames in the ResNet
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import comfy.sample
+import comfy.samplers
 import comfy.utils
-from comfy_support import CHANNELS, CONTEXT, unet_config
+import torch
+from comfy_support import CHANNELS, CONTEXT, POOLED, SDXL_CHANNELS, conditioning, sdxl_config, unet_config
 from diffusers import UNetMotionModel
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor, nn
 
+FRAMES, CFG, TIMESTEP = 6, 3.0, 500
 RENAMES = (
     (".temporal_transformer.", "."),
     (".attention_blocks.0.", ".attn1."),
@@ -50,10 +55,23 @@ def rename(key: str) -> str:
     return re.sub(r"\.attn\d\.pos_encoder\.pe", ".pos_embed.pe", key)
 
 
-def make_oracle(unet: nn.Module, motion: dict[str, Tensor], *, per_frame: bool = True) -> UNetMotionModel:
+SDXL: dict[str, Any] = {
+    "block_out_channels": SDXL_CHANNELS,
+    "down_block_types": ("DownBlockMotion", "CrossAttnDownBlockMotion", "CrossAttnDownBlockMotion"),
+    "up_block_types": ("CrossAttnUpBlockMotion", "CrossAttnUpBlockMotion", "UpBlockMotion"),
+    "transformer_layers_per_block": (1, 1, 2),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": POOLED + 6 * 256,
+}
+
+
+def make_oracle(unet: Any, motion: dict[str, Tensor], *, per_frame: bool = True) -> UNetMotionModel:
     """A diffusers UNet with the weights of ComfyUI's `unet` and of a motion model in the original layout."""
+    is_sdxl = unet.num_classes == "sequential"
     oracle = UNetMotionModel(
-        block_out_channels=CHANNELS,
+        **(SDXL if is_sdxl else {"block_out_channels": CHANNELS}),
         cross_attention_dim=CONTEXT,
         num_attention_heads=8,
         motion_num_attention_heads=8,
@@ -62,7 +80,8 @@ def make_oracle(unet: nn.Module, motion: dict[str, Tensor], *, per_frame: bool =
         layers_per_block=2,
         norm_num_groups=32,
     ).eval()
-    spatial, weights = comfy.utils.unet_to_diffusers(unet_config()), unet.state_dict()
+    spatial = comfy.utils.unet_to_diffusers(sdxl_config() if is_sdxl else unet_config())
+    weights = unet.state_dict()
     state_dict = {theirs: weights[ours] for theirs, ours in spatial.items() if ours in weights}
     state_dict |= {rename(key): tensor for key, tensor in motion.items()}
     expected = oracle.state_dict()
@@ -82,12 +101,45 @@ def res_norms_over_frames(oracle: UNetMotionModel, frames: int) -> None:
         norm.frames = frames
 
 
-def predict(oracle: UNetMotionModel, x: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
-    """The oracle's noise for frames x, (f, c, h, w), of one clip under one prompt, (1, tokens, features)."""
-    frames = x.shape[0]
-    clip = x.transpose(0, 1).unsqueeze(0)
-    noise = oracle(clip, timestep.reshape(1), encoder_hidden_states=context.repeat_interleave(frames, 0)).sample
+def predict(oracle: UNetMotionModel, x: Tensor, timestep: Tensor, prompt: list) -> Tensor:
+    """The oracle's noise for frames x, (f, c, h, w), of one clip under one prompt, in ComfyUI's form."""
+    frames, (context, options) = x.shape[0], prompt[0]
+    # What ComfyUI gives SDXL where the prompt says nothing of sizes: height, width, two crops, height, width.
+    added = {"text_embeds": options["pooled_output"], "time_ids": torch.tensor([[768.0, 768, 0, 0, 768, 768]])}
+    noise = oracle(
+        x.transpose(0, 1).unsqueeze(0),
+        timestep.reshape(1),
+        encoder_hidden_states=context.repeat_interleave(frames, 0),
+        added_cond_kwargs=added if oracle.config.addition_embed_type else None,
+    ).sample
     return noise.squeeze(0).transpose(0, 1)
+
+
+def compare_step(
+    plain: Any, animated: Any, motion: dict[str, Tensor], *, per_frame: bool = True, res_over_frames: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The noise that ComfyUI's sampler finds in FRAMES frames with an animated MODEL, and the noise that the oracle
+    finds with the same weights. `plain` is the MODEL without motion, `motion` has the original layout."""
+    found, x, timestep = noise_found(animated, CFG)
+    oracle = make_oracle(plain.model.diffusion_model, motion, per_frame=per_frame)
+    if res_over_frames:
+        res_norms_over_frames(oracle, FRAMES)
+    positive, negative = (predict(oracle, x, timestep, conditioning(seed)) for seed in (5, 6))
+    return found, negative + (positive - negative) * CFG
+
+
+def noise_found(model: Any, cfg: float) -> tuple[Tensor, Tensor, Tensor]:
+    """One Euler step to zero from TIMESTEP: the noise that the sampler found, the UNet's input, the timestep."""
+    sampling = model.get_model_object("model_sampling")
+    sigmas = torch.stack((sampling.sigmas[TIMESTEP], torch.zeros(())))
+    noise = torch.randn(FRAMES, 4, 8, 8, generator=torch.Generator().manual_seed(9))
+    sampler = comfy.samplers.sampler_object("euler")
+    latent = comfy.sample.sample_custom(
+        model, noise, cfg, sampler, sigmas, conditioning(5), conditioning(6), torch.zeros_like(noise)
+    )
+    sigma, x = sigmas[0], noise * sigmas[0]
+    denoised = model.model.process_latent_in(latent)
+    return (x - denoised) / sigma, x / (sigma**2 + 1) ** 0.5, torch.tensor(TIMESTEP)
 
 
 def relative_error(x: Tensor, reference: Tensor) -> float:

@@ -82,14 +82,6 @@ def test_good_file_loads_in_every_wrapping(load, motion_folder, wrapping, extens
 # Files that are something else: the words with which they are refused
 
 OTHERS: dict[str, tuple[str, Callable[[], dict]]] = {
-    "sdxl.safetensors": ("AnimateDiff-SDXL motion module", lambda: motion_state_dict("v3", channels=(32, 32, 32))),
-    "hotshot.safetensors": (
-        "HotshotXL motion module",
-        lambda: {
-            key.replace("motion_modules", "temporal_attentions").replace(".pe", ".positional_encoding"): t
-            for key, t in motion_state_dict("v3", channels=(32, 32, 32)).items()
-        },
-    ),
     "kohya.safetensors": (
         "LoRA for the image model",
         lambda: named(*(f"lora_unet_mid_block_attentions_0_proj_in.lora_{end}.weight" for end in ("up", "down"))),

@@ -38,6 +38,8 @@ OPTIONS = {
         "AnimateDiff SD1.5",
         "AnimateDiff SDXL",
         "Stable Diffusion",
+        "LCM",
+        "LCM (100 timesteps)",
         "keep the model's own",
     ],
     ("ADN_SlidingContext", "schedule"): ["static", "uniform"],

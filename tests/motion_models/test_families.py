@@ -1,0 +1,179 @@
+"""Every family in the layout that it was published in: a file, the real loader, a real sampling step, and diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import diffusers_oracle as oracle
+import pytest
+import safetensors.torch
+import torch
+from comfy_support import CHANNELS, SDXL_CHANNELS, animate, make_model, make_sdxl_model, motion_state_dict
+from diffusers import LCMScheduler
+from torch import Tensor
+
+from motion_models.formats import HOTSHOT, LCM, LONG, SDXL, V1, V2, V3, Family, hint
+from motion_models.loader import load_motion_model
+from motion_models.motion_model import MotionModel, MotionModelConfig
+
+
+def weights(mid: bool, pe_length: int, channels: tuple[int, ...] = CHANNELS) -> dict[str, Tensor]:
+    """A motion model's random weights under the original keys."""
+    return motion_state_dict(config=MotionModelConfig.for_unet(channels, mid=mid, pe_length=pe_length))
+
+
+def as_diffusers(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {oracle.rename(key): tensor for key, tensor in state_dict.items()}
+
+
+def as_hotshot(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        key.replace(".motion_modules.", ".temporal_attentions.")
+        .replace(".temporal_transformer.", ".")
+        .replace(".pos_encoder.pe", ".pos_encoder.positional_encoding"): tensor
+        for key, tensor in state_dict.items()
+    }
+
+
+def without_positions(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in state_dict.items() if not key.endswith(".pe")}
+
+
+def same(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    return state_dict
+
+
+# family, weights, the layout that they are written in
+PUBLISHED: dict[str, tuple[Family, Callable[[], dict[str, Tensor]], Callable[[dict[str, Tensor]], dict[str, Tensor]]]]
+PUBLISHED = {
+    "v1": (V1, lambda: weights(False, 24), same),
+    "v2": (V2, lambda: weights(True, 32), same),
+    "v3": (V3, lambda: weights(False, 32), same),
+    "v3 of 40 frames": (V3, lambda: weights(False, 40), same),
+    "LongAnimateDiff": (LONG, lambda: weights(True, 64), same),
+    "AnimateLCM": (LCM, lambda: weights(True, 64), without_positions),
+    "diffusers v1": (V1, lambda: weights(False, 24), as_diffusers),
+    "diffusers v2": (V2, lambda: weights(True, 32), as_diffusers),
+    "diffusers v2 without positions": (V2, lambda: weights(True, 32), lambda sd: without_positions(as_diffusers(sd))),
+    "diffusers v3": (V3, lambda: weights(False, 32), as_diffusers),
+    "AnimateDiff-SDXL": (SDXL, lambda: weights(False, 32, SDXL_CHANNELS), same),
+    "diffusers SDXL": (SDXL, lambda: weights(False, 32, SDXL_CHANNELS), as_diffusers),
+    "HotshotXL": (HOTSHOT, lambda: weights(False, 24, SDXL_CHANNELS), as_hotshot),
+}
+
+
+def write(path, name: str, dtype: torch.dtype = torch.float32) -> str:
+    """The published file of an entry of PUBLISHED."""
+    _, make, layout = PUBLISHED[name]
+    file = path / "motion.safetensors"
+    stored = {key: tensor.to(dtype).clone() for key, tensor in layout(make()).items()}
+    safetensors.torch.save_file(stored, file)
+    return str(file)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_layout_is_recognised(name, tmp_path):
+    family, make, _ = PUBLISHED[name]
+    loaded = load_motion_model(write(tmp_path, name))
+    assert loaded.family == family
+    expected = make()
+    found = loaded.patcher.model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_sampling_step_equals_diffusers(name, tmp_path):
+    family, make, _ = PUBLISHED[name]
+    plain = make_sdxl_model() if family.base == "SDXL" else make_model()
+    schedule = {"beta_schedule": "AnimateDiff SD1.5"} if family is LCM else {}  # LCM changes what is made of the noise
+    animated = animate(plain, load_motion_model(write(tmp_path, name)), **schedule)
+    found, expected = oracle.compare_step(
+        plain, animated, make(), per_frame=not family.norm_over_frames,
+        res_over_frames=family.unet_norms_over_frames,
+    )  # fmt: skip
+    assert oracle.relative_error(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("name", ["v3", "AnimateDiff-SDXL"])
+def test_smaller_types_load_and_stay_close(name, dtype, tmp_path):
+    family, make, _ = PUBLISHED[name]
+    plain = make_sdxl_model() if family.base == "SDXL" else make_model()
+    animated = animate(plain, load_motion_model(write(tmp_path, name, dtype)))
+    found, expected = oracle.compare_step(
+        plain, animated, make(), per_frame=not family.norm_over_frames,
+        res_over_frames=family.unet_norms_over_frames,
+    )  # fmt: skip
+    assert torch.isfinite(found).all()
+    if dtype.itemsize == 2:
+        assert oracle.relative_error(found, expected) < 1e-2
+
+
+def test_only_a_module_of_its_own_base_is_applied(tmp_path):
+    loaded = load_motion_model(write(tmp_path, "AnimateDiff-SDXL"))
+    with pytest.raises(ValueError, match=r"is an AnimateDiff-SDXL module for SDXL, a UNet with 32/64/128 channels"):
+        animate(make_model(), loaded)
+    loaded = load_motion_model(write(tmp_path, "HotshotXL"))
+    with pytest.raises(ValueError, match=r"is a HotshotXL module for SDXL"):
+        animate(make_model(), loaded)
+
+
+def test_animate_lcm_samples_as_latent_consistency_models_do(tmp_path):
+    loaded = load_motion_model(write(tmp_path, "AnimateLCM"))
+    assert loaded.config.pe_length == 64
+    sampling: Any = animate(make_model(), loaded).get_model_object("model_sampling")
+    authors: Any = animate(make_model(), loaded, beta_schedule="LCM (100 timesteps)").get_model_object("model_sampling")
+    for found, betas, timesteps in ((sampling, "scaled_linear", 50), (authors, "linear", 100)):
+        scheduler = LCMScheduler(beta_schedule=betas, beta_start=0.00085, beta_end=0.012)
+        scheduler.set_timesteps(4, original_inference_steps=timesteps)
+        alphas = scheduler.alphas_cumprod[1000 // timesteps - 1 :: 1000 // timesteps]
+        torch.testing.assert_close(found.sigmas, ((1 - alphas) / alphas) ** 0.5, rtol=1e-4, atol=1e-5)
+        used = found.timestep(found.sigmas).tolist()
+        assert set(scheduler.timesteps.tolist()) <= set(used)
+        # The consistency function: at timestep t the picture is c_skip x + c_out x0 (arXiv 2310.04378, section 4.1).
+        x, noise, sigma = torch.ones(1, 4, 1, 1), torch.full((1, 4, 1, 1), 0.1), found.sigmas[-1:]
+        c_skip, c_out = (
+            torch.as_tensor(c) for c in scheduler.get_scalings_for_boundary_condition_discrete(torch.tensor(used[-1]))
+        )
+        expected = c_out * (x - sigma * noise) + c_skip * x
+        torch.testing.assert_close(found.calculate_denoised(sigma, noise, x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "expected"),
+    [
+        ("animatediff_lightning_4step_comfyui.safetensors", V2, "4 steps, cfg 1, sampler euler, scheduler sgm_uniform"),
+        ("lt_long_mm_32_frames.ckpt", V2, "motion scale 1.15"),
+        ("renamed.ckpt", LONG, "motion scale 1.28"),
+        ("mm_sd_v15_v2.ckpt", V2, ""),
+    ],
+)
+def test_recommended_settings_are_named(name, family, expected):
+    assert hint(family, name) == expected
+
+
+def test_a_files_name_decides_nothing_else(tmp_path):
+    file = tmp_path / "v3_sd15_mm_hotshotxl_sdxl.safetensors"
+    safetensors.torch.save_file(weights(True, 32), file)
+    assert load_motion_model(str(file)).family == V2
+
+
+def test_detection_is_quick():
+    """Under 50 ms beyond reading the file, for a module with all the keys of a full-size one."""
+    import time
+
+    from motion_models.formats import canonical, read_config
+
+    state_dict = {
+        key: t.expand(t.shape)
+        for key, t in MotionModel(MotionModelConfig.for_unet((32,) * 4, mid=True)).state_dict().items()
+    }
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        keys = canonical(as_diffusers(state_dict))
+        read_config(keys.state_dict, keys.pe_length, False, "a")
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.05
