@@ -9,6 +9,7 @@ from comfy_api.latest import ComfyExtension
 class AnimateDiffExtension(ComfyExtension):
     async def on_load(self) -> None:
         register_folder("animatediff_models")
+        register_folder("animatediff_motion_lora")
 
     async def get_node_list(self) -> list[type]:
         from .nodes import NODES

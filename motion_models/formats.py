@@ -110,7 +110,7 @@ ELSEWHERE = f"not a motion module: {TAKE}; for this file use"
 # The first row whose test holds says what the file is: a family, or the end of the sentence "<file> is ...".
 # Files that hold a motion module and something else come before the plain modules, those without one come last.
 TABLE: tuple[tuple[Callable[[Keys], bool], Family | str], ...] = (
-    (lambda k: k.motion and k.has("lora"), f"a motion LoRA, which only alters a motion module: {TAKE}"),
+    (lambda k: k.motion and k.has("lora"), f"a motion LoRA, {ELSEWHERE} Load Motion LoRA"),
     (lambda k: k.has("lora|hada_w1|lokr_w1"), f"a LoRA for the image model, {ELSEWHERE} Load LoRA"),
     (
         lambda k: k.motion and k.has(r"controlnet_|zero_convs|input_hint_block"),

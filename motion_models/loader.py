@@ -45,9 +45,14 @@ def load_motion_patcher(path: str, disable_dynamic: bool = False) -> comfy.model
 
 
 def read_file(path: str) -> MotionFile:
+    return read_motion_file(load_weights(path), os.path.basename(path))
+
+
+def load_weights(path: str) -> Any:
+    """What a file holds. ValueError, in one sentence, if it cannot be read or is more than weights."""
     name = os.path.basename(path)
     try:
-        loaded: Any = comfy.utils.load_torch_file(path)  # never runs code from the file
+        return comfy.utils.load_torch_file(path)  # never runs code from the file
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror or error}.") from error
     except MemoryError:
@@ -58,7 +63,6 @@ def read_file(path: str) -> MotionFile:
                 f"{name} holds more than weights, and nothing in it is run: use its .safetensors file instead."
             ) from error
         raise ValueError(f"{name} is no weights file, or a truncated one: {AGAIN}.") from error
-    return read_motion_file(loaded, name)
 
 
 def build_patcher(file: MotionFile, path: str, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
-import folder_paths
 from comfy_api.latest import io
 
 from ..motion_models.loader import load_motion_model
+from .model_files import MOTION_MODULES
 from .sockets import MotionModel
-
-FOLDER = "animatediff_models"
-EMPTY = f"(no files: put motion modules into models/{FOLDER})"
 
 
 class LoadMotionModule(io.ComfyNode):
@@ -34,8 +29,8 @@ class LoadMotionModule(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "motion_module",
-                    options=folder_paths.get_filename_list(FOLDER) or [EMPTY],
-                    tooltip=f"A file of models/{FOLDER}, .safetensors or .ckpt.",
+                    options=MOTION_MODULES.choices(),
+                    tooltip=f"A file of models/{MOTION_MODULES.name}, .safetensors or .ckpt.",
                 ),
             ],
             outputs=[
@@ -45,16 +40,8 @@ class LoadMotionModule(io.ComfyNode):
 
     @classmethod
     def execute(cls, motion_module: str) -> io.NodeOutput:
-        if motion_module == EMPTY:
-            folder = folder_paths.get_folder_paths(FOLDER)[0]
-            raise ValueError(f"There is no motion module yet: put one, such as v3_sd15_mm.ckpt, into {folder}.")
-        return io.NodeOutput(load_motion_model(folder_paths.get_full_path_or_raise(FOLDER, motion_module)))
+        return io.NodeOutput(load_motion_model(MOTION_MODULES.path(motion_module)))
 
     @classmethod
     def fingerprint_inputs(cls, motion_module: str):
-        """A replaced file is loaded again."""
-        path = folder_paths.get_full_path(FOLDER, motion_module)
-        if path is None:
-            return motion_module
-        file = os.stat(path)
-        return f"{path} {file.st_mtime_ns} {file.st_size}"
+        return MOTION_MODULES.fingerprint(motion_module)

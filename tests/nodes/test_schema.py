@@ -10,6 +10,14 @@ NODES = {
         {"motion_module": ("COMBO", None, False)},
         ["MOTION_MODEL_ADN"],
     ),
+    "ADN_LoadMotionLora": (
+        {
+            "motion_module": ("MOTION_MODEL_ADN", None, False),
+            "motion_lora": ("COMBO", None, False),
+            "strength": ("FLOAT", 1.0, False),
+        },
+        ["MOTION_MODEL_ADN"],
+    ),
     "ADN_ApplyAnimateDiff": (
         {
             "model": ("MODEL", None, False),

@@ -1,0 +1,51 @@
+"""Load Motion LoRA: alter a motion module with a file of models/animatediff_motion_lora."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..motion_models.lora import apply_motion_lora
+from .model_files import MOTION_LORAS
+from .sockets import MotionModel
+
+
+class LoadMotionLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ADN_LoadMotionLora",
+            display_name="Load Motion LoRA",
+            category="AnimateDiff",
+            description="Alters a motion module with a motion LoRA, such as a camera movement. Chain several to add "
+            "them. LoRAs for the image model, and the v3 domain adapter, go through Load LoRA.",
+            search_aliases=["camera motion", "pan", "zoom", "tilt", "roll", "motiondirector", "animatediff lora"],
+            inputs=[
+                MotionModel.Input("motion_module", tooltip="From Load Motion Module or another Load Motion LoRA."),
+                io.Combo.Input(
+                    "motion_lora",
+                    options=MOTION_LORAS.choices(),
+                    tooltip=f"A file of models/{MOTION_LORAS.name}, .safetensors or .ckpt.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="How much the LoRA alters the module; below 0 the opposite of what it was trained for.",
+                ),
+            ],
+            outputs=[
+                MotionModel.Output(
+                    display_name="motion_module", tooltip="The altered module; the input stays as it was."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, motion_module, motion_lora: str, strength: float = 1.0) -> io.NodeOutput:
+        return io.NodeOutput(apply_motion_lora(motion_module, MOTION_LORAS.path(motion_lora), strength))
+
+    @classmethod
+    def fingerprint_inputs(cls, motion_lora: str, **_):
+        return MOTION_LORAS.fingerprint(motion_lora)
