@@ -70,7 +70,7 @@ DIFFUSERS = "down_blocks.0.motion_modules.0.transformer_blocks.0.attn1."
 # A part of the message -> a file that gets it.
 REFUSED = {
     "a motion LoRA": lambda: keys(BLOCK + "processor.to_q_lora.down.weight", BLOCK + "processor.to_q_lora.up.weight"),
-    "only alters a motion module": lambda: keys("unet." + DIFFUSERS + "to_q.lora_A.weight"),
+    "for this file use Load Motion LoRA": lambda: keys("unet." + DIFFUSERS + "to_q.lora_A.weight"),
     "a LoRA for the image model": lambda: keys(ATTENTION + "processor.to_q_lora.up.weight"),
     "use Load LoRA": lambda: keys("lora_unet_down_blocks_0_attentions_0_proj_in.alpha"),
     "SparseCtrl": lambda: {"controlnet": motion_with("controlnet_cond_embedding.weight")},
