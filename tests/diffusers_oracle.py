@@ -57,6 +57,7 @@ def rename(key: str) -> str:
 
 SDXL: dict[str, Any] = {
     "block_out_channels": SDXL_CHANNELS,
+    "num_attention_heads": (1, 1, 2),  # of 64 channels each
     "down_block_types": ("DownBlockMotion", "CrossAttnDownBlockMotion", "CrossAttnDownBlockMotion"),
     "up_block_types": ("CrossAttnUpBlockMotion", "CrossAttnUpBlockMotion", "UpBlockMotion"),
     "transformer_layers_per_block": (1, 1, 2),
@@ -71,9 +72,8 @@ def make_oracle(unet: Any, motion: dict[str, Tensor], *, per_frame: bool = True)
     """A diffusers UNet with the weights of ComfyUI's `unet` and of a motion model in the original layout."""
     is_sdxl = unet.num_classes == "sequential"
     oracle = UNetMotionModel(
-        **(SDXL if is_sdxl else {"block_out_channels": CHANNELS}),
+        **(SDXL if is_sdxl else {"block_out_channels": CHANNELS, "num_attention_heads": 8}),
         cross_attention_dim=CONTEXT,
-        num_attention_heads=8,
         motion_num_attention_heads=8,
         motion_max_seq_length=next(t.shape[1] for key, t in motion.items() if key.endswith(".pe")),
         use_motion_mid_block=any(key.startswith("mid_block") for key in motion),
@@ -104,8 +104,8 @@ def res_norms_over_frames(oracle: UNetMotionModel, frames: int) -> None:
 def predict(oracle: UNetMotionModel, x: Tensor, timestep: Tensor, prompt: list) -> Tensor:
     """The oracle's noise for frames x, (f, c, h, w), of one clip under one prompt, in ComfyUI's form."""
     frames, (context, options) = x.shape[0], prompt[0]
-    # What ComfyUI gives SDXL where the prompt says nothing of sizes: height, width, two crops, height, width.
-    added = {"text_embeds": options["pooled_output"], "time_ids": torch.tensor([[768.0, 768, 0, 0, 768, 768]])}
+    size = 8.0 * x.shape[-1]  # of the picture: height, width, two crops, height and width again
+    added = {"text_embeds": options["pooled_output"], "time_ids": torch.tensor([[size, size, 0, 0, size, size]])}
     noise = oracle(
         x.transpose(0, 1).unsqueeze(0),
         timestep.reshape(1),
