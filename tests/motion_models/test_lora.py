@@ -23,9 +23,12 @@ Change = dict[str, tuple[Tensor, Tensor]]  # layer of a motion model -> up, down
 def change(family: str = "v2", feed_forward: bool = False, seed: int = 3) -> Change:
     """A random low-rank change of all attention layers of a family, and of the feed-forward ones if asked for."""
     generator = torch.Generator().manual_seed(seed)
-    layers = [key.removesuffix(".weight") for key in motion_state_dict(family) if key.endswith(".weight")]
-    layers = [layer for layer in layers if ".to_" in layer or (feed_forward and ".ff.net." in layer)]
-    shapes = {layer: motion_state_dict(family)[f"{layer}.weight"].shape for layer in layers}
+    parts = (".to_", ".ff.net.") if feed_forward else (".to_",)
+    shapes = {
+        key.removesuffix(".weight"): tensor.shape
+        for key, tensor in motion_state_dict(family).items()
+        if key.endswith(".weight") and any(part in key for part in parts)
+    }
     return {
         layer: (torch.randn(o, RANK, generator=generator) / o, torch.randn(RANK, i, generator=generator))
         for layer, (o, i) in shapes.items()
