@@ -22,6 +22,7 @@ from .train import MODELS, save, use_cpu
 FRAMES = 16
 # Euler without fresh noise leaves a model of this size with residual noise in some frames.
 STEPS, CFG, SAMPLER = 20, 2.5, "euler_ancestral"
+NAMES = ("base", "personalised")
 PROMPTS = [
     (list(shapes.COLOURS)[i % len(shapes.COLOURS)], shapes.SHAPES[i % len(shapes.SHAPES)])
     for i in range(len(shapes.COLOURS) * len(shapes.SHAPES))
@@ -103,14 +104,15 @@ def untrained_module(folder: Path) -> Path:
     return file
 
 
-def evaluate(models: Path, seeds: int) -> dict[str, dict[str, dict[str, float]]]:
+def evaluate(models: Path, seeds: int, names: list[str]) -> dict[str, dict[str, dict[str, float]]]:
     """Model -> variant -> the columns of the table. Every prompt has two seeds or more."""
     miniature, table = Miniature(models), {}
     prompts = PROMPTS[: seeds // 2]
     trained = models / "animatediff_models" / "miniature_motion.safetensors"
     with tempfile.TemporaryDirectory() as folder:
         untrained = untrained_module(Path(folder))
-        for name, model in (("base", miniature.base), ("personalised", miniature.personalised)):
+        for name in names:
+            model = getattr(miniature, name)
             variants = {
                 "without": model,  # first: its pictures are the stills that looks are compared with
                 "untrained": with_module(model, untrained),
@@ -146,11 +148,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=MODELS)
     parser.add_argument("--seeds", type=int, default=64, help="clips of each row, at least 2; default 64")
+    parser.add_argument("--model", choices=NAMES, help="only the rows of this one")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     use_cpu()
     with torch.inference_mode():
-        table = evaluate(options.models, options.seeds)
+        table = evaluate(options.models, options.seeds, [options.model] if options.model else list(NAMES))
     print(markdown(table))
     if options.json:
         options.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +57,7 @@ def load_weights(path: str) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        if isinstance(error, pickle.UnpicklingError) and FOREIGN_OBJECTS.search(str(error)):
+        if FOREIGN_OBJECTS.search(str(error)):
             raise ValueError(
                 f"{name} holds more than weights, and nothing in it is run: use its .safetensors file instead."
             ) from error

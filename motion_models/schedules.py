@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -41,7 +41,7 @@ def set_beta_schedule(model: ModelPatcher, name: str) -> None:
     v-prediction) and zero terminal SNR survive. Models without discrete betas (flow) are left as they are."""
     from comfy.model_sampling import ModelSamplingDiscrete
 
-    sampling = model.get_model_object("model_sampling")
+    sampling: Any = model.get_model_object("model_sampling")
     if name == KEEP or not isinstance(sampling, ModelSamplingDiscrete):
         return
     schedule = BETA_SCHEDULES[name]
@@ -63,7 +63,7 @@ def set_beta_schedule(model: ModelPatcher, name: str) -> None:
     model.add_object_patch("model_sampling", sampling)
 
 
-def lcm_sampling(model: ModelPatcher, timesteps: int):
+def lcm_sampling(model: ModelPatcher, timesteps: int) -> Any:
     """Core's sampling of latent consistency models, as its ModelSamplingDiscrete node sets it."""
     from comfy_extras.nodes_model_advanced import LCM, ModelSamplingDiscreteDistilled
 

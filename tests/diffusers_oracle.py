@@ -110,7 +110,7 @@ def predict(oracle: UNetMotionModel, x: Tensor, timestep: Tensor, prompt: list) 
         x.transpose(0, 1).unsqueeze(0),
         timestep.reshape(1),
         encoder_hidden_states=context.repeat_interleave(frames, 0),
-        added_cond_kwargs=added if oracle.config.addition_embed_type else None,
+        added_cond_kwargs=added,  # SD1.5 does not look at it
     ).sample
     return noise.squeeze(0).transpose(0, 1)
 

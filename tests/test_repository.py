@@ -57,7 +57,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 UNWANTED = {"ctypes", "ftplib", "http", "marshal", "pickle", "shutil", "socket", "ssl", "subprocess", "urllib"}
-WANTED = {"comfy", "comfy_api", "folder_paths", "torch"} | set(sys.stdlib_module_names) - UNWANTED
+WANTED = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "torch"} | set(sys.stdlib_module_names) - UNWANTED
 
 
 @pytest.mark.parametrize("file", PACK, ids=ids(PACK))

@@ -57,9 +57,10 @@ def test_the_module_turns_unrelated_pictures_into_a_smooth_path(miniature, modul
     still = getattr(miniature, model)
     animated = evaluate.with_module(still, module_file)
     without, with_module = (path_of(miniature.sample(each, "a red star", 1)) for each in (still, animated))
-    assert metrics.displacement(with_module) > 0.8
+    assert 1.5 < metrics.displacement(with_module) < 5
     assert metrics.displacement(with_module) < metrics.displacement(without) / 3
-    assert metrics.jerk(with_module) < metrics.jerk(without) / 4
+    assert metrics.jerk(with_module) < 4
+    assert metrics.jerk(with_module) < metrics.jerk(without) / 8
 
 
 def test_the_module_has_learned_the_order_of_frames(miniature, module_file):
@@ -85,8 +86,9 @@ def test_the_module_has_learned_the_order_of_frames(miniature, module_file):
     assert error(clips) < 0.9 * error(shuffled)
 
 
-def test_a_clip_keeps_the_shape_and_colour_that_the_prompt_names(miniature, module_file):
-    animated = evaluate.with_module(miniature.base, module_file)
+@pytest.mark.parametrize("model", ["base", "personalised"])
+def test_a_clip_keeps_the_shape_and_colour_that_the_prompt_names(miniature, module_file, model):
+    animated = evaluate.with_module(getattr(miniature, model), module_file)
     frames = [metrics.read_frame(picture) for picture in miniature.sample(animated, "a blue circle", 2)]
     kept = sum(frame is not None and (frame.colour, frame.shape) == ("blue", "circle") for frame in frames)
     assert kept >= evaluate.FRAMES - 1

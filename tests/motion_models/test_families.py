@@ -134,9 +134,7 @@ def test_animate_lcm_samples_as_latent_consistency_models_do(tmp_path):
         assert set(scheduler.timesteps.tolist()) <= set(used)
         # The consistency function: at timestep t the picture is c_skip x + c_out x0 (arXiv 2310.04378, section 4.1).
         x, noise, sigma = torch.ones(1, 4, 1, 1), torch.full((1, 4, 1, 1), 0.1), found.sigmas[-1:]
-        c_skip, c_out = (
-            torch.as_tensor(c) for c in scheduler.get_scalings_for_boundary_condition_discrete(torch.tensor(used[-1]))
-        )
+        c_skip, c_out = (torch.as_tensor(c) for c in scheduler.get_scalings_for_boundary_condition_discrete(used[-1]))
         expected = c_out * (x - sigma * noise) + c_skip * x
         torch.testing.assert_close(found.calculate_denoised(sigma, noise, x), expected, rtol=1e-4, atol=1e-5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import comfy.model_management
+import comfy.model_patcher
 import pytest
 import safetensors.torch
 import torch
