@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 from comfy_support import animate, load_motion, make_model, motion_state_dict, sample
 
 from motion_models.injection import refuse_nan
@@ -220,13 +221,13 @@ def test_half_precision_file_moves_an_fp32_model(model, folder, v2):
     torch.testing.assert_close(clip, sample(animate(model, v2)), rtol=0.05, atol=2.0)
 
 
-@pytest.mark.parametrize("percents", [{"start_percent": 0.5}, {"end_percent": 0.5}])
+@pytest.mark.parametrize("percents", [{"start_percent": 0.2}, {"end_percent": 0.5}])
 def test_a_compiled_unet_moves_as_the_plain_one(tmp_path, percents):
     """A graph compiled in a step without the module must not be used in a step with it."""
     model, motion = make_model(levels=2), load_motion(tmp_path, channels=(32, 64))
     animated = animate(model, motion, **percents)
     compiled = animated.clone()
-    set_torch_compile_wrapper(compiled, backend="eager")
+    set_torch_compile_wrapper(compiled, backend="eager", options={"guard_filter_fn": skip_torch_compile_dict})
     expected = sample(animated, steps=4)
     for _ in range(2):  # the second run finds the graphs of the first
         torch.testing.assert_close(sample(compiled, steps=4), expected, rtol=1e-4, atol=1e-4)
