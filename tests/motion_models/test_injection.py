@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.model_management
 import comfy.model_patcher
 import pytest
@@ -227,7 +229,8 @@ def test_a_compiled_unet_moves_as_the_plain_one(tmp_path, percents):
     model, motion = make_model(levels=2), load_motion(tmp_path, channels=(32, 64))
     animated = animate(model, motion, **percents)
     compiled = animated.clone()
-    set_torch_compile_wrapper(compiled, backend="eager", options={"guard_filter_fn": skip_torch_compile_dict})
+    options: Any = {"guard_filter_fn": skip_torch_compile_dict}  # as ComfyUI's TorchCompileModel node
+    set_torch_compile_wrapper(compiled, backend="eager", options=options)
     expected = sample(animated, steps=4)
     for _ in range(2):  # the second run finds the graphs of the first
         torch.testing.assert_close(sample(compiled, steps=4), expected, rtol=1e-4, atol=1e-4)
