@@ -5,10 +5,14 @@ import os
 import folder_paths
 from comfy_api.latest import ComfyExtension
 
+WEB_DIRECTORY = "web"  # holds the nodes' help pages
+
 
 class AnimateDiffExtension(ComfyExtension):
     async def on_load(self) -> None:
         register_folder("animatediff_models")
+        saved = os.path.join(folder_paths.get_output_directory(), "animatediff_models")
+        folder_paths.add_model_folder_path("animatediff_models", saved)  # as ComfyUI does for its own kinds
         register_folder("animatediff_motion_lora")
 
     async def get_node_list(self) -> list[type]:

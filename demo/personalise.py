@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from training.diffusion import alphas_cumprod, structure_weight
 from training.loop import fit
-from training.lora import Lora
+from training.lora import lora
 
 from . import autoencoder
 from .text_to_image import TextEncoder, picture_loss
@@ -19,16 +19,18 @@ LOOK = "neon"
 def train(unet: nn.Module, text_encoder: TextEncoder, run_dir: Path, steps: int) -> dict[str, Tensor]:
     """Returns the LoRA's state dict with the key names that ComfyUI's Load LoRA reads."""
     torch.manual_seed(1)
-    lora = Lora(unet, RANK)
+    unet.requires_grad_(False)
+    layers = [name for name, layer in unet.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
     projection = autoencoder.projection()
     alphas = torch.stack([alphas_cumprod("image"), alphas_cumprod("motion")])
-    fit(
-        "personalise",
-        lora.parameters,
-        lambda generator: picture_loss(lora, text_encoder, projection, alphas, LOOK, generator, structure_weight),
-        run_dir,
-        steps=steps,
-        learning_rate=2e-3,
-        seed=1,
-    )
-    return {f"diffusion_model.{key}": value.detach() for key, value in lora.parameters.items()}
+    with lora(unet, layers, RANK) as parameters:
+        fit(
+            "personalise",
+            parameters,
+            lambda generator: picture_loss(unet, text_encoder, projection, alphas, LOOK, generator, structure_weight),
+            run_dir,
+            steps=steps,
+            learning_rate=2e-3,
+            seed=1,
+        )
+    return {f"diffusion_model.{key}": value.detach() for key, value in parameters.items()}

@@ -53,8 +53,9 @@ def random_scene(n: int, generator: torch.Generator) -> Scene:
     )
 
 
-def random_clip(n: int, frames: int, generator: torch.Generator) -> Scene:
-    """n clips as (n * frames) scenes: half travel on a straight line, half on an arc, all at a constant speed.
+def random_clip(n: int, frames: int, generator: torch.Generator, direction: float | None = None) -> Scene:
+    """n clips as (n * frames) scenes: half travel on a straight line, half on an arc, all at a constant speed; with a
+    `direction` (radians, 0 to the right, pi/2 down) all on straight lines that way.
 
     A path covers 30 to 50 px in 16 frames and stays inside the picture.
     """
@@ -64,6 +65,8 @@ def random_clip(n: int, frames: int, generator: torch.Generator) -> Scene:
     heading = 2 * pi * torch.rand(n, 1, generator=generator)
     turn = (torch.rand(n, 1, generator=generator) - 0.5).sign() * (0.5 + torch.rand(n, 1, generator=generator)) * pi
     turn = torch.where(torch.rand(n, 1, generator=generator) < 0.5, torch.full_like(turn, 1e-3), turn)
+    if direction is not None:
+        heading, turn = torch.full_like(heading, direction), torch.full_like(turn, 1e-3)
     angle = heading + turn * time  # an arc of length `path` that turns by `turn`; a line is an arc that hardly turns
     offset = path[..., None] / turn[..., None] * torch.stack((angle.sin(), -angle.cos()), -1)
 

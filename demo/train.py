@@ -1,7 +1,8 @@
 """Trains the miniature models from nothing: `python tools/dev.py run -- python -m demo.train`.
 
-Stages: text-to-image model, motion module, personalised look (LoRA), autoencoder. Each stage is seeded, saves its
-state every minute and continues where it was stopped. Runs on two CPU cores in under three hours.
+Stages: text-to-image model, motion module, camera movement (motion LoRA), personalised look (LoRA), autoencoder.
+Each stage is seeded, saves its state every minute and continues where it was stopped. Runs on two CPU cores in under
+three hours.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from torch.nn import Module
 
 DEMO = Path(__file__).parent
 MODELS = DEMO / "models"
-STEPS = {"text-to-image": 2600, "motion": 4000, "personalise": 800, "autoencoder": 1800}
+STEPS = {"text-to-image": 2600, "motion": 4000, "pan": 600, "personalise": 800, "autoencoder": 1800}
 
 
 def main() -> None:
@@ -29,7 +30,9 @@ def main() -> None:
 
     unet, text_encoder = text_to_image.train(options.run_dir, steps["text-to-image"])
     module = motion.train(unet, text_encoder, options.run_dir, steps["motion"])
-    save(module, options.models / "animatediff_models" / "miniature_motion.safetensors")
+    save(module.state_dict(), options.models / "animatediff_models" / "miniature_motion.safetensors")
+    pan = motion.train_lora(unet, text_encoder, module, options.run_dir, steps["pan"])
+    save(pan, options.models / "animatediff_motion_lora" / "miniature_pan.safetensors")
     lora = personalise.train(unet, text_encoder, options.run_dir, steps["personalise"])
     save(lora, options.models / "loras" / "miniature_neon.safetensors")
     vae = autoencoder.train(options.run_dir, steps["autoencoder"])

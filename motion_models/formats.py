@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .motion_model import MotionModel, MotionModelConfig, sinusoids
@@ -36,6 +37,8 @@ class Family:
     """So does the motion module's own norm."""
     pe_length: int = 32
     """Of files that hold no positional encoding: it is computed anew."""
+    trained_frames: int = 16
+    """Frames of the clips it was trained on: the first so many positions mean something."""
     hint: str = ""
     """Settings that the authors recommend, for the log."""
 
@@ -72,13 +75,18 @@ class Keys:
 V1 = Family("AnimateDiff v1", unet_norms_over_frames=True)
 V2 = Family("AnimateDiff v2")
 V3 = Family("AnimateDiff v3")
-LONG = Family("LongAnimateDiff", hint="motion scale 1.28")
+LONG = Family("LongAnimateDiff", trained_frames=64, hint="motion scale 1.28")
 LCM = Family("AnimateLCM", beta_schedule="LCM", pe_length=64, hint="6 steps, cfg 1.5, sampler lcm, its LoRA at 0.8")
 SDXL = Family(
     "AnimateDiff-SDXL", base="SDXL", beta_schedule="AnimateDiff SDXL", norm_over_frames=True, hint="16 frames, cfg 8.5"
 )
 HOTSHOT = Family(
-    "HotshotXL", base="SDXL", beta_schedule="Stable Diffusion", unet_norms_over_frames=True, hint="8 frames"
+    "HotshotXL",
+    base="SDXL",
+    beta_schedule="Stable Diffusion",
+    unet_norms_over_frames=True,
+    trained_frames=8,
+    hint="8 frames",
 )
 
 # The weights of these cannot be told from v2's, only their names can: what the authors recommend, for the log.
@@ -217,6 +225,19 @@ def positions(config: MotionModelConfig) -> dict[str, Tensor]:
         for i in range(config.transformer_blocks)
         for j in range(config.attentions)
     }
+
+
+def stretched(file: MotionFile, frames: int) -> MotionFile:
+    """The positions of the frames that the module was trained on, spread over more frames; straight lines in fp32
+    between them, the first and the last stay. ValueError if there are not more frames."""
+    trained = min(file.family.trained_frames, file.config.pe_length)
+    if frames <= trained:
+        raise ValueError(f"{file.family.name} was trained on {trained} frames: stretch it to more than {trained}.")
+    weights = {
+        key: F.interpolate(t[:, :trained].float().mT, frames, mode="linear", align_corners=True).mT if is_pe(key) else t
+        for key, t in file.state_dict.items()
+    }
+    return MotionFile(file.family, replace(file.config, pe_length=frames), weights)
 
 
 def hint(family: Family, name: str) -> str:

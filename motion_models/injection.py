@@ -16,6 +16,7 @@ import comfy.patcher_extension
 import torch
 
 from .schedules import AUTOMATIC, set_beta_schedule
+from .strength import Area, CallStrength, ClipStrength, MotionStrength, moment_of, moments
 from .unet import group_norms_over_frames, motion_in_unet, unet_slots
 
 if TYPE_CHECKING:
@@ -35,14 +36,15 @@ SAME_CHANNELS_OTHER_BASE = (1024,)  # features a token of Stable Diffusion 2's t
 
 @dataclass(frozen=True)
 class MotionSettings:
-    """How a motion model is applied. `strength` scales what it adds to the UNet's features, `motion_scale` its
-    attention logits; it works from `start_percent` to `end_percent` of the sampling."""
+    """How a motion model is applied. `strength` scales what it adds to the UNet's features, `motion_scale` the keys of
+    its attention, and `options` both; it works from `start_percent` to `end_percent` of the sampling."""
 
     strength: float = 1.0
     motion_scale: float = 1.0
     start_percent: float = 0.0
     end_percent: float = 1.0
     beta_schedule: str = AUTOMATIC
+    options: tuple[MotionStrength, ...] = ()
 
 
 def apply_motion_model(
@@ -100,11 +102,15 @@ def levels(channels_by_name: dict[str, int]) -> str:
 class Run:
     """What one sampling run knows. Lives in that run's transformer_options, never on a shared object."""
 
-    patcher: ModelPatcher
+    guider: Any
     key: str
-    total_frames: int
+    latent: tuple[int, int]
+    """Height and width, of which a cond with an area sees a part."""
+    strength: ClipStrength
     start_sigma: float
     end_sigma: float
+    moments: list[float]
+    """Noise levels of the strength's curves over the sampling; empty if it has none."""
     compiled: bool
 
     def active(self, options: dict[str, Any]) -> bool:
@@ -115,10 +121,25 @@ class Run:
     def motion_model(self, device: torch.device) -> MotionModel:
         """The weights for this device. Clones of the MODEL on other GPUs hold motion models of their own, which are
         made while sampling prepares: so this looks at every call, and only at what the run's own patcher holds."""
-        main = self.patcher.get_additional_models_with_key(self.key)
-        clones = self.patcher.get_additional_models_with_key("multigpu")
+        patcher = self.guider.model_patcher
+        main = patcher.get_additional_models_with_key(self.key)
+        clones = patcher.get_additional_models_with_key("multigpu")
         others = [p for clone in clones for p in clone.get_additional_models_with_key(self.key)]
         return next((p for p in main + others if p.load_device == device), main[0]).model
+
+    def strength_of_call(self, x: torch.Tensor, options: dict[str, Any]) -> CallStrength:
+        """For a UNet call with x, (b f) c h w."""
+        moment = moment_of(options["sigmas"][0].item(), self.moments) if self.moments else 0
+        areas = self.areas(x, options) if self.strength.has_regions else (None,) * len(options["cond_or_uncond"])
+        return CallStrength(self.strength, moment, options["ad_params"]["sub_idxs"], areas, self.latent)
+
+    def areas(self, x: torch.Tensor, options: dict[str, Any]) -> tuple[Area | None, ...]:
+        """Which part of the latent each cond of a call sees."""
+        h, w = x.shape[-2:]
+        corners = {cond["uuid"]: cond["area"][-2:] for kind in self.guider.conds.values() for cond in kind
+                   if "area" in cond}  # fmt: skip
+        uuids = options["uuids"]
+        return tuple((h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
 
 
 @dataclass(frozen=True)
@@ -139,13 +160,17 @@ class Injection:
             )
             return executor(noise, *args, **kwargs)
         self.fit_length(frames, guider.model_options)
-        sampling = guider.model_patcher.get_model_object("model_sampling")
-        start, end = map(sampling.percent_to_sigma, (self.settings.start_percent, self.settings.end_percent))
+        own = MotionStrength(self.settings.strength, self.settings.motion_scale)
+        strength = ClipStrength.of((own, *self.settings.options), frames)
+        sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
+        start, end = map(sigma, (self.settings.start_percent, self.settings.end_percent))
+        falling = moments(sigma) if strength.over_sampling else []
         options = guider.model_options.setdefault("transformer_options", {})
         compiled = "torch_compile_kwargs" in guider.model_options  # set by ComfyUI's TorchCompileModel and its kin
         if compiled:
             logging.info("AnimateDiff: torch.compile is left out of the steps that animate.")
-        options[self.key] = Run(guider.model_patcher, self.key, frames, start, end, compiled)
+        size = (noise.shape[-2], noise.shape[-1])
+        options[self.key] = Run(guider, self.key, size, strength, start, end, falling, compiled)
         latent = executor(noise, *args, **kwargs)
         refuse_nan(latent)
         return latent
@@ -181,8 +206,11 @@ class Injection:
             return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
         frames = frames_per_cond(x, options)
         self.check_length(frames)
-        options = {**options, "ad_params": ad_params(run.total_frames, frames, options)}
-        unet, settings = executor.class_obj.diffusion_model, self.settings
+        options = {**options, "ad_params": ad_params(run.strength.frames, frames, options)}
+        strength = run.strength_of_call(x, options)
+        if strength.rests:
+            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+        unet = executor.class_obj.diffusion_model
         with ExitStack() as stack:
             if run.compiled:  # a graph that was compiled in a resting step would be reused, without the hooks
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -190,7 +218,7 @@ class Injection:
                 options[NORMS_OVER_FRAMES] = True  # once, however many such modules this MODEL has
                 stack.enter_context(group_norms_over_frames(unet, frames))
             model = run.motion_model(x.device)
-            stack.enter_context(motion_in_unet(unet, model, frames, settings.strength, settings.motion_scale))
+            stack.enter_context(motion_in_unet(unet, model, frames, strength))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 

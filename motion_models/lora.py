@@ -13,7 +13,7 @@ from comfy.weight_adapter import LoRAAdapter
 from torch import Tensor
 
 from .formats import AGAIN, canonical, unwrap
-from .loader import LoadedMotionModel, load_weights
+from .loader import LoadedMotionModel, MotionLora, load_weights
 
 TAKE = "choose one such as v2_lora_PanLeft.ckpt"
 
@@ -37,11 +37,18 @@ def apply_motion_lora(motion: LoadedMotionModel, path: str, strength: float) -> 
         raise ValueError(f"{name} fits no layer of {motion.name}: choose a motion LoRA that was made for its kind.")
     check_shapes(patches, weights, name, motion.name)
     report(name, lora, patches, motion)
-    if strength == 0.0:
-        return motion
-    patcher = motion.patcher.clone()
-    patcher.add_patches(patches, strength)
-    return dataclasses.replace(motion, patcher=patcher)
+    loras = added(motion.loras, MotionLora(path, patches, strength))
+    patcher = motion.bare.clone()
+    for each in loras:
+        patcher.add_patches(each.patches, each.strength)
+    return dataclasses.replace(motion, patcher=patcher, loras=loras)
+
+
+def added(loras: tuple[MotionLora, ...], new: MotionLora) -> tuple[MotionLora, ...]:
+    """Strengths of one file add up before anything is rounded, so a LoRA and its opposite leave nothing at all."""
+    strength = new.strength + sum(lora.strength for lora in loras if lora.path == new.path)
+    others = tuple(lora for lora in loras if lora.path != new.path)
+    return (*others, dataclasses.replace(new, strength=strength)) if strength else others
 
 
 def spellings(key: str) -> list[str]:

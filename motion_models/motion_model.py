@@ -17,6 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# A number, or one for each frame (b f) 1 1 1 or place (b f) 1 h w.
+Amount = float | Tensor
+
 # Attention batches pixels, and CUDA kernels refuse a batch above 65535.
 MAX_ROWS = 32768
 # Largest activation of a chunk (the 8c of the feed-forward). On a CPU it has to stay in cache and below the size
@@ -108,9 +111,12 @@ class TemporalAttention(nn.Module):
         self.to_out = nn.ModuleList([operations.Linear(channels, channels, **factory)])
         self.pos_encoder = PositionalEncoding(channels, config.pe_length, factory["device"])
 
-    def forward(self, x: Tensor, scale: float) -> Tensor:
+    def forward(self, x: Tensor, scale: Amount) -> Tensor:
         x = self.pos_encoder(x)
-        return self.to_out[0](attend(self.to_q(x), self.to_k(x), self.to_v(x), self.heads, scale))
+        q, k, v = self.to_q(x), self.to_k(x), self.to_v(x)
+        if isinstance(scale, Tensor):
+            k, scale = k * scale, 1.0
+        return self.to_out[0](attend(q, k, v, self.heads, scale))
 
 
 class GEGLU(nn.Module):
@@ -146,7 +152,7 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(channels, operations, **factory)
         self.ff_norm = operations.LayerNorm(channels, **factory)
 
-    def forward(self, x: Tensor, scale: float) -> Tensor:
+    def forward(self, x: Tensor, scale: Amount) -> Tensor:
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
             x = add(x, attention(norm(x), scale))
         return add(x, self.ff(self.ff_norm(x)))
@@ -163,18 +169,21 @@ class TemporalTransformer(nn.Module):
         )
         self.proj_out = operations.Linear(channels, channels, **factory)
 
-    def forward(self, x: Tensor, frames: int, effect: float, scale: float) -> Tensor:
+    def forward(self, x: Tensor, frames: int, effect: Amount, scale: Amount) -> Tensor:
         """x: (b f) c h w -> x + effect * branch(x). All but the norm and the attention works on single pixels of
         single frames, so the pixels' tokens are laid out once, frames side by side, and taken back once."""
         b, f, c, d = x.shape[0] // frames, frames, x.shape[1], x.shape[2] * x.shape[3]
         tokens = self.to_tokens(x, b, f, c, d)
+        if isinstance(scale, Tensor):
+            scale = scale.expand(b * f, 1, *x.shape[2:]).reshape(b, f, d).transpose(1, 2).reshape(b * d, f, 1)
         if torch.is_grad_enabled():
             tokens = self.branch(tokens, scale)
         else:
-            for chunk in tokens.split(chunk_rows(tokens)):  # exact: no operation crosses pixels
-                chunk.copy_(self.branch(chunk, scale))
+            rows = chunk_rows(tokens)
+            for i, chunk in enumerate(tokens.split(rows)):  # exact: no operation crosses pixels
+                chunk.copy_(self.branch(chunk, scale[i * rows :][:rows] if isinstance(scale, Tensor) else scale))
         branch = tokens.view(b, d, f, c).permute(0, 2, 3, 1).reshape(x.shape)
-        return add(branch if effect == 1.0 else branch * effect, x)
+        return add(branch if isinstance(effect, float) and effect == 1.0 else branch * effect, x)
 
     def to_tokens(self, x: Tensor, b: int, f: int, c: int, d: int) -> Tensor:
         """(b f) c h w -> normalised (b d) f c, contiguous and not shared with x."""
@@ -183,7 +192,7 @@ class TemporalTransformer(nn.Module):
             return x.view(b, c, f, d).permute(0, 3, 2, 1).reshape(b * d, f, c)
         return self.norm(x).reshape(b, f, c, d).permute(0, 3, 1, 2).reshape(b * d, f, c)
 
-    def branch(self, x: Tensor, scale: float) -> Tensor:
+    def branch(self, x: Tensor, scale: Amount) -> Tensor:
         x = self.proj_in(x)
         for block in self.transformer_blocks:
             x = block(x, scale)
@@ -204,13 +213,13 @@ class MotionModule(nn.Module):
         super().__init__()
         self.temporal_transformer = TemporalTransformer(channels, config, operations, **factory)
 
-    def forward(self, x: Tensor, frames: int, effect: float = 1.0, scale: float = 1.0) -> Tensor:
+    def forward(self, x: Tensor, frames: int, effect: Amount = 1.0, scale: Amount = 1.0) -> Tensor:
         """Mix frames: x, (b f) c h w with frames running fastest, becomes x + effect * branch(x) in x's dtype.
 
-        `scale` multiplies the attention logits (the field's "motion scale"). `frames` is the number of frames in this
-        call and may not exceed the positional encoding.
+        `scale` multiplies the keys of the attention (the field's "motion scale"). `frames` is the number of frames in
+        this call and may not exceed the positional encoding.
         """
-        return x if effect == 0.0 else self.temporal_transformer(x, frames, effect, scale)
+        return x if isinstance(effect, float) and effect == 0.0 else self.temporal_transformer(x, frames, effect, scale)
 
 
 class MotionBlock(nn.Module):

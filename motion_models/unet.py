@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock,
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from .motion_model import MotionModel
+    from .motion_model import Amount, MotionModel
 
 
 class Slot(NamedTuple):
@@ -53,11 +53,19 @@ def find(block: nn.Module, layer_type: type[nn.Module]) -> Any:
     return next((layer for layer in block.children() if isinstance(layer, layer_type)), None)
 
 
+def full_strength(_slot: str, _features: Tensor) -> tuple[Amount, Amount]:
+    return 1.0, 1.0
+
+
 @contextmanager
 def motion_in_unet(
-    unet: Any, motion_model: MotionModel, frames: int, effect: float = 1.0, scale: float = 1.0
+    unet: Any,
+    motion_model: MotionModel,
+    frames: int,
+    strength: Callable[[str, Tensor], tuple[Amount, Amount]] = full_strength,
 ) -> Iterator[None]:
     """Within the context, the output of each slot's layer goes through its motion module; see `MotionModule.forward`.
+    `strength` gives effect and scale for a slot's name and its features.
 
     By PyTorch's forward hooks, taken off again however the context ends. ComfyUI's `forward_timestep_embed_patch` would
     do the same, but 0.18 does not ask it for these layers, and of several patches for a layer it runs only the first.
@@ -66,7 +74,7 @@ def motion_in_unet(
 
     def hook(slot: Slot):
         module = motion_model.get_submodule(slot.name)
-        return lambda _layer, _args, out: module(out, frames, effect, scale)
+        return lambda _layer, _args, out: module(out, frames, *strength(slot.name, out))
 
     with ExitStack() as hooks:
         for slot in unet_slots(unet):

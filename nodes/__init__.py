@@ -3,6 +3,20 @@
 from .apply_animatediff import ApplyAnimateDiff
 from .load_motion_lora import LoadMotionLora
 from .load_motion_module import LoadMotionModule
+from .merge_motion_modules import MergeMotionModules
+from .motion_curve import MotionCurveNode
+from .motion_strength import MotionStrengthNode, MotionStrengthPerLevel
+from .save_motion_module import SaveMotionModule
 from .sliding_context import SlidingContextNode
 
-NODES = [LoadMotionModule, LoadMotionLora, ApplyAnimateDiff, SlidingContextNode]
+NODES = [
+    LoadMotionModule,
+    LoadMotionLora,
+    ApplyAnimateDiff,
+    SlidingContextNode,
+    MotionStrengthNode,
+    MotionStrengthPerLevel,
+    MotionCurveNode,
+    MergeMotionModules,
+    SaveMotionModule,
+]

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..motion_models.injection import MotionSettings, apply_motion_model
 from ..motion_models.schedules import AUTOMATIC, BETA_SCHEDULES, KEEP
 from ..sampling.context_windows import use_default_windows
-from .sockets import MotionModel
+from .sockets import MotionModel, MotionStrength
 
 
 class ApplyAnimateDiff(io.ComfyNode):
@@ -70,6 +70,12 @@ class ApplyAnimateDiff(io.ComfyNode):
                     tooltip="Multiplies the attention between frames: above 1 frames follow each other more sharply, "
                     "below 1 more loosely.",
                 ),
+                MotionStrength.Input(
+                    "motion_strength",
+                    optional=True,
+                    tooltip="From Motion Strength: strength and motion scale per frame, region, level, or over the "
+                    "sampling.",
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model, ready for any sampler with a batch of 16 latents."),
@@ -86,6 +92,7 @@ class ApplyAnimateDiff(io.ComfyNode):
         end_percent: float = 1.0,
         beta_schedule: str = AUTOMATIC,
         motion_scale: float = 1.0,
+        motion_strength: tuple = (),
     ) -> io.NodeOutput:
-        settings = MotionSettings(strength, motion_scale, start_percent, end_percent, beta_schedule)
+        settings = MotionSettings(strength, motion_scale, start_percent, end_percent, beta_schedule, motion_strength)
         return io.NodeOutput(apply_motion_model(model, motion_module, settings, use_default_windows))

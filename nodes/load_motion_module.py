@@ -32,6 +32,15 @@ class LoadMotionModule(io.ComfyNode):
                     options=MOTION_MODULES.choices(),
                     tooltip=f"A file of models/{MOTION_MODULES.name}, .safetensors or .ckpt.",
                 ),
+                io.Int.Input(
+                    "stretch_to",
+                    default=0,
+                    min=0,
+                    max=256,
+                    advanced=True,
+                    tooltip="Spread what the module learned about 16 frames over so many, for longer and slower "
+                    "movements. 0 leaves it as it is.",
+                ),
             ],
             outputs=[
                 MotionModel.Output(display_name="motion_module", tooltip="For Apply AnimateDiff."),
@@ -39,9 +48,9 @@ class LoadMotionModule(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, motion_module: str) -> io.NodeOutput:
-        return io.NodeOutput(load_motion_model(MOTION_MODULES.path(motion_module)))
+    def execute(cls, motion_module: str, stretch_to: int = 0) -> io.NodeOutput:
+        return io.NodeOutput(load_motion_model(MOTION_MODULES.path(motion_module), stretch_to))
 
     @classmethod
-    def fingerprint_inputs(cls, motion_module: str):
+    def fingerprint_inputs(cls, motion_module: str, **_):
         return MOTION_MODULES.fingerprint(motion_module)

@@ -23,7 +23,8 @@ FRAMES, SIZE = 6, 8
 def run(node: Any, **inputs: Any) -> Any:
     """Run a node class, classic or V3, with its defaults for what is not given; all outputs, or the only one."""
     if hasattr(node, "define_schema"):
-        defaults = {entry.id: getattr(entry, "default", None) for entry in node.GET_SCHEMA().inputs}
+        widgets = [getattr(entry, "input_override", None) or entry for entry in node.GET_SCHEMA().inputs]
+        defaults = {entry.id: getattr(entry, "default", None) for entry in widgets}
         output = node.EXECUTE_NORMALIZED(**{k: v for k, v in defaults.items() if v is not None} | inputs)
         outputs = output.result
     else:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,17 @@ from workflow import workflow_to_prompt
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-NODES = ("ADN_LoadMotionModule", "ADN_ApplyAnimateDiff", "ADN_SlidingContext")
+NODES = (
+    "ADN_LoadMotionModule",
+    "ADN_LoadMotionLora",
+    "ADN_ApplyAnimateDiff",
+    "ADN_SlidingContext",
+    "ADN_MotionStrength",
+    "ADN_MotionStrengthPerLevel",
+    "ADN_MotionCurve",
+    "ADN_MergeMotionModules",
+    "ADN_SaveMotionModule",
+)
 STEPS = 2  # what the workflows ask for takes minutes; the demo and the evaluation render in full
 
 
@@ -90,6 +101,15 @@ def test_every_socket_and_widget_has_a_tooltip(object_info, node_id):
     assert all(options["tooltip"] for _, options in inputs.values())
     assert len(info["output_tooltips"]) == len(info["output"])
     assert all(info["output_tooltips"])
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_the_help_page_is_served(server, node_id):
+    """Where the editor asks for it."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    address = f"http://127.0.0.1:{server.port}/extensions/animatediff-native/docs/{node_id}.md"
+    with opener.open(address, timeout=60) as page:
+        assert page.read().decode().startswith("# ")
 
 
 def test_motion_modules_of_every_folder_are_listed(object_info):
@@ -188,3 +208,20 @@ def pixels(webp: bytes) -> np.ndarray:
     """(f, h, w, c) in [0, 1]; the bytes of two files differ already by the prompts that ComfyUI writes into them."""
     with Image.open(io.BytesIO(webp)) as picture:
         return np.stack([np.asarray(frame.convert("RGB")) / 255.0 for frame in ImageSequence.Iterator(picture)])
+
+
+def test_a_file_that_two_nodes_load_is_in_memory_once(server, short_prompt):
+    """ComfyUI gives nodes with the same inputs the same result."""
+    own = server.base / "models" / "animatediff_models"
+    demo = ROOT / "demo" / "models" / "animatediff_models"
+    shutil.copy(demo / "miniature_motion.safetensors", own / "twice.safetensors")
+    prompt = copy.deepcopy(short_prompt)
+    (loader,) = (key for key, node in prompt.items() if node["class_type"] == "ADN_LoadMotionModule")
+    (apply,) = (key for key, node in prompt.items() if node["class_type"] == "ADN_ApplyAnimateDiff")
+    prompt[loader]["inputs"]["motion_module"] = "twice.safetensors"
+    prompt["second loader"] = copy.deepcopy(prompt[loader])
+    prompt["second apply"] = copy.deepcopy(prompt[apply])
+    prompt["second apply"]["inputs"] |= {"model": [apply, 0], "motion_module": ["second loader", 0]}
+    nodes_of(prompt, "KSampler")[0]["model"] = ["second apply", 0]
+    render(server, prompt)
+    assert server.log_tail(lines=100000).count("twice.safetensors is AnimateDiff v3") == 1

@@ -51,7 +51,8 @@ def _named_widgets(schema: dict[str, Any], values: deque, prefix: str) -> Iterat
     inputs = schema.get("required", {}) | schema.get("optional", {})
     for name, (kind, *rest) in inputs.items():
         options = rest[0] if rest else {}
-        is_widget = isinstance(kind, list) or kind in WIDGET_TYPES
+        # An input of several types says by itself which widget it has, if it has one.
+        is_widget = isinstance(kind, list) or options.get("widgetType", kind) in WIDGET_TYPES
         if not is_widget or options.get("forceInput"):
             continue
         if not values and "default" not in options:

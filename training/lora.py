@@ -1,36 +1,38 @@
-"""Low-rank adaptation of a frozen model's linear and convolution layers (LoRA, arXiv 2106.09685)."""
+"""Low-rank adaptation of a frozen model's layers (LoRA, arXiv 2106.09685)."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
+from torch.nn.utils import parametrize
 
 
-class Lora:
-    """`up @ down` of rank `rank` for every linear and convolution layer of `model`.
+class LowRank(nn.Module):
+    """A weight with `up @ down` of rank `rank` added; `up` starts at zero, so training starts at the model itself."""
 
-    `up` starts at zero, so training starts at the model itself.
-    """
+    def __init__(self, weight: Tensor, rank: int):
+        super().__init__()
+        self.down = Parameter(torch.randn(rank, *weight.shape[1:]) / weight[0].numel() ** 0.5)
+        self.up = Parameter(torch.zeros(weight.shape[0], rank, *[1] * (weight.ndim - 2)))
 
-    def __init__(self, model: nn.Module, rank: int):
-        self.model = model
-        self.layers = [name for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        self.parameters: dict[str, Parameter] = {}
-        for name in self.layers:
-            weight = model.get_parameter(f"{name}.weight")
-            down = torch.randn(rank, *weight.shape[1:]) / weight[0].numel() ** 0.5
-            up = torch.zeros(weight.shape[0], rank, *[1] * (weight.ndim - 2))
-            self.parameters[f"{name}.lora_down.weight"] = Parameter(down)
-            self.parameters[f"{name}.lora_up.weight"] = Parameter(up)
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + (self.up.flatten(1) @ self.down.flatten(1)).view_as(weight)
 
-    def weights(self) -> dict[str, Tensor]:
-        """The model's weights with the adaptation added, by parameter name."""
-        names = {name: f"{name}.weight" for name in self.layers}
-        return {weight: self.model.get_parameter(weight) + self._delta(name) for name, weight in names.items()}
 
-    def __call__(self, *args, **kwargs) -> Tensor:
-        """The adapted model's output; gradients reach the adaptation only."""
-        return torch.func.functional_call(self.model, self.weights(), args, kwargs)
-
-    def _delta(self, name: str) -> Tensor:
-        up, down = (self.parameters[f"{name}.lora_{part}.weight"] for part in ("up", "down"))
-        return (up.flatten(1) @ down.flatten(1)).view(up.shape[0], *down.shape[1:])
+@contextmanager
+def lora(model: nn.Module, layers: Iterable[str], rank: int) -> Iterator[dict[str, Parameter]]:
+    """Within the context the weights of the named linear and convolution layers of `model` are adapted; freeze the
+    model itself. Gives the parameters to train, `<layer>.lora_up.weight` and `<layer>.lora_down.weight`."""
+    parameters: dict[str, Parameter] = {}
+    adapted = [model.get_submodule(name) for name in layers]
+    for name, layer in zip(layers, adapted, strict=True):
+        change = LowRank(layer.weight, rank)
+        parametrize.register_parametrization(layer, "weight", change)
+        parameters |= {f"{name}.lora_down.weight": change.down, f"{name}.lora_up.weight": change.up}
+    try:
+        yield parameters
+    finally:
+        for layer in adapted:
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)

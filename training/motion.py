@@ -1,4 +1,4 @@
-"""Training a motion model on clips while the image model stays frozen (arXiv 2307.04725, section 4.2)."""
+"""Training a motion model or LoRA on clips while the image model stays frozen (arXiv 2307.04725, section 4)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
+from torch.nn import Parameter
 
 from motion_models.motion_model import MotionModel
 from motion_models.unet import motion_in_unet
@@ -16,10 +17,24 @@ from training.loop import fit
 Clips = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 
 
+def weights(model: MotionModel) -> dict[str, Parameter]:
+    """What of a motion model is trained: all but its positions."""
+    return {name: p for name, p in model.named_parameters() if not name.endswith("pos_encoder.pe")}
+
+
 def train(
-    unet: UNetModel, model: MotionModel, clips: Clips, run_dir: Path, *, steps: int, learning_rate: float, seed: int = 0
+    name: str,
+    unet: UNetModel,
+    model: MotionModel,
+    parameters: dict[str, Parameter],
+    clips: Clips,
+    run_dir: Path,
+    *,
+    steps: int,
+    learning_rate: float,
+    seed: int = 0,
 ) -> None:
-    """Trains `model` in place: one timestep for all frames of a clip, each frame with noise of its own."""
+    """Trains `parameters` of `model` in place: one timestep for all frames of a clip, each frame with its own noise."""
     unet.requires_grad_(False)
     alphas = alphas_cumprod("motion")
 
@@ -39,6 +54,4 @@ def train(
         error = (predicted.unflatten(0, (b, f)) - noise).square().mean((1, 2, 3, 4))
         return (structure_weight(alphas[time]) * error).mean()
 
-    positions = {name for name, _ in model.named_parameters() if name.endswith("pos_encoder.pe")}
-    trained = {name: p for name, p in model.named_parameters() if name not in positions}
-    fit("motion", trained, loss, run_dir, steps=steps, learning_rate=learning_rate, seed=seed)
+    fit(name, parameters, loss, run_dir, steps=steps, learning_rate=learning_rate, seed=seed)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import diffusers_oracle as oracle
+import numpy
 import pytest
 import torch
 from comfy_support import motion_config, motion_state_dict
 
-from motion_models.formats import HOTSHOT, LCM, LONG, SDXL, TABLE, V1, V2, V3, read_motion_file
+from motion_models.formats import HOTSHOT, LCM, LONG, SDXL, TABLE, V1, V2, V3, read_motion_file, stretched
 
 P = "down_blocks.0.motion_modules.0.temporal_transformer."
 BLOCK = P + "transformer_blocks.0.attention_blocks.0."
@@ -158,3 +162,43 @@ def test_a_damaged_positional_encoding_is_reported():
 
 def test_a_video_vae_is_no_motion_module():
     assert "Load VAE" in read_error(keys("encoder.conv_in.weight", "decoder.mid.temporal_res_block.conv1.weight"))
+
+
+def diffusers_layout(state_dict: dict) -> dict:
+    return {oracle.rename(key): tensor for key, tensor in state_dict.items()}
+
+
+def test_a_diffusers_file_without_positions_is_not_taken_for_animate_lcm():
+    """It has the same parts as AnimateLCM's own file, in other words."""
+    stripped = without(motion_state_dict("v2"), "pos_encoder")
+    assert read_motion_file(stripped, "a.safetensors").family == LCM
+    assert read_motion_file(diffusers_layout(stripped), "a.safetensors").family == V2
+
+
+def test_without_middle_block_the_length_of_the_positions_decides():
+    """A fine-tune of v1 that was given v3's 32 positions is sampled as v3 is; nothing else in it could tell."""
+    state_dict = motion_state_dict("v1")
+    assert read_motion_file(state_dict, "a.ckpt").family == V1
+    assert read_motion_file(with_positions(state_dict, 32), "a.ckpt").family == V3
+
+
+@pytest.mark.parametrize(("family", "trained"), [(V3, 16), (HOTSHOT, 8)])
+def test_stretching_spreads_the_positions_of_the_trained_frames(family, trained):
+    file = replace(read_motion_file(motion_state_dict("v3"), "a.ckpt"), family=family)
+    wide = stretched(file, 40)
+    assert wide.config == replace(file.config, pe_length=40)
+    for key, tensor in wide.state_dict.items():
+        if not key.endswith(".pe"):
+            assert tensor is file.state_dict[key]
+            continue
+        known = file.state_dict[key][0].double().numpy()
+        at = numpy.linspace(0, trained - 1, 40)
+        expected = [numpy.interp(at, range(trained), known[:trained, c]) for c in range(known.shape[1])]
+        assert tensor.dtype == torch.float32
+        numpy.testing.assert_allclose(tensor[0].T.numpy(), expected, atol=1e-6)
+
+
+def test_stretching_to_fewer_frames_than_trained_is_refused():
+    file = read_motion_file(motion_state_dict("v3"), "a.ckpt")
+    with pytest.raises(ValueError, match="AnimateDiff v3 was trained on 16 frames"):
+        stretched(file, 16)

@@ -2,85 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import diffusers_oracle as oracle
+import comfy.utils
+import folder_paths
 import pytest
 import safetensors.torch
 import torch
 from comfy_support import CPU, animate, load_motion, make_model, motion_state_dict, sample
+from lora_support import RANK, SPELLINGS, Change, change, official, weights, write
 from torch import Tensor
 
 from motion_models.lora import apply_motion_lora
 
-RANK = 4
-Change = dict[str, tuple[Tensor, Tensor]]  # layer of a motion model -> up, down
-
-
-def change(family: str = "v2", feed_forward: bool = False, seed: int = 3) -> Change:
-    """A random low-rank change of all attention layers of a family, and of the feed-forward ones if asked for."""
-    generator = torch.Generator().manual_seed(seed)
-    parts = (".to_", ".ff.net.") if feed_forward else (".to_",)
-    shapes = {
-        key.removesuffix(".weight"): tensor.shape
-        for key, tensor in motion_state_dict(family).items()
-        if key.endswith(".weight") and any(part in key for part in parts)
-    }
-    return {
-        layer: (torch.randn(o, RANK, generator=generator) / o, torch.randn(RANK, i, generator=generator))
-        for layer, (o, i) in shapes.items()
-    }
-
-
-def official(layer: str) -> tuple[str, str]:
-    block, name = layer.removesuffix(".0").rsplit(".", 1)
-    return f"{block}.processor.{name}_lora.up.weight", f"{block}.processor.{name}_lora.down.weight"
-
-
-def motion_director(layer: str) -> tuple[str, str]:
-    """Puts `processor` before the last part of any layer's name."""
-    block, name = layer.rsplit(".", 1)
-    return f"{block}.processor.{name}_lora.up.weight", f"{block}.processor.{name}_lora.down.weight"
-
-
-def diffusers(layer: str) -> tuple[str, str]:
-    block, name = oracle.rename(layer + ".").rstrip(".").removesuffix(".0").rsplit(".", 1)
-    return f"unet.{block}.processor.{name}_lora.up.weight", f"unet.{block}.processor.{name}_lora.down.weight"
-
-
-def peft(layer: str) -> tuple[str, str]:
-    layer = oracle.rename(layer + ".").rstrip(".")
-    return f"unet.{layer}.lora_B.weight", f"unet.{layer}.lora_A.weight"
-
-
-SPELLINGS: dict[str, tuple[bool, Callable[[str], tuple[str, str]]]] = {
-    "official": (False, official),
-    "MotionDirector": (True, motion_director),
-    "diffusers": (False, diffusers),
-    "PEFT": (True, peft),
-}
-
-
-def write(file: Path, layers: Change, spelling: Callable[[str], tuple[str, str]], extra: dict | None = None) -> str:
-    state_dict = {
-        name: tensor for layer, pair in layers.items() for name, tensor in zip(spelling(layer), pair, strict=True)
-    } | (extra or {})
-    if file.suffix == ".ckpt":
-        torch.save({"state_dict": state_dict, "animatediff_config": {}}, file)
-    else:
-        safetensors.torch.save_file(state_dict, file)
-    return str(file)
-
-
-def weights(motion: Any) -> dict[str, Tensor]:
-    """The weights that ComfyUI computes from a motion model and the patches on it."""
-    motion.patcher.patch_model(device_to=CPU)
-    found = {key: tensor.clone() for key, tensor in motion.patcher.model.state_dict().items()}
-    motion.patcher.unpatch_model()
-    return found
+core_nodes: Any = importlib.import_module("nodes")  # ComfyUI's nodes.py; type checkers would see the pack's own folder
 
 
 def by_formula(family: str, layers: Change, strength: float) -> dict[str, Tensor]:
@@ -137,6 +76,47 @@ def test_strength_zero_is_bit_equal_to_none(tmp_path):
     untouched = apply_motion_lora(motion, write(tmp_path / "lora.safetensors", change(), official), 0.0)
     model = make_model()
     assert torch.equal(sample(animate(model, untouched)), sample(animate(model, motion)))
+
+
+@pytest.mark.parametrize("strengths", [(0.7, -0.7), (0.5, 0.25, -0.75)])
+def test_a_lora_and_its_opposite_are_bit_equal_to_none(tmp_path, strengths):
+    """Also with another one between them."""
+    file, other = (write(tmp_path / f"{i}.safetensors", change(seed=i), official) for i in (3, 4))
+    motion = load_motion(tmp_path)
+    changed = motion
+    for strength in strengths:
+        changed = apply_motion_lora(changed, file, strength)
+    model = make_model()
+    assert torch.equal(sample(animate(model, changed)), sample(animate(model, motion)))
+    both = apply_motion_lora(apply_motion_lora(apply_motion_lora(motion, file, 0.7), other, 1.0), file, -0.7)
+    alone = apply_motion_lora(motion, other, 1.0)
+    assert torch.equal(sample(animate(model, both)), sample(animate(model, alone)))
+
+
+def test_the_v3_domain_adapter_goes_through_comfyuis_load_lora(tmp_path, monkeypatch):
+    """It alters the spatial attention of the image model, in the spelling of the official file."""
+    model = make_model()
+    before = {key: tensor.clone() for key, tensor in model.model.state_dict().items()}
+    layers = {
+        name.removesuffix(".weight").removesuffix(".0"): f"diffusion_model.{key}"
+        for name, key in comfy.utils.unet_to_diffusers(model.model.model_config.unet_config).items()
+        if re.search(r"attn[12]\.to_(q|k|v|out\.0)\.weight$", name)
+    }
+    generator, adapter, expected = torch.Generator().manual_seed(3), {}, {}
+    for name, key in layers.items():
+        o, i = before[key].shape
+        up, down = torch.randn(o, 2, generator=generator) / o, torch.randn(2, i, generator=generator)
+        spelled = name.replace(".to_", ".processor.to_")
+        adapter |= {f"{spelled}_lora.up.weight": up, f"{spelled}_lora.down.weight": down}
+        expected[key] = before[key] + 0.8 * up @ down
+    torch.save({"state_dict": adapter}, tmp_path / "v3_sd15_adapter.ckpt")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(tmp_path)], {".ckpt"}))
+    adapted = core_nodes.LoraLoaderModelOnly().load_lora_model_only(model, "v3_sd15_adapter.ckpt", 0.8)[0]
+    adapted.patch_model(device_to=CPU)
+    assert len(expected) == 2 * 4 * 16  # both attentions of all transformer blocks
+    for key, tensor in adapted.model.state_dict().items():
+        torch.testing.assert_close(tensor, expected.get(key, before[key]), rtol=1e-5, atol=1e-6)
+    adapted.unpatch_model()
 
 
 def test_a_v2_lora_on_a_module_without_middle_block_leaves_that_out(tmp_path, caplog):

@@ -80,6 +80,54 @@ def test_strength_scales_what_is_added():
     assert module(x, FRAMES, effect=0.0) is x
 
 
+def test_effect_of_each_frame_and_place_scales_what_is_added_there():
+    module, x = make_module(), features()
+    effect = torch.rand(CONDS * FRAMES, 1, *x.shape[2:], generator=torch.Generator().manual_seed(3))
+    effect[2] = effect[:, :, 1, 1] = 0.0
+    found = module(x, FRAMES, effect=effect)
+    torch.testing.assert_close(found, x + effect * (module(x, FRAMES) - x))
+    assert torch.equal(found[2], x[2])
+    assert torch.equal(found[:, :, 1, 1], x[:, :, 1, 1])
+
+
+def test_one_scale_everywhere_equals_the_number():
+    module, x = make_module(), features()
+    everywhere = torch.full((CONDS * FRAMES, 1, 1, 1), 1.7)
+    expected = module(x, FRAMES, scale=1.7)
+    assert relative_error(module(x, FRAMES, scale=everywhere), expected) < 1e-5
+    assert relative_error(expected, module(x, FRAMES)) > 1e-3
+
+
+def test_scale_multiplies_the_keys_of_its_frame_and_place(monkeypatch):
+    """Against attention written out for one pixel of one cond at a time."""
+    module, x = make_module(), features()
+    scale = torch.rand(CONDS * FRAMES, 1, *x.shape[2:], generator=torch.Generator().manual_seed(3)) * 3
+    expected = module(x, FRAMES)
+    for cond in range(CONDS):
+        of_cond = slice(cond * FRAMES, (cond + 1) * FRAMES)
+        for row in range(x.shape[2]):
+            for column in range(x.shape[3]):
+                expected[of_cond, :, row, column] = with_scaled_keys(
+                    module, monkeypatch, x[of_cond], scale[of_cond, 0, row, column]
+                )[:, :, row, column]
+    assert relative_error(module(x, FRAMES, scale=scale), expected) < 1e-5
+    monkeypatch.setattr(motion_model, "CHUNK_BYTES_CPU", 1)
+    assert relative_error(module(x, FRAMES, scale=scale), expected) < 1e-5
+
+
+def with_scaled_keys(module: Any, monkeypatch: Any, x: torch.Tensor, of_frames: torch.Tensor) -> torch.Tensor:
+    """The module with the attention of "Attention Is All You Need", equation 1, its keys multiplied frame by frame."""
+
+    def attend(q, k, v, heads, scale):
+        q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k * of_frames[:, None], v))
+        out = ((q @ k.mT) * scale / q.shape[-1] ** 0.5).softmax(-1) @ v
+        return out.transpose(1, 2).flatten(2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(motion_model, "attend", attend)
+        return module(x, x.shape[0])
+
+
 def test_motion_scale_multiplies_the_keys():
     module, x = make_module(), features()
     scaled = module(x, FRAMES, scale=1.28)

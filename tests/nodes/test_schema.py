@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+
+LEVELS = ["down_1", "down_2", "down_3", "down_4", "mid", "up_1", "up_2", "up_3", "up_4"]
 
 # input id: (type, default, on the node's advanced part)
 NODES = {
     "ADN_LoadMotionModule": (
-        {"motion_module": ("COMBO", None, False)},
+        {"motion_module": ("COMBO", None, False), "stretch_to": ("INT", 0, True)},
         ["MOTION_MODEL_ADN"],
     ),
     "ADN_LoadMotionLora": (
@@ -27,6 +32,7 @@ NODES = {
             "end_percent": ("FLOAT", 1.0, True),
             "beta_schedule": ("COMBO", "automatic", True),
             "motion_scale": ("FLOAT", 1.0, True),
+            "motion_strength": ("MOTION_STRENGTH_ADN", None, False),
         },
         ["MODEL"],
     ),
@@ -38,6 +44,47 @@ NODES = {
             "schedule": ("COMBO", "static", True),
         },
         ["MODEL"],
+    ),
+    "ADN_MotionStrength": (
+        {
+            "effect": ("FLOAT,MOTION_CURVE_ADN", None, False),
+            "scale": ("FLOAT,MOTION_CURVE_ADN", None, False),
+            "previous": ("MOTION_STRENGTH_ADN", None, False),
+        },
+        ["MOTION_STRENGTH_ADN"],
+    ),
+    "ADN_MotionStrengthPerLevel": (
+        {f"{level}_effect": ("FLOAT", 1.0, False) for level in LEVELS}
+        | {f"{level}_scale": ("FLOAT", 1.0, True) for level in LEVELS}
+        | {"previous": ("MOTION_STRENGTH_ADN", None, False)},
+        ["MOTION_STRENGTH_ADN"],
+    ),
+    "ADN_MotionCurve": (
+        {
+            "keyframes": ("STRING", "0: 0.5\n8: 1 ease\n15: 0.5", False),
+            "over": ("COMBO", "frames", False),
+            "source": ("CURVE,MASK,AUDIO,FLOATS,FLOAT", None, False),
+            "low": ("FLOAT", 0.0, True),
+            "high": ("FLOAT", 1.0, True),
+            "frame_rate": ("FLOAT", 8.0, True),
+        },
+        ["MOTION_CURVE_ADN"],
+    ),
+    "ADN_MergeMotionModules": (
+        {
+            "first": ("MOTION_MODEL_ADN", None, False),
+            "second": ("MOTION_MODEL_ADN", None, False),
+            "ratio": ("FLOAT", 0.5, False),
+        }
+        | {f"{level}_ratio": ("FLOAT", 1.0, True) for level in LEVELS},
+        ["MOTION_MODEL_ADN"],
+    ),
+    "ADN_SaveMotionModule": (
+        {
+            "motion_module": ("MOTION_MODEL_ADN", None, False),
+            "filename_prefix": ("STRING", "animatediff_models/motion_module", False),
+        },
+        [],
     ),
 }
 OPTIONS = {
@@ -72,6 +119,19 @@ def test_inputs_and_outputs(adn, node_id):
 def test_choices(adn, node_id, input_id):
     found = next(entry for entry in adn[node_id].GET_SCHEMA().inputs if entry.id == input_id)
     assert found.options == OPTIONS[node_id, input_id]
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_the_help_page_explains_every_input(adn, node_id):
+    schema = adn[node_id].GET_SCHEMA()
+    page = (Path(__file__).resolve().parents[2] / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {schema.display_name}\n")
+    explained = set(re.findall(r"\*\*(\w+)\*\*", page))
+    for first, last in re.findall(r"\*\*(\w+) \.\.\. (\w+)\*\*", page):  # a row for each level
+        levels = [entry.id for entry in schema.inputs if entry.id.endswith(first.removeprefix("down_1"))]
+        assert (levels[0], levels[-1]) == (first, last)
+        explained |= set(levels)
+    assert {entry.id for entry in schema.inputs} <= explained
 
 
 @pytest.mark.parametrize("node_id", NODES)

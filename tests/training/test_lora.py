@@ -7,7 +7,7 @@ import pytest
 import torch
 from comfy_support import make_model, sample
 
-from training.lora import Lora
+from training.lora import lora
 
 
 @pytest.mark.autograd
@@ -15,17 +15,21 @@ def test_core_applies_the_file_as_it_was_trained():
     torch.manual_seed(0)
     model = make_model()
     unet = model.model.diffusion_model
-    lora = Lora(unet, rank=3)
-    for name, parameter in lora.parameters.items():
-        if "lora_up" in name:
-            parameter.data.normal_(0, 0.05)
-    file = {f"diffusion_model.{name}": value.detach() for name, value in lora.parameters.items()}
+    layers = [name for name, layer in unet.named_modules() if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d))]
+    before = {key: tensor.clone() for key, tensor in unet.state_dict().items()}
+    with lora(unet, layers, rank=3) as parameters:
+        for name, parameter in parameters.items():
+            if "lora_up" in name:
+                parameter.data.normal_(0, 0.05)
+        adapted = {f"{name}.weight": unet.get_submodule(name).weight.detach() for name in layers}
+    assert all(torch.equal(tensor, before[key]) for key, tensor in unet.state_dict().items())
+    file = {f"diffusion_model.{name}": value.detach() for name, value in parameters.items()}
 
     patches = comfy.lora.load_lora(file, comfy.lora.model_lora_keys_unet(model.model, {}))
     patched = model.clone()
-    assert len(patched.add_patches(patches, 1.0)) == len(lora.layers)
+    assert len(patched.add_patches(patches, 1.0)) == len(layers)
     expected = make_model()
-    expected.model.diffusion_model.load_state_dict({k: v.detach() for k, v in lora.weights().items()}, strict=False)
+    expected.model.diffusion_model.load_state_dict(adapted, strict=False)
     with torch.inference_mode():
         found, wanted = sample(patched), sample(expected)
     assert (found - wanted).norm() / wanted.norm() < 1e-4

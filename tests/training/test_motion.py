@@ -44,6 +44,7 @@ def test_the_loss_falls_with_the_image_model_and_the_positions_frozen(tmp_path):
         return {key: value.clone() for key, value in (unet.state_dict() | positions).items()}
 
     untrained, before = error(), frozen()
-    motion.train(unet, model, lambda _: (clip, context), tmp_path, steps=60, learning_rate=3e-3)
+    trained = motion.weights(model)
+    motion.train("m", unet, model, trained, lambda _: (clip, context), tmp_path, steps=60, learning_rate=3e-3)
     assert error() < 0.7 * untrained
     assert all(torch.equal(value, before[key]) for key, value in frozen().items())

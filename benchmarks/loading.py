@@ -1,0 +1,91 @@
+"""Time and memory of loading a motion module: `python tools/dev.py run -- python benchmarks/loading.py [FILE ...]`.
+
+Without a file, on a full-size v2 module with random weights, as .safetensors and as .ckpt. Linux only, where a process
+can read how much anonymous memory it has; pages of a mapped file are not counted, since they are the operating system's
+cache and are given back when needed.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+STATUS = Path("/proc/self/status")
+
+
+def measure(path: Path) -> tuple[float, float]:
+    """Seconds, and the highest memory in use meanwhile beside what was before, as a multiple of the file's size."""
+    answer = subprocess.run(
+        [sys.executable, "-P", __file__, "--one", str(path)], capture_output=True, text=True, check=True
+    )
+    seconds, extra = answer.stdout.split()[-2:]
+    return float(seconds), float(extra) / path.stat().st_size
+
+
+def load(path: str) -> None:
+    """In a fresh process, as ComfyUI on the CPU."""
+    sys.path.append(str(REPO))
+    sys.argv[1:] = ["--cpu"]
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    from motion_models.loader import load_motion_model
+
+    before = peak = anonymous_bytes()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.001):
+            peak = max(peak, anonymous_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start = time.perf_counter()
+    motion = load_motion_model(path)
+    seconds = time.perf_counter() - start
+    done.set()
+    watcher.join()
+    print(seconds, max(peak, anonymous_bytes()) - before)
+    del motion
+
+
+def anonymous_bytes() -> int:
+    found = re.search(r"RssAnon:\s+(\d+) kB", STATUS.read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+def random_files(folder: Path) -> list[Path]:
+    import torch
+    from safetensors.torch import save_file
+
+    sys.path.append(str(REPO))
+    from motion_models.motion_model import MotionModel, MotionModelConfig
+
+    weights = MotionModel(MotionModelConfig.for_unet((320, 640, 1280, 1280), mid=True)).state_dict()
+    files = [folder / "v2.safetensors", folder / "v2.ckpt"]
+    save_file(weights, files[0])
+    torch.save({"state_dict": weights}, files[1])
+    return files
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--one"]:
+        return load(sys.argv[2])
+    with tempfile.TemporaryDirectory() as folder:
+        print("| file | GB | seconds | memory / file |")
+        print("|---|--:|--:|--:|")
+        for file in [Path(name) for name in sys.argv[1:]] or random_files(Path(folder)):
+            seconds, memory = measure(file)
+            print(f"| {file.name} | {file.stat().st_size / 1e9:.2f} | {seconds:.1f} | {memory:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Motion Curve: numbers that change over a clip's frames, its picture, or its sampling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..motion_models import curves
+from .sockets import MotionCurve
+
+Floats = io.Custom("FLOATS")
+
+
+class MotionCurveNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ADN_MotionCurve",
+            display_name="Motion Curve",
+            category="AnimateDiff",
+            description="Numbers that change over the frames of a clip, over its picture, or over its sampling, for "
+            "Motion Strength.",
+            search_aliases=["value schedule", "keyframes", "audio reactive", "mask to multival", "easing"],
+            inputs=[
+                io.String.Input(
+                    "keyframes",
+                    default="0: 0.5\n8: 1 ease\n15: 0.5",
+                    multiline=True,
+                    tooltip="A line for each keyframe, 'frame: value', with '50%: value' for a part of the clip; "
+                    f"between keyframes {', '.join(curves.EASINGS)}, written after the value from which it leads on. "
+                    "Or numbers, one for each frame.",
+                ),
+                io.Combo.Input(
+                    "over",
+                    options=[curves.FRAMES, curves.SAMPLING],
+                    default=curves.FRAMES,
+                    tooltip="Over the sampling a keyframe's position is the part that is done, from 0 to 1.",
+                ),
+                io.MultiType.Input(
+                    "source",
+                    [io.Curve, io.Mask, io.Audio, Floats, io.Float],
+                    optional=True,
+                    tooltip="Instead of keyframes: a curve from Curve Editor, a mask or one for each frame, the "
+                    "loudness of a sound, or a list of numbers.",
+                ),
+                io.Float.Input(
+                    "low",
+                    default=0.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="The number at the bottom of a curve, where a mask is black, and in silence.",
+                ),
+                io.Float.Input(
+                    "high",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="The number at the top of a curve, where a mask is white, and at the loudest frame.",
+                ),
+                io.Float.Input(
+                    "frame_rate",
+                    default=8.0,
+                    min=0.1,
+                    max=240.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Frames a second of the clip, for a sound to fall on the right ones.",
+                ),
+            ],
+            outputs=[MotionCurve.Output(display_name="curve", tooltip="For Motion Strength.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, keyframes: str, over: str, source: Any = None, low: float = 0.0, high: float = 1.0, frame_rate: float = 8.0
+    ) -> io.NodeOutput:
+        made = curves.parse(keyframes, over) if source is None else read(source, over, low, high, frame_rate)
+        return io.NodeOutput(curves.Curve(made, over))
+
+
+def read(source: Any, over: str, low: float, high: float, frame_rate: float) -> curves.Source:
+    """What came through the socket. ValueError if it has nothing to do with the sampling."""
+    if isinstance(source, (int, float)):
+        return curves.from_numbers([source], over)
+    if isinstance(source, (list, tuple)):
+        return curves.from_numbers(source, over)
+    if hasattr(source, "interp_array"):
+        return curves.Drawn(source, low, high)
+    if over == curves.SAMPLING:
+        raise ValueError(
+            "A mask or a sound says nothing about the course of the sampling: set 'over' to frames, or disconnect it."
+        )
+    if isinstance(source, Tensor):
+        return curves.from_mask(source, low, high)
+    return curves.from_audio(source["waveform"], source["sample_rate"], frame_rate, low, high)

@@ -1,0 +1,130 @@
+"""Curves: keyframes and their easing, lists, masks, drawn curves, loudness."""
+
+from __future__ import annotations
+
+import math
+
+import comfy_api.input
+import comfy_api.latest  # before comfy_api.input, which imports it in a circle
+import pytest
+import torch
+
+from motion_models.curves import (
+    EASINGS,
+    FRAMES,
+    SAMPLING,
+    SAMPLING_POINTS,
+    Curve,
+    Drawn,
+    from_audio,
+    from_mask,
+    from_numbers,
+    parse,
+)
+
+
+def numbers(text: str, n: int, over: str = FRAMES) -> list[float]:
+    return parse(text, over).values(n).flatten().tolist()
+
+
+def test_between_keyframes_lie_straight_lines_and_outside_their_values_hold():
+    assert numbers("2: 1\n4: 2", 7) == [1.0, 1.0, 1.0, 1.5, 2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("text", ["0: 1, 3: 4", "0:(1),3:(4)", "0: 1;3: 4", " 3: 4 \n\n 0: 1 ,", "0%: 1\n100%: 4"])
+def test_keyframes_in_the_spellings_that_people_use(text):
+    assert numbers(text, 4) == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("easing", EASINGS)
+def test_an_easing_leads_from_its_keyframe_to_the_next(easing):
+    found = numbers(f"0: 0 {easing}\n4: 1", 5)
+    assert found[0] == 0.0
+    assert found[4] == 1.0
+    assert found[1:4] == pytest.approx([EASINGS[easing](t) for t in (0.25, 0.5, 0.75)])
+
+
+def test_easings_are_what_their_names_say():
+    assert EASINGS["ease"](0.5) == pytest.approx(0.5)
+    assert EASINGS["ease"](0.1) < 0.1 < EASINGS["ease-out"](0.1)
+    assert EASINGS["ease-in"](0.5) < 0.5
+    assert EASINGS["hold"](0.99) == 0.0
+
+
+def test_the_last_of_two_keyframes_at_one_place_counts():
+    assert numbers("0: 0\n2: 1\n2: 5\n4: 5", 5) == [0.0, 0.5, 5.0, 5.0, 5.0]
+
+
+def test_without_a_colon_it_is_one_number_or_one_for_every_frame():
+    assert numbers("0.5", 1) == [0.5]
+    assert parse("0.5").values(3).flatten().tolist() == [0.5, 0.5, 0.5]
+    assert numbers("[1, 2,\n3]", 3) == [1.0, 2.0, 3.0]
+    with pytest.raises(ValueError, match="3 numbers for 16 frames"):
+        numbers("1 2 3", 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "over", "quoted"),
+    [
+        ("0: fast", FRAMES, "0: fast"),
+        ("0: 1 bounce", FRAMES, "0: 1 bounce"),
+        ("0: 1\nand 8: 2", FRAMES, "and 8: 2"),
+        ("0: __import__('os')", FRAMES, "__import__"),
+        ("one two", FRAMES, "one"),
+        ("", FRAMES, '""'),
+        ("150%: 1", FRAMES, "150%: 1"),
+        ("0: 1, 8: 0", SAMPLING, "8: 0"),
+    ],
+)
+def test_what_is_no_keyframe_is_quoted(text, over, quoted):
+    with pytest.raises(ValueError, match="write") as error:
+        parse(text, over)
+    assert quoted in str(error.value)
+
+
+def test_over_the_sampling_positions_are_parts_of_it():
+    curve = Curve(parse("0: 1 hold\n0.25: 0", SAMPLING), SAMPLING).over_sampling()
+    assert curve.shape == (SAMPLING_POINTS,)
+    assert curve[:250].eq(1).all()
+    assert curve[250:].eq(0).all()
+
+
+def test_a_list_is_spread_over_the_sampling():
+    assert from_numbers([0.0, 1.0, 0.0], SAMPLING).values(5).flatten().tolist() == [0.0, 0.5, 1.0, 0.5, 0.0]
+    assert from_numbers([0.3], SAMPLING).values(2).flatten().tolist() == pytest.approx([0.3, 0.3])
+
+
+def test_a_mask_goes_from_low_to_high():
+    mask = torch.tensor([[0.0, 0.5, 1.0]])
+    assert from_mask(mask, 0.2, 0.6).values(2).tolist() == [[pytest.approx([0.2, 0.4, 0.6])]] * 2
+    with pytest.raises(ValueError, match="3 masks for 16 frames"):
+        from_mask(torch.zeros(3, 4, 4), 0.0, 1.0).values(16)
+
+
+def test_a_drawn_curve_runs_from_the_first_frame_to_the_last():
+    curve_input = getattr(comfy_api.input, "CurveInput", None)
+    if curve_input is None:
+        pytest.skip("this ComfyUI has no Curve Editor")
+    drawn = Drawn(curve_input.from_raw({"points": [(0, 0), (1, 1)], "interpolation": "linear"}), 1.0, 3.0)
+    assert drawn.values(5).flatten().tolist() == pytest.approx([1.0, 1.5, 2.0, 2.5, 3.0])
+
+
+def test_loudness_is_the_root_mean_square_of_each_frames_sound():
+    rate, fps = 8000, 8
+    amplitude = torch.tensor([0.0, 0.5, 1.0, 0.25]).repeat_interleave(rate // fps)
+    tone = amplitude * torch.sin(torch.arange(len(amplitude)) * 2 * math.pi * 440 / rate)
+    found = from_audio(tone.expand(1, 2, -1), rate, fps, 0.0, 2.0).values(6).flatten().tolist()
+    assert found == pytest.approx([0.0, 1.0, 2.0, 0.5, 0.0, 0.0], abs=0.01)
+
+
+def test_silence_is_low_throughout():
+    assert from_audio(torch.zeros(1, 1, 4000), 8000, 8.0, 0.3, 1.0).values(8).eq(0.3).all()
+
+
+def test_frames_whose_length_is_no_whole_number_of_samples_stay_in_time():
+    """At 44.1 kHz and 24 frames a second a click in second 50 still falls on frame 1200."""
+    rate = 44100
+    sound = torch.zeros(1, 1, 51 * rate)
+    sound[..., 50 * rate : 50 * rate + 100] = 1.0
+    found = from_audio(sound, rate, 24.0, 0.0, 1.0).values(1224).flatten()
+    assert found.nonzero().flatten().tolist() == [1200]

@@ -1,0 +1,37 @@
+"""Loading a file: how much memory it takes, and the copies that ComfyUI makes of it."""
+
+from __future__ import annotations
+
+import pytest
+import safetensors.torch
+import torch
+from comfy_support import load_motion, motion_state_dict
+
+from benchmarks import loading
+from motion_models.loader import load_motion_model
+from motion_models.motion_model import MotionModelConfig
+
+
+@pytest.mark.skipif(not loading.STATUS.exists(), reason="memory is read from Linux's /proc")
+@pytest.mark.parametrize("extension", [".safetensors", ".ckpt"])
+def test_loading_takes_the_memory_of_the_file_once(tmp_path, extension):
+    config = MotionModelConfig.for_unet((128, 256, 512, 512), mid=True)
+    weights = motion_state_dict(config=config)
+    path = tmp_path / f"module{extension}"
+    if extension == ".ckpt":
+        torch.save({"state_dict": weights}, path)
+    else:
+        safetensors.torch.save_file(weights, path)
+    assert loading.measure(path)[1] < 1.1
+
+
+def test_the_copy_that_comfyui_makes_for_another_device_has_the_same_weights(tmp_path):
+    motion = load_motion(tmp_path, "v3")
+    stretched = load_motion_model(str(tmp_path / "v3_1.safetensors"), stretch_to=40)
+    for original in (motion.patcher, stretched.patcher):
+        make, arguments = original.cached_patcher_init
+        copy, expected = make(*arguments).model.state_dict(), original.model.state_dict()
+        assert copy.keys() == expected.keys()
+        for key, tensor in copy.items():
+            assert torch.equal(tensor, expected[key])
+            assert tensor.data_ptr() != expected[key].data_ptr()

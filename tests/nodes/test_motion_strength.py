@@ -1,0 +1,112 @@
+"""Motion Strength, Motion Curve, Merge and Save Motion Module as nodes of a graph."""
+
+from __future__ import annotations
+
+import folder_paths
+import pytest
+import torch
+from node_support import FRAMES, error, ksampler, run
+
+
+@pytest.fixture
+def strength(adn):
+    return lambda **inputs: run(adn["ADN_MotionStrength"], **inputs)
+
+
+@pytest.fixture
+def curve(adn):
+    return lambda **inputs: run(adn["ADN_MotionCurve"], **inputs)
+
+
+@pytest.mark.parametrize("name", ["effect", "scale"])
+def test_a_number_is_what_apply_animatediff_has_itself(apply, model, motion, strength, name):
+    own = {"effect": "strength", "scale": "motion_scale"}[name]
+    expected = ksampler(apply(model, motion, **{own: 0.4}))
+    assert torch.equal(ksampler(apply(model, motion, motion_strength=strength(**{name: 0.4}))), expected)
+    assert error(ksampler(apply(model, motion)), expected) > 1e-3
+
+
+def test_strengths_in_a_chain_multiply(adn, strength):
+    chain = strength(effect=0.5, previous=strength(effect=0.25))
+    chain = run(adn["ADN_MotionStrengthPerLevel"], mid_effect=0.5, up_4_scale=2.0, previous=chain)
+    assert [each.effect for each in chain] == [0.25, 0.5, 1.0]
+    assert (chain[2].effect_of_level["mid_block"], chain[2].effect_of_level["down_blocks.0"]) == (0.5, 1.0)
+    assert chain[2].scale_of_level["up_blocks.3"] == 2.0
+
+
+def test_per_level_of_a_whole_number(adn, apply, model, motion):
+    """As some clients send 1 for 1.0."""
+    levels = run(adn["ADN_MotionStrengthPerLevel"], **{f"down_{i}_effect": 0 for i in range(1, 5)})
+    assert error(ksampler(apply(model, motion, motion_strength=levels)), ksampler(apply(model, motion))) > 1e-3
+
+
+SOURCES = {
+    "number": lambda: 0.5,
+    "list": lambda: [0.5] * FRAMES,
+    "mask": lambda: torch.full((1, 16, 16), 0.5),
+    "masks": lambda: torch.full((FRAMES, 16, 16), 0.5),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_sources_of_a_curve(apply, model, motion, strength, curve, kind):
+    expected = ksampler(apply(model, motion, strength=0.5))
+    found = ksampler(apply(model, motion, motion_strength=strength(effect=curve(source=SOURCES[kind]()))))
+    assert error(found, expected) < 1e-5
+
+
+def test_motion_follows_a_sound(apply, model, motion, strength, curve):
+    """One second of silence and one of noise, three frames each: the first three frames do not move."""
+    sound = torch.cat([torch.zeros(1, 1, 3000), torch.rand(1, 1, 3000)], dim=-1)
+    loudness = curve(source={"waveform": sound, "sample_rate": 3000}, frame_rate=3.0)
+    levels = loudness.over_frames(FRAMES).flatten()
+    assert levels[:3].eq(0).all()
+    assert levels[3:].gt(0.9).all()
+    assert error(
+        ksampler(apply(model, motion, motion_strength=strength(effect=loudness))), ksampler(apply(model, motion))
+    ) > 1e-3  # fmt: skip
+
+
+@pytest.mark.parametrize("source", [torch.zeros(1, 8, 8), {"waveform": torch.zeros(1, 1, 80), "sample_rate": 8}])
+def test_masks_and_sounds_do_not_run_over_the_sampling(curve, source):
+    with pytest.raises(ValueError, match="set 'over' to frames"):
+        curve(source=source, over="sampling")
+
+
+def test_a_bad_keyframe_is_quoted_by_the_node(curve):
+    with pytest.raises(ValueError, match='"7 - 3" is no keyframe'):
+        curve(keyframes="0: 1\n7 - 3")
+
+
+def test_merged_and_saved_modules_are_found_by_the_loader(adn, apply, model, load_motion, tmp_path, monkeypatch):
+    merged = run(adn["ADN_MergeMotionModules"], first=load_motion("v2", 1), second=load_motion("v2", 2), ratio=0.5)
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path / "output"))
+    for number in (1, 2):
+        saved = adn["ADN_SaveMotionModule"].execute(merged, "animatediff_models/mixed")
+        path = tmp_path / "output" / "animatediff_models" / f"mixed_{number:05}_.safetensors"
+        assert saved.ui == {"text": [str(path)]}
+        assert path.is_file()
+    folder_paths.add_model_folder_path("animatediff_models", str(path.parent))
+    again = run(adn["ADN_LoadMotionModule"], motion_module=path.name)
+    assert error(ksampler(apply(model, again)), ksampler(apply(model, merged))) < 1e-5
+
+
+def test_saving_where_nothing_can_be_written_is_one_sentence(adn, motion, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
+    (tmp_path / "modules").write_text("a file where the folder should be")
+    with pytest.raises(ValueError, match="modules/motion could not be written"):
+        adn["ADN_SaveMotionModule"].execute(motion, "modules/motion")
+
+
+def test_the_output_folder_is_searched(adn):
+    """As ComfyUI does for the kinds of model that it saves itself."""
+    folders = folder_paths.get_folder_paths("animatediff_models")
+    assert any(folder.startswith(folder_paths.get_output_directory()) for folder in folders)
+
+
+def test_stretched_positions_hold_more_frames(adn, apply, model, motion_folder, load_motion):
+    load_motion("v2")
+    stretched = run(adn["ADN_LoadMotionModule"], motion_module="v2_1.safetensors", stretch_to=40)
+    assert stretched.config.pe_length == 40
+    clip = ksampler(apply(model, stretched), frames=40, steps=1)
+    assert torch.isfinite(clip).all()
