@@ -31,7 +31,8 @@ KEYFRAME = re.compile(rf"(\d+\.?\d*|\.\d+)\s*(%?)\s*:\s*\(?\s*({NUMBER})\s*\)?\s
 
 class Source(Protocol):
     def values(self, n: int) -> Tensor:
-        """Numbers for n frames, or for n evenly spaced moments of the sampling: (n, 1, 1) or (n, h, w)."""
+        """Numbers for n frames, or for n evenly spaced moments of the sampling: (n, 1, 1) or (n, h, w), or (1, ...)
+        where one counts for all."""
         ...
 
 
@@ -92,7 +93,7 @@ class Samples:
     def values(self, n: int) -> Tensor:
         if len(self.tensor) not in (1, n):
             raise ValueError(f"{len(self.tensor)} {self.name} for {n} frames: give one, or one for every frame.")
-        return self.tensor.expand(n, -1, -1)
+        return self.tensor
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,8 @@ def parse_keyframe(entry: str, over: str) -> Keyframe:
 
 def from_numbers(numbers: Sequence[float], over: str = FRAMES) -> Source:
     """One number, or one for every frame; over the sampling any number of them."""
+    if not numbers:
+        raise ValueError("The list of numbers is empty: give one number, or one for every frame.")
     if over == SAMPLING:
         return Spread(tuple(numbers))
     return Samples(torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1), "numbers")
@@ -180,14 +183,14 @@ def from_numbers(numbers: Sequence[float], over: str = FRAMES) -> Source:
 
 def from_mask(mask: Tensor, low: float, high: float) -> Source:
     """A mask, (h, w) or (n, h, w): black is `low` and white `high`."""
-    mask = mask.reshape(-1, *mask.shape[-2:]).float()
+    mask = mask.reshape(-1, *mask.shape[-2:]).float().cpu()
     return Samples(between(low, high, mask), "masks")
 
 
 def from_audio(waveform: Tensor, sample_rate: int, frame_rate: float, low: float, high: float) -> Source:
     """Root mean square of a sound, (1, channels, samples), over each frame's stretch of it."""
-    energy = waveform.double().square().flatten(0, -2).mean(0)
-    frames = max(1, math.floor(len(energy) / sample_rate * frame_rate))
+    energy = waveform.cpu().double().square().flatten(0, -2).mean(0)
+    frames = max(1, math.ceil(len(energy) / sample_rate * frame_rate))
     edges = (torch.arange(frames + 1) * (sample_rate / frame_rate)).round().long().clamp_max(len(energy))
     until = torch.cat([energy.new_zeros(1), energy.cumsum(0)])[edges]
     return Loudness((until.diff().clamp_min(0.0) / edges.diff().clamp_min(1)).sqrt().float(), low, high)

@@ -89,6 +89,8 @@ HOTSHOT = Family(
     hint="8 frames",
 )
 
+FAMILIES = {family.name: family for family in (V1, V2, V3, LONG, LCM, SDXL, HOTSHOT)}
+
 # The weights of these cannot be told from v2's, only their names can: what the authors recommend, for the log.
 HINTS_BY_NAME = (
     (r"lightning_(\d)step", r"\1 steps, cfg 1, sampler euler, scheduler sgm_uniform"),
@@ -152,23 +154,34 @@ TABLE: tuple[tuple[Callable[[Keys], bool], Family | str], ...] = (
 )  # fmt: skip
 
 
-def read_motion_file(loaded: Any, name: str) -> MotionFile:
+def noted_family(metadata: Mapping[str, str]) -> Family | None:
+    """What a saved motion module says of itself, where its weights alone would be taken for another family's."""
+    family, frames = FAMILIES.get(metadata.get("family", "")), metadata.get("trained_frames", "")
+    return replace(family, trained_frames=int(frames)) if family and frames.isdecimal() else family
+
+
+def read_motion_file(loaded: Any, name: str, metadata: Mapping[str, str] | None = None) -> MotionFile:
     """Say what was loaded from the file `name`, in canonical keys.
 
-    `loaded` is what `comfy.utils.load_torch_file` gives. Raises ValueError, one sentence for the user, if it is
-    anything but a complete and finite motion model of a known family.
+    `loaded` and `metadata` are what `comfy.utils.load_torch_file` gives. Raises ValueError, one sentence for the user,
+    if it is anything but a complete and finite motion model of a known family.
     """
     keys = canonical(unwrap(loaded))
     found = next(result for test, result in TABLE if test(keys))
     if isinstance(found, str):
         raise ValueError(f"{name} is {found}.")
+    found = noted_family(metadata or {}) or found
     state_dict = {key: tensor for key, tensor in keys.state_dict.items() if MOTION_KEY.match(key)}
+    if not state_dict:
+        raise ValueError(unknown_kind(name, next(iter(keys.state_dict))))
     config = read_config(state_dict, keys.pe_length or found.pe_length, found.norm_over_frames, name)
     if not keys.pe_length:
         state_dict |= positions(config)
     check_weights(state_dict, config, name)
     # Positions stay fp32 whatever the file has; everything else keeps its type.
-    return MotionFile(found, config, {key: t.float() if is_pe(key) else t for key, t in state_dict.items()})
+    # They are copied, since in other layouts several attentions share theirs.
+    weights = {key: t.to(torch.float32, copy=True) if is_pe(key) else t for key, t in state_dict.items()}
+    return MotionFile(found, config, weights)
 
 
 def is_pe(key: str) -> bool:
@@ -237,7 +250,7 @@ def stretched(file: MotionFile, frames: int) -> MotionFile:
         key: F.interpolate(t[:, :trained].float().mT, frames, mode="linear", align_corners=True).mT if is_pe(key) else t
         for key, t in file.state_dict.items()
     }
-    return MotionFile(file.family, replace(file.config, pe_length=frames), weights)
+    return MotionFile(replace(file.family, trained_frames=frames), replace(file.config, pe_length=frames), weights)
 
 
 def hint(family: Family, name: str) -> str:
@@ -296,7 +309,11 @@ def check_weights(state_dict: Mapping[str, Tensor], config: MotionModelConfig, n
             raise ValueError(f"{name} is a damaged motion module, {key} holds NaN or infinite values: {AGAIN}.")
     unknown = next((key for key in state_dict if key not in expected), None)
     if unknown is not None:
-        raise ValueError(f"{name} is a motion module of an unknown kind, with the key {unknown}: {TAKE}.")
+        raise ValueError(unknown_kind(name, unknown))
+
+
+def unknown_kind(name: str, key: str) -> str:
+    return f"{name} is a motion module of an unknown kind, with the key {key}: {TAKE}."
 
 
 def is_finite(tensor: Tensor) -> bool:

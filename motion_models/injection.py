@@ -60,13 +60,26 @@ def apply_motion_model(
     if settings.strength == 0.0:
         return model
     key = f"{KEY}.{sum(name.startswith(KEY) for name in model.additional_models)}"
-    model.set_additional_models(key, [motion.patcher.clone()])
+    others = [patcher for patchers in model.additional_models.values() for patcher in patchers]
+    model.set_additional_models(key, [own_patcher(motion.patcher, others)])
     automatic = settings.beta_schedule == AUTOMATIC
     set_beta_schedule(model, motion.family.beta_schedule if automatic else settings.beta_schedule)
     injection = Injection(key, motion, settings, use_windows)
     model.add_wrapper_with_key(Wrapper.OUTER_SAMPLE, key, injection.outer_sample)
     model.add_wrapper_with_key(Wrapper.APPLY_MODEL, key, injection.apply_model)
     return model
+
+
+def own_patcher(patcher: ModelPatcher, others: list[ModelPatcher]) -> ModelPatcher:
+    """A clone for one more use on a MODEL. It shares the module's weights, unless another use on this MODEL has other
+    LoRAs or merges on them: both are needed at once, so the file is then read a second time."""
+    if not any(patcher.is_clone(other) and not patcher.clone_has_same_weights(other) for other in others):
+        return patcher.clone()
+    make, arguments = patcher.cached_patcher_init
+    fresh = make(*arguments)
+    fresh.patches = {key: patches[:] for key, patches in patcher.patches.items()}
+    fresh.patches_uuid = patcher.patches_uuid
+    return fresh
 
 
 def check_base(model: ModelPatcher, motion: LoadedMotionModel) -> None:
@@ -104,8 +117,6 @@ class Run:
 
     guider: Any
     key: str
-    latent: tuple[int, int]
-    """Height and width, of which a cond with an area sees a part."""
     strength: ClipStrength
     start_sigma: float
     end_sigma: float
@@ -131,7 +142,7 @@ class Run:
         """For a UNet call with x, (b f) c h w."""
         moment = moment_of(options["sigmas"][0].item(), self.moments) if self.moments else 0
         areas = self.areas(x, options) if self.strength.has_regions else (None,) * len(options["cond_or_uncond"])
-        return CallStrength(self.strength, moment, options["ad_params"]["sub_idxs"], areas, self.latent)
+        return CallStrength(self.strength, moment, options["ad_params"]["sub_idxs"], areas)
 
     def areas(self, x: torch.Tensor, options: dict[str, Any]) -> tuple[Area | None, ...]:
         """Which part of the latent each cond of a call sees."""
@@ -161,7 +172,8 @@ class Injection:
             return executor(noise, *args, **kwargs)
         self.fit_length(frames, guider.model_options)
         own = MotionStrength(self.settings.strength, self.settings.motion_scale)
-        strength = ClipStrength.of((own, *self.settings.options), frames)
+        size = (noise.shape[-2], noise.shape[-1])
+        strength = ClipStrength.of((own, *self.settings.options), self.motion.config.levels(), frames, size)
         sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
         start, end = map(sigma, (self.settings.start_percent, self.settings.end_percent))
         falling = moments(sigma) if strength.over_sampling else []
@@ -169,8 +181,7 @@ class Injection:
         compiled = "torch_compile_kwargs" in guider.model_options  # set by ComfyUI's TorchCompileModel and its kin
         if compiled:
             logging.info("AnimateDiff: torch.compile is left out of the steps that animate.")
-        size = (noise.shape[-2], noise.shape[-1])
-        options[self.key] = Run(guider, self.key, size, strength, start, end, falling, compiled)
+        options[self.key] = Run(guider, self.key, strength, start, end, falling, compiled)
         latent = executor(noise, *args, **kwargs)
         refuse_nan(latent)
         return latent

@@ -60,15 +60,17 @@ def load_motion_patcher(path: str, stretch_to: int, disable_dynamic: bool = Fals
 
 
 def read_file(path: str, stretch_to: int) -> MotionFile:
-    file = read_motion_file(load_weights(path), os.path.basename(path))
+    weights, metadata = load_weights(path)
+    file = read_motion_file(weights, os.path.basename(path), metadata)
     return stretched(file, stretch_to) if stretch_to else file
 
 
-def load_weights(path: str) -> Any:
-    """What a file holds. ValueError, in one sentence, if it cannot be read or is more than weights."""
+def load_weights(path: str) -> tuple[Any, dict[str, str]]:
+    """What a file holds, and its notes. ValueError, in one sentence, if it cannot be read or is more than weights."""
     name = os.path.basename(path)
     try:
-        return comfy.utils.load_torch_file(path)  # never runs code from the file
+        weights, metadata = comfy.utils.load_torch_file(path, return_metadata=True)  # never runs code from the file
+        return weights, metadata or {}
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror or error}.") from error
     except MemoryError:
@@ -98,7 +100,7 @@ def build_patcher(
     management.archive_model_dtypes(model)
     if not patcher.is_dynamic():
         # The weights of a .safetensors file are the file itself, which may be replaced while they are in use.
-        mapped = path.lower().endswith(".safetensors")
+        mapped = path.lower().endswith((".safetensors", ".sft"))
         for key, weight in file.state_dict.items():  # one at a time, so that they are not in memory twice
             file.state_dict[key] = weight.to(offload_device, weight.dtype if is_pe(key) else dtype, copy=mapped)
     model.load_state_dict(file.state_dict, assign=True)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import comfy.lora
-from comfy.weight_adapter import LoRAAdapter
+from comfy.weight_adapter import LoRAAdapter, WeightAdapterBase
 from torch import Tensor
 
-from .formats import AGAIN, canonical, unwrap
+from .formats import AGAIN, canonical, is_finite, unwrap
 from .loader import LoadedMotionModel, MotionLora, load_weights
 
 TAKE = "choose one such as v2_lora_PanLeft.ckpt"
@@ -24,7 +24,7 @@ def apply_motion_lora(motion: LoadedMotionModel, path: str, strength: float) -> 
     ValueError, in one sentence, if the file is no motion LoRA or fits nowhere.
     """
     name = os.path.basename(path)
-    keys = canonical(unwrap(load_weights(path)))
+    keys = canonical(unwrap(load_weights(path)[0]))
     lora = keys.state_dict
     if not keys.has("lora"):
         raise ValueError(f"{name} is no motion LoRA: {TAKE}.")
@@ -32,7 +32,8 @@ def apply_motion_lora(motion: LoadedMotionModel, path: str, strength: float) -> 
         raise ValueError(f"{name} is a LoRA for the image model, which alters no motion: use Load LoRA for this file.")
     weights = motion.patcher.model.state_dict()
     layers = {spelling: key for key in weights if key.endswith(".weight") for spelling in spellings(key)}
-    patches: dict[str, Any] = comfy.lora.load_lora(lora, layers, log_missing=False)
+    found = comfy.lora.load_lora(lora, layers, log_missing=False)
+    patches = {key: patch for key, patch in found.items() if isinstance(patch, WeightAdapterBase)}
     if not patches:
         raise ValueError(f"{name} fits no layer of {motion.name}: choose a motion LoRA that was made for its kind.")
     check_shapes(patches, weights, name, motion.name)
@@ -75,7 +76,7 @@ def check_shapes(patches: Mapping[str, Any], weights: Mapping[str, Tensor], name
                 f"{name} does not fit {module}, its change of {key} is {up.shape[0]} x {down.shape[1]} instead of "
                 f"{' x '.join(map(str, weights[key].shape))}: choose a motion LoRA that was made for its kind."
             )
-        if not (up.isfinite().all() and down.isfinite().all()):
+        if not (is_finite(up) and is_finite(down)):
             raise ValueError(f"{name} is a damaged motion LoRA, its change of {key} holds NaN or infinity: {AGAIN}.")
 
 

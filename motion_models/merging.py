@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import comfy.lora
 import comfy.utils
@@ -24,6 +25,7 @@ def merge(
     ValueError if a layer of the two differs in shape.
     """
     patcher, ours = a.patcher.clone(), a.patcher.model.state_dict()
+    patches_by_ratio: dict[float, dict[str, Any]] = {}
     for key, patch in b.patcher.get_key_patches().items():
         if key not in ours or is_pe(key):
             continue
@@ -34,7 +36,9 @@ def merge(
                 f"{list(ours[key].shape)} in one and {list(shape)} in the other: choose two for the same base."
             )
         r = ratio * ratio_of_level.get(key.partition(".motion_modules")[0], 1.0)
-        patcher.add_patches({key: patch}, r, 1.0 - r)
+        patches_by_ratio.setdefault(r, {})[key] = patch
+    for r, patches in patches_by_ratio.items():
+        patcher.add_patches(patches, r, 1.0 - r)
     name = f"{1.0 - ratio:g} x {recipe(a)} + {ratio:g} x {recipe(b)}"
     return dataclasses.replace(a, name=f"({name})", patcher=patcher, bare=patcher, loras=())
 
@@ -58,7 +62,13 @@ def save(motion: LoadedMotionModel, path: str) -> None:
             copy = weight.to(torch.float32, copy=True)  # it is added to in place
             weight = comfy.lora.calculate_weight(patches, copy, key).to(weight.dtype)
         weights[key] = weight.cpu().contiguous()
-    metadata = {"format": "pt", "family": motion.family.name, "base": motion.family.base, "sources": recipe(motion)}
+    metadata = {
+        "format": "pt",
+        "family": motion.family.name,
+        "base": motion.family.base,
+        "trained_frames": str(motion.family.trained_frames),
+        "sources": recipe(motion),
+    }
     unfinished = f"{path}.part"
     try:
         comfy.utils.save_torch_file(weights, unfinished, metadata)

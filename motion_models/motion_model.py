@@ -53,6 +53,10 @@ class MotionModelConfig:
             **options,
         )
 
+    def levels(self) -> list[str]:
+        """Blocks of one resolution: `down_blocks.0` ... `mid_block` ... `up_blocks.3`."""
+        return list(dict.fromkeys(name.partition(".motion_modules")[0] for name in self.channels_by_name()))
+
     def channels_by_name(self) -> dict[str, int]:
         """Path of each motion module -> its channels, e.g. `down_blocks.0.motion_modules.1` -> 320."""
         blocks = {f"down_blocks.{i}": c for i, c in enumerate(self.down)}
@@ -114,7 +118,7 @@ class TemporalAttention(nn.Module):
     def forward(self, x: Tensor, scale: Amount) -> Tensor:
         x = self.pos_encoder(x)
         q, k, v = self.to_q(x), self.to_k(x), self.to_v(x)
-        if isinstance(scale, Tensor):
+        if isinstance(scale, Tensor) or scale <= 0.0:  # CUDA's attention expects a positive number
             k, scale = k * scale, 1.0
         return self.to_out[0](attend(q, k, v, self.heads, scale))
 

@@ -40,21 +40,29 @@ class Factor:
     number for each level."""
 
     number: float
-    over_frames: tuple[Tensor, ...]  # each (frames, 1, 1) or (frames, h, w)
+    over_frames: tuple[Tensor, ...]  # each (frames, 1, 1), or (frames, h, w) of the latent
     over_sampling: tuple[Tensor, ...]  # each (SAMPLING_POINTS)
     of_level: Mapping[str, float]
 
     @classmethod
-    def of(cls, values: Sequence[float | Curve], levels: Sequence[Mapping[str, float]], frames: int) -> Factor:
+    def of(
+        cls,
+        values: Sequence[float | Curve],
+        of_levels: Sequence[Mapping[str, float]],
+        levels: Sequence[str],
+        frames: int,
+        latent: tuple[int, int],
+    ) -> Factor:
         """ValueError if a curve has numbers or masks for another count of frames."""
         curves = [value for value in values if isinstance(value, Curve)]
-        over_frames = tuple(curve.over_frames(frames) for curve in curves if curve.over != SAMPLING)
-        number = math.prod(value for value in values if not isinstance(value, Curve))
+        over_frames = [resized(curve.over_frames(frames), latent) for curve in curves if curve.over != SAMPLING]
+        of_level = {level: math.prod(each.get(level, 1.0) for each in of_levels) for level in levels}
+        number = math.prod(float(value) for value in values if not isinstance(value, Curve))
         return cls(
-            number if all(curve.any() for curve in over_frames) else 0.0,
-            over_frames,
+            number if all(curve.any() for curve in over_frames) and any(of_level.values()) else 0.0,
+            tuple(curve.expand(frames, -1, -1) for curve in over_frames),
             tuple(curve.over_sampling() for curve in curves if curve.over == SAMPLING),
-            {name: math.prod(level.get(name, 1.0) for level in levels) for name in LEVELS},
+            of_level,
         )
 
     def at(self, moment: int) -> float:
@@ -71,10 +79,17 @@ class ClipStrength:
     frames: int
 
     @classmethod
-    def of(cls, strengths: Sequence[MotionStrength], frames: int) -> ClipStrength:
-        effect = Factor.of([s.effect for s in strengths], [s.effect_of_level for s in strengths], frames)
-        scale = Factor.of([s.scale for s in strengths], [s.scale_of_level for s in strengths], frames)
-        return cls(effect, scale, frames)
+    def of(
+        cls, strengths: Sequence[MotionStrength], levels: Sequence[str], frames: int, latent: tuple[int, int]
+    ) -> ClipStrength:
+        """For a motion model with these levels, and latents of that height and width."""
+        effect, effect_of_level = [s.effect for s in strengths], [s.effect_of_level for s in strengths]
+        scale, scale_of_level = [s.scale for s in strengths], [s.scale_of_level for s in strengths]
+        return cls(
+            Factor.of(effect, effect_of_level, levels, frames, latent),
+            Factor.of(scale, scale_of_level, levels, frames, latent),
+            frames,
+        )
 
     @property
     def over_sampling(self) -> bool:
@@ -88,13 +103,12 @@ class ClipStrength:
 @dataclass(frozen=True)
 class CallStrength:
     """Effect and scale in one UNet call, which holds the frames `indices` of the clip (None: all of them), at one
-    `moment` of the sampling; each cond's latents are the `areas` of a latent of the size `latent`."""
+    `moment` of the sampling; each cond sees its area of the latent (None: all of it)."""
 
     clip: ClipStrength
     moment: int = 0
     indices: Sequence[int] | None = None
     areas: Sequence[Area | None] = (None,)
-    latent: tuple[int, int] = (1, 1)
     made: dict[Any, Tensor] = field(default_factory=dict, compare=False)
 
     @property
@@ -110,6 +124,11 @@ class CallStrength:
         if not factor.over_frames or number == 0.0:
             return number
         size = (features.shape[-2], features.shape[-1])
+        if self.indices is None and features.shape[0] != self.clip.frames * len(self.areas):
+            raise ValueError(
+                f"{features.shape[0] // len(self.areas)} of {self.clip.frames} frames came alone, and nothing says "
+                "which: use Sliding Context or ComfyUI's own context windows with a Motion Curve."
+            )
         if (factor, size) not in self.made:  # most slots share their size with others
             product = functools.reduce(torch.mul, (self.placed(curve, size) for curve in factor.over_frames))
             self.made[factor, size] = product.to(features.device, features.dtype)
@@ -118,22 +137,21 @@ class CallStrength:
     def placed(self, curve: Tensor, size: tuple[int, int]) -> Tensor:
         """The part of frames, h, w that the call sees, at the size of its features: (b f) 1 h w, or (b f) 1 1 1."""
         frames = curve if self.indices is None else curve[list(self.indices)]
-        if curve.shape[1] * curve.shape[2] == 1:
-            return frames[:, None].repeat(len(self.areas), 1, 1, 1)
-        whole = resized(frames[:, None], self.latent)
-        return torch.cat([resized(cropped(whole, area), size) for area in self.areas])
+        parts = [resized(cropped(frames, area), size) for area in self.areas]
+        return torch.cat(parts)[:, None]
 
 
 def cropped(x: Tensor, area: Area | None) -> Tensor:
-    if area is None:
+    if area is None or x.shape[-2:] == (1, 1):
         return x
     height, width, top, left = area
     return x[..., top : top + height, left : left + width]
 
 
 def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Each new pixel is the mean of those that it covers, so 0 and 1 stay so inside of a region."""
-    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="area")
+    """Masks (n, h, w) of another size; numbers (n, 1, 1) stay. Each new pixel is the mean of those that it covers, so 0
+    and 1 stay so inside of a region."""
+    return x if x.shape[-2:] in ((1, 1), size) else F.interpolate(x[:, None], size, mode="area")[:, 0]
 
 
 def moments(percent_to_sigma: Callable[[float], float]) -> list[float]:

@@ -26,7 +26,7 @@ def rows(name: str, what: str, advanced: bool, maximum: float) -> list[io.Float.
             max=maximum,
             step=0.01,
             advanced=advanced,
-            tooltip=f"{what} in {row_name(level)}, which sees {sees}.",
+            tooltip=f"{what} in {row_name(level)}, which sees {sees} in SD1.5.",
         )
         for level, sees in zip(LEVELS, SEES, strict=True)
     ]

@@ -30,8 +30,10 @@ class ModelFolder(NamedTuple):
             raise ValueError(f"There is no {self.content} yet: put one, such as {self.example}, into {folder}.")
         return folder_paths.get_full_path_or_raise(self.name, choice)
 
-    def fingerprint(self, choice: str) -> str:
+    def fingerprint(self, choice: str | None) -> str:
         """Changes with the file, so that a replaced one is loaded again."""
+        if choice is None:  # it comes from another node, which ComfyUI watches
+            return ""
         path = folder_paths.get_full_path(self.name, choice)
         if path is None:
             return choice

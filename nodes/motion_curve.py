@@ -11,6 +11,7 @@ from ..motion_models import curves
 from .sockets import MotionCurve
 
 Floats = io.Custom("FLOATS")
+NOT_CONNECTED = object()  # a video without sound gives None
 
 
 class MotionCurveNode(io.ComfyNode):
@@ -36,7 +37,7 @@ class MotionCurveNode(io.ComfyNode):
                     "over",
                     options=[curves.FRAMES, curves.SAMPLING],
                     default=curves.FRAMES,
-                    tooltip="Over the sampling a keyframe's position is the part that is done, from 0 to 1.",
+                    tooltip="Over the sampling a keyframe's position goes from 0 to 1, as start_percent does.",
                 ),
                 io.MultiType.Input(
                     "source",
@@ -78,14 +79,22 @@ class MotionCurveNode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, keyframes: str, over: str, source: Any = None, low: float = 0.0, high: float = 1.0, frame_rate: float = 8.0
+        cls,
+        keyframes: str,
+        over: str,
+        source: Any = NOT_CONNECTED,
+        low: float = 0.0,
+        high: float = 1.0,
+        frame_rate: float = 8.0,
     ) -> io.NodeOutput:
-        made = curves.parse(keyframes, over) if source is None else read(source, over, low, high, frame_rate)
+        made = curves.parse(keyframes, over) if source is NOT_CONNECTED else read(source, over, low, high, frame_rate)
         return io.NodeOutput(curves.Curve(made, over))
 
 
 def read(source: Any, over: str, low: float, high: float, frame_rate: float) -> curves.Source:
-    """What came through the socket. ValueError if it has nothing to do with the sampling."""
+    """What came through the socket. ValueError if it is nothing, or has nothing to do with the sampling."""
+    if source is None:
+        raise ValueError("Nothing came through 'source': if it is the sound of a video, this video has none.")
     if isinstance(source, (int, float)):
         return curves.from_numbers([source], over)
     if isinstance(source, (list, tuple)):

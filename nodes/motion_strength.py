@@ -37,7 +37,7 @@ class MotionStrengthNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, effect, scale, previous: tuple[MotionStrength, ...] = ()) -> io.NodeOutput:
-        return io.NodeOutput((*previous, MotionStrength(as_number(effect), as_number(scale))))
+        return io.NodeOutput((*previous, MotionStrength(effect, scale)))
 
 
 class MotionStrengthPerLevel(io.ComfyNode):
@@ -67,7 +67,3 @@ class MotionStrengthPerLevel(io.ComfyNode):
 def curve_or_number(name: str, minimum: float, tooltip: str) -> io.MultiType.Input:
     number = io.Float.Input(name, default=1.0, min=minimum, max=10.0, step=0.01, tooltip=f"{tooltip} Takes a curve.")
     return io.MultiType.Input(number, [MotionCurve])
-
-
-def as_number(value):
-    return float(value) if isinstance(value, int) else value

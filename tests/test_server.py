@@ -22,6 +22,7 @@ from workflow import workflow_to_prompt
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+FOLDERS = ("checkpoints", "loras", "animatediff_models", "animatediff_motion_lora")
 NODES = (
     "ADN_LoadMotionModule",
     "ADN_LoadMotionLora",
@@ -43,7 +44,7 @@ def server(tmp_path_factory) -> Iterator[ComfyServer]:
     own.mkdir(parents=True)
     (own / "broken.safetensors").write_bytes(b"not a weights file")
     packs = {"animatediff-native": ROOT, "comfyui-miniature": ROOT / "demo" / "comfyui-miniature"}
-    models = {name: ROOT / "demo" / "models" / name for name in ("checkpoints", "loras", "animatediff_models")}
+    models = {name: ROOT / "demo" / "models" / name for name in FOLDERS}
     # The classic cache keeps exactly the last prompt's results, so it is known which nodes run again.
     with ComfyServer(
         Path(os.environ["ADN_COMFYUI"]), base, packs, models, arguments=["--cpu", "--cache-classic"]

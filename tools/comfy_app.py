@@ -21,7 +21,8 @@ from workflow import workflow_to_prompt
 
 REPO = Path(__file__).resolve().parent.parent
 PACKS = {"animatediff-native": REPO, "comfyui-miniature": REPO / "demo" / "comfyui-miniature"}
-MODELS = {name: REPO / "demo" / "models" / name for name in ("checkpoints", "loras", "animatediff_models")}
+FOLDERS = ("checkpoints", "loras", "animatediff_models", "animatediff_motion_lora")
+MODELS = {name: REPO / "demo" / "models" / name for name in FOLDERS}
 
 
 def render(options: argparse.Namespace) -> int:

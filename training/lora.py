@@ -1,7 +1,7 @@
 """Low-rank adaptation of a frozen model's layers (LoRA, arXiv 2106.09685)."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +26,11 @@ def lora(model: nn.Module, layers: Iterable[str], rank: int) -> Iterator[dict[st
     """Within the context the weights of the named linear and convolution layers of `model` are adapted; freeze the
     model itself. Gives the parameters to train, `<layer>.lora_up.weight` and `<layer>.lora_down.weight`."""
     parameters: dict[str, Parameter] = {}
-    adapted = [model.get_submodule(name) for name in layers]
-    for name, layer in zip(layers, adapted, strict=True):
-        change = LowRank(layer.weight, rank)
-        parametrize.register_parametrization(layer, "weight", change)
-        parameters |= {f"{name}.lora_down.weight": change.down, f"{name}.lora_up.weight": change.up}
-    try:
+    with ExitStack() as undo:
+        for name in layers:
+            layer = model.get_submodule(name)
+            change = LowRank(layer.weight, rank)
+            parametrize.register_parametrization(layer, "weight", change)
+            undo.callback(parametrize.remove_parametrizations, layer, "weight", leave_parametrized=False)
+            parameters |= {f"{name}.lora_down.weight": change.down, f"{name}.lora_up.weight": change.up}
         yield parameters
-    finally:
-        for layer in adapted:
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)

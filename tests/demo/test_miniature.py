@@ -10,8 +10,11 @@ import torch
 
 from demo import autoencoder, evaluate, metrics, shapes
 from demo.train import MODELS
+from motion_models.injection import MotionSettings, apply_motion_model
 from motion_models.loader import load_motion_model
+from motion_models.lora import apply_motion_lora
 from motion_models.unet import motion_in_unet
+from sampling.context_windows import use_default_windows
 from training.diffusion import add_noise, alphas_cumprod
 
 
@@ -102,3 +105,16 @@ def test_the_looks_differ(miniature):
     paper, neon = (miniature.sample(model, "a purple cross", 5) for model in (miniature.base, miniature.personalised))
     assert paper.mean() > 0.6
     assert neon.mean() < 0.3
+
+
+@pytest.mark.parametrize(("strength", "direction"), [(1.0, -1), (-1.0, 1)])
+def test_the_motion_lora_sends_things_to_the_left_and_its_opposite_to_the_right(
+    miniature, module_file, strength, direction
+):
+    lora = MODELS / "animatediff_motion_lora" / "miniature_pan.safetensors"
+    motion = apply_motion_lora(load_motion_model(str(module_file)), str(lora), strength)
+    animated = apply_motion_model(miniature.base, motion, MotionSettings(), use_default_windows)
+    for prompt, seed in (("a red star", 1), ("a blue circle", 2)):
+        path = path_of(miniature.sample(animated, prompt, seed))
+        assert direction * (path[-1][0] - path[0][0]) > 15
+        assert metrics.jerk(path) < 6

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from motion_models.formats import HOTSHOT, LCM, LONG, SDXL, V1, V2, V3, Family, hint
 from motion_models.loader import load_motion_model
+from motion_models.merging import save
 from motion_models.motion_model import MotionModel, MotionModelConfig
 
 
@@ -109,6 +110,20 @@ def test_smaller_types_load_and_stay_close(name, dtype, tmp_path):
     assert torch.isfinite(found).all()
     if dtype.itemsize == 2:
         assert oracle.relative_error(found, expected) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("name", "stretch_to"),
+    [("v1", 32), ("v3", 24), ("v2", 64), ("AnimateLCM", 0), ("HotshotXL", 0), ("AnimateDiff-SDXL", 0)],
+)
+def test_a_saved_module_stays_of_its_family(tmp_path, name, stretch_to):
+    """Though its weights alone, or the number of its positions, would now be those of another."""
+    motion = load_motion_model(write(tmp_path, name), stretch_to)
+    save(motion, str(tmp_path / "saved.safetensors"))
+    saved = load_motion_model(str(tmp_path / "saved.safetensors"))
+    assert saved.family == motion.family
+    assert saved.family.name == PUBLISHED[name][0].name
+    assert saved.config == motion.config
 
 
 def test_only_a_module_of_its_own_base_is_applied(tmp_path):

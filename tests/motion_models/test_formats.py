@@ -154,6 +154,12 @@ def test_motion_keys_behind_an_unknown_prefix_are_not_taken_for_a_module():
     assert "cannot be told" in message
 
 
+def test_no_motion_key_in_its_place_is_no_empty_module():
+    state_dict = prefixed("x.", {key: t for key, t in motion_state_dict("v2").items() if "mid_block" in key})
+    with pytest.raises(ValueError, match=r"unknown kind, with the key x\.mid_block"):
+        read_motion_file(state_dict, "a.safetensors")
+
+
 def test_a_damaged_positional_encoding_is_reported():
     file = motion_state_dict("v3")
     first = next(key for key in file if key.endswith("pos_encoder.pe"))

@@ -13,9 +13,12 @@ from comfy.ldm.modules.attention import SpatialTransformer
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 from comfy_support import animate, load_motion, make_model, motion_state_dict, sample
+from lora_support import change, official, write
 
 from motion_models.injection import refuse_nan
 from motion_models.loader import load_motion_model
+from motion_models.lora import apply_motion_lora
+from motion_models.merging import save
 from motion_models.schedules import KEEP, set_beta_schedule
 from sampling.context_windows import SlidingContext, apply_sliding_context
 
@@ -126,7 +129,23 @@ def test_chained_modules_run_in_the_order_of_the_graph(model, folder, v2):
 
 def test_one_module_can_be_applied_twice(model, v2):
     twice = animate(animate(model, v2, end_percent=0.5), v2, start_percent=0.5)
+    one, other = (patchers[0] for patchers in twice.additional_models.values())
+    assert one.model is other.model, "its weights are in memory once"
     assert torch.equal(sample(twice, steps=4), sample(animate(model, v2), steps=4))
+
+
+def test_one_file_with_two_loras_is_in_memory_for_each(model, folder):
+    """As two files that hold what the LoRAs make of it."""
+    plain = load_motion(folder, "v2")
+    panned = apply_motion_lora(plain, write(folder / "pan.safetensors", change(), official), 5.0)
+    save(panned, str(folder / "baked.safetensors"))
+    baked = load_motion_model(str(folder / "baked.safetensors"))
+    for first, then in ((plain, panned), (panned, plain)):
+        stacked = animate(animate(model, first, strength=0.7), then, end_percent=0.6)
+        of_files = [baked if motion is panned else plain for motion in (first, then)]
+        expected = sample(animate(animate(model, of_files[0], strength=0.7), of_files[1], end_percent=0.6))
+        torch.testing.assert_close(sample(stacked), expected)
+    assert not torch.equal(sample(animate(model, plain)), sample(animate(model, panned)))
 
 
 def test_outside_of_its_percents_the_module_rests(model, v2):

@@ -130,6 +130,26 @@ def test_a_v2_lora_on_a_module_without_middle_block_leaves_that_out(tmp_path, ca
     assert f"v3_1.safetensors has none: {left} of its {2 * len(layers)} keys are left out" in caplog.text
 
 
+def test_changes_that_are_no_low_rank_ones_are_left_out_and_counted(tmp_path, caplog):
+    """Some trainers put whole differences and biases beside them."""
+    layer = next(iter(change()))
+    extra = {f"{layer}.diff": torch.zeros(2, 2), f"{layer}.diff_b": torch.zeros(2)}
+    with caplog.at_level(logging.WARNING):
+        motion = apply_motion_lora(
+            load_motion(tmp_path), write(tmp_path / "l.safetensors", change(), official, extra), 1.0
+        )
+    assert "2 of the" in caplog.text
+    assert torch.isfinite(sample(animate(make_model(), motion))).all()
+
+
+def test_a_lora_stored_in_fp8_loads(tmp_path):
+    small = {
+        layer: (up.to(torch.float8_e4m3fn), down.to(torch.float8_e4m3fn)) for layer, (up, down) in change().items()
+    }
+    motion = apply_motion_lora(load_motion(tmp_path), write(tmp_path / "l.safetensors", small, official), 1.0)
+    assert torch.isfinite(sample(animate(make_model(), motion))).all()
+
+
 def test_keys_that_fit_nothing_are_counted(tmp_path, caplog):
     file = write(tmp_path / "lora.safetensors", change(), official, {"something.else": torch.zeros(2)})
     with caplog.at_level(logging.WARNING):

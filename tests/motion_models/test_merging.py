@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import comfy.utils
+import diffusers_oracle as oracle
 import pytest
+import safetensors.torch
 import torch
-from comfy_support import animate, load_motion, make_model, sample
+from comfy_support import animate, load_motion, make_model, motion_state_dict, sample
 from lora_support import change, official, weights, write
 from safetensors import SafetensorError
 
+from motion_models.formats import V1, V3
 from motion_models.loader import load_motion_model
 from motion_models.lora import apply_motion_lora
 from motion_models.merging import merge, recipe, save
@@ -125,3 +128,30 @@ def test_a_save_that_fails_leaves_nothing_and_the_old_file(two, tmp_path, monkey
         save(two[1], str(path))
     assert path.read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_stretching_a_saved_module_that_was_stretched_starts_from_all_of_its_positions(tmp_path):
+    load_motion(tmp_path, "v3")
+    once = load_motion_model(str(tmp_path / "v3_1.safetensors"), stretch_to=31)
+    save(once, str(tmp_path / "saved.safetensors"))
+    twice = load_motion_model(str(tmp_path / "saved.safetensors"), stretch_to=61)
+    directly = load_motion_model(str(tmp_path / "v3_1.safetensors"), stretch_to=61)
+    key = KEY.replace("proj_in.weight", "transformer_blocks.0.attention_blocks.0.pos_encoder.pe")
+    torch.testing.assert_close(weights(twice)[key], weights(directly)[key], rtol=1e-5, atol=1e-6)
+
+
+def test_notes_that_make_no_sense_are_ignored(tmp_path):
+    for notes in ({"family": "Wan"}, {"family": "AnimateDiff v1", "trained_frames": "many"}, {"trained_frames": "9"}):
+        path = tmp_path / "noted.safetensors"
+        safetensors.torch.save_file(motion_state_dict("v3"), path, notes)
+        expected = V1 if notes.get("family") == V1.name else V3
+        assert load_motion_model(str(path)).family == expected
+
+
+def test_a_file_whose_attentions_share_their_positions_can_be_saved(tmp_path):
+    """As that of diffusers, pickled."""
+    path = tmp_path / "diffusion_pytorch_model.bin"
+    torch.save({oracle.rename(key): tensor for key, tensor in motion_state_dict("v2").items()}, path)
+    motion = load_motion_model(str(path))
+    save(motion, str(tmp_path / "saved.safetensors"))
+    assert weights(load_motion_model(str(tmp_path / "saved.safetensors"))).keys() == weights(motion).keys()

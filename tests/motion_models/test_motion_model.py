@@ -90,10 +90,11 @@ def test_effect_of_each_frame_and_place_scales_what_is_added_there():
     assert torch.equal(found[:, :, 1, 1], x[:, :, 1, 1])
 
 
-def test_one_scale_everywhere_equals_the_number():
+@pytest.mark.parametrize("scale", [1.7, 0.0, -0.5])
+def test_one_scale_everywhere_equals_the_number(scale):
     module, x = make_module(), features()
-    everywhere = torch.full((CONDS * FRAMES, 1, 1, 1), 1.7)
-    expected = module(x, FRAMES, scale=1.7)
+    everywhere = torch.full((CONDS * FRAMES, 1, 1, 1), scale)
+    expected = module(x, FRAMES, scale=scale)
     assert relative_error(module(x, FRAMES, scale=everywhere), expected) < 1e-5
     assert relative_error(expected, module(x, FRAMES)) > 1e-3
 

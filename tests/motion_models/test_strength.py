@@ -164,6 +164,21 @@ def test_no_effect_at_any_time_is_bit_equal_to_the_plain_model(model, motion):
     assert torch.equal(sample(moved(model, motion, MotionStrength(effect_of_level=nowhere))), plain)
 
 
+@pytest.mark.parametrize("family", ["v1", "v2"])
+def test_no_level_of_the_module_with_an_effect_is_bit_equal_to_the_plain_model(model, tmp_path, family):
+    """Also of v1, which has norms over frames in the UNet itself, and which has no middle block."""
+    levels = dict.fromkeys(LEVELS, 0.0) | ({"mid_block": 1.0} if family == "v1" else {})
+    rests = moved(model, load_motion(tmp_path, family), MotionStrength(effect_of_level=levels))
+    assert torch.equal(sample(rests), sample(model))
+
+
+def test_frames_that_come_alone_without_a_word_are_refused():
+    """As from a pack with windows of its own kind."""
+    clip = ClipStrength.of([MotionStrength(keyframes("0: 0, 9: 1"))], LEVELS, frames=10, latent=(8, 8))
+    with pytest.raises(ValueError, match="4 of 10 frames came alone"):
+        CallStrength(clip, areas=(None, None))("mid_block.motion_modules.0", torch.zeros(8, 3, 4, 4))
+
+
 def test_moments_are_percents_of_the_noise_schedule(model):
     sampling = model.get_model_object("model_sampling")
     falling = moments(sampling.percent_to_sigma)
@@ -198,8 +213,8 @@ def test_a_prompt_for_an_area_sees_its_part_of_the_region(model, motion):
 def test_areas_of_one_size_share_a_call_and_keep_their_places():
     mask = torch.zeros(1, 8, 8)
     mask[:, :, 4:] = 1.0
-    clip = ClipStrength.of([MotionStrength(Curve(from_mask(mask, 0.0, 1.0)))], 2)
-    call = CallStrength(clip, areas=((8, 4, 0, 0), (8, 4, 0, 4)), latent=(8, 8))
+    clip = ClipStrength.of([MotionStrength(Curve(from_mask(mask, 0.0, 1.0)))], LEVELS, frames=2, latent=(8, 8))
+    call = CallStrength(clip, areas=((8, 4, 0, 0), (8, 4, 0, 4)))
     effect, scale = call("mid_block.motion_modules.0", torch.zeros(4, 3, 4, 2))
     assert scale == 1.0
     assert effect.shape == (4, 1, 4, 2)
@@ -208,7 +223,7 @@ def test_areas_of_one_size_share_a_call_and_keep_their_places():
 
 
 def test_cropping_takes_the_area():
-    grid = torch.arange(12.0).view(1, 1, 3, 4)
+    grid = torch.arange(12.0).view(1, 3, 4)
     assert cropped(grid, (2, 1, 1, 2)).flatten().tolist() == [6.0, 10.0]
 
 

@@ -219,6 +219,13 @@ def test_folder_lists_weights_files_alone(adn, motion_folder):
     assert options(adn) == ["a.ckpt", "b.safetensors", "c.pt"]
 
 
+def test_a_choice_that_another_node_makes_is_not_loaded_again_every_time(adn):
+    """ComfyUI asks for its fingerprint before it is known."""
+    for node, name in (("ADN_LoadMotionModule", "motion_module"), ("ADN_LoadMotionLora", "motion_lora")):
+        fingerprints = {adn[node].fingerprint_inputs(**{name: None}) for _ in range(2)}
+        assert fingerprints == {""}
+
+
 def test_replaced_file_is_loaded_again(adn, motion_folder):
     path, fingerprint = motion_folder / "a.safetensors", adn["ADN_LoadMotionModule"].fingerprint_inputs
     save(module(), path)

@@ -73,6 +73,11 @@ def test_masks_and_sounds_do_not_run_over_the_sampling(curve, source):
         curve(source=source, over="sampling")
 
 
+def test_a_video_without_sound_is_not_taken_for_an_empty_socket(curve):
+    with pytest.raises(ValueError, match="video has none"):
+        curve(source=None)
+
+
 def test_a_bad_keyframe_is_quoted_by_the_node(curve):
     with pytest.raises(ValueError, match='"7 - 3" is no keyframe'):
         curve(keyframes="0: 1\n7 - 3")
@@ -96,6 +101,12 @@ def test_saving_where_nothing_can_be_written_is_one_sentence(adn, motion, tmp_pa
     (tmp_path / "modules").write_text("a file where the folder should be")
     with pytest.raises(ValueError, match="modules/motion could not be written"):
         adn["ADN_SaveMotionModule"].execute(motion, "modules/motion")
+
+
+@pytest.mark.parametrize("prefix", ["../motion", "/tmp/motion"])
+def test_saving_outside_of_the_output_folder_is_refused(adn, motion, prefix):
+    with pytest.raises(ValueError, match="outside of ComfyUI's output folder"):
+        adn["ADN_SaveMotionModule"].execute(motion, prefix)
 
 
 def test_the_output_folder_is_searched(adn):

@@ -16,6 +16,7 @@ OBJECT_INFO = {
                 "cfg": ["FLOAT", {"default": 8.0, "forceInput": True}],
                 "effect": ["FLOAT,CURVE", {"default": 1.0, "widgetType": "FLOAT"}],
                 "source": ["MASK,CURVE", {}],
+                "curve": ["CURVE", {"default": [[0, 0], [1, 1]]}],
             },
             "optional": {"sampler": ["COMBO", {"options": ["euler", "heun"], "default": "euler"}]},
         }
@@ -47,7 +48,13 @@ def load_node(**changes: Any) -> dict[str, Any]:
 
 def sample_node(**changes: Any) -> dict[str, Any]:
     inputs = [{"name": "model", "type": "MODEL", "link": 1}, {"name": "cfg", "type": "FLOAT", "link": None}]
-    return {"id": 2, "type": "Sample", "inputs": inputs, "widgets_values": [7, "randomize", 12, 0.5, "heun"], **changes}
+    return {
+        "id": 2,
+        "type": "Sample",
+        "inputs": inputs,
+        "widgets_values": [7, "randomize", 12, 0.5, [[0, 1]], "heun"],
+        **changes,
+    }
 
 
 def convert(*nodes: dict[str, Any], links: list[list] | None = None) -> dict[str, Any]:
@@ -58,7 +65,9 @@ def test_values_get_the_names_of_their_widgets():
     """The editor's own widget beside a seed is none of the node's."""
     prompt = convert(load_node(), sample_node())
     assert prompt["1"]["inputs"] == {"file": "b.safetensors"}
-    assert prompt["2"]["inputs"] == {"seed": 7, "steps": 12, "effect": 0.5, "sampler": "heun", "model": ["1", 0]}
+    curve = {"__value__": [[0, 1]]}
+    values = {"seed": 7, "steps": 12, "effect": 0.5, "curve": curve, "sampler": "heun", "model": ["1", 0]}
+    assert prompt["2"]["inputs"] == values
 
 
 def test_a_node_is_called_what_its_user_called_it():
