@@ -11,6 +11,7 @@ from torch import Tensor
 
 from motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
 from training import motion
+from training.diffusion import structure_weight
 from training.lora import lora
 
 from . import autoencoder, shapes
@@ -47,7 +48,19 @@ def train_lora(
     layers = [name for name, _ in model.named_modules() if re.search(r"\.to_(q|k|v|out\.0)$", name)]
     clips = drawn_clips(text_encoder, LEFT)
     with lora(model, layers, LORA_RANK) as parameters:
-        motion.train("pan", unet, model, parameters, clips, run_dir, steps=steps, learning_rate=4e-3, seed=3)
+        motion.train(
+            "pan",
+            unet,
+            model,
+            parameters,
+            clips,
+            run_dir,
+            steps=steps,
+            learning_rate=1e-2,
+            seed=3,
+            first_timestep=600,
+            weight=lambda alpha: structure_weight(alpha, least=0.001),
+        )
     return {official(key): value for key, value in parameters.items()}
 
 

@@ -23,12 +23,12 @@ def add_noise(latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
     return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
 
-def structure_weight(alpha: Tensor) -> Tensor:
-    """Weights (n,) for the squared errors of predicted noise that make the loss care about high noise, 1 to 20.
+def structure_weight(alpha: Tensor, least: float = 0.05) -> Tensor:
+    """Weights (n,) for the squared errors of predicted noise that make the loss care about high noise, 1 to 1 / least.
 
     What a clip's frames have in common (where the shape is, which look it has) is settled at high noise, where a
     wrong picture is only a small error of the predicted noise. This is the weight of a loss on the velocity (arXiv
     2202.00512, section 4), bounded.
     """
     signal_to_noise = alpha / (1 - alpha)
-    return (1 + signal_to_noise) / (0.05 + signal_to_noise)
+    return (1 + signal_to_noise) / (least + signal_to_noise)

@@ -33,15 +33,20 @@ def train(
     steps: int,
     learning_rate: float,
     seed: int = 0,
+    first_timestep: int = 0,
+    weight: Callable[[Tensor], Tensor] = structure_weight,
 ) -> None:
-    """Trains `parameters` of `model` in place: one timestep for all frames of a clip, each frame with its own noise."""
+    """Trains `parameters` of `model` in place: one timestep for all frames of a clip, each frame with its own noise.
+
+    `weight` maps a clip's alpha to the weight of its error. Where things go is settled at the highest noise: a motion
+    LoRA learns it more quickly from a later `first_timestep` on."""
     unet.requires_grad_(False)
     alphas = alphas_cumprod("motion")
 
     def loss(generator: torch.Generator) -> Tensor:
         latents, context = clips(generator)
         b, f = latents.shape[:2]
-        time = torch.randint(TIMESTEPS, (b,), generator=generator)
+        time = torch.randint(first_timestep, TIMESTEPS, (b,), generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
         noisy = add_noise(latents, noise, alphas[time])
         with motion_in_unet(unet, model, f):
@@ -52,6 +57,6 @@ def train(
                 transformer_options={},
             )
         error = (predicted.unflatten(0, (b, f)) - noise).square().mean((1, 2, 3, 4))
-        return (structure_weight(alphas[time]) * error).mean()
+        return (weight(alphas[time]) * error).mean()
 
     fit(name, parameters, loss, run_dir, steps=steps, learning_rate=learning_rate, seed=seed)
