@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import comfy.lora
-from comfy.weight_adapter import LoRAAdapter, WeightAdapterBase
+from comfy.weight_adapter import LoRAAdapter
 from torch import Tensor
 
 from .formats import AGAIN, canonical, is_finite, unwrap
 from .loader import LoadedMotionModel, MotionLora, load_weights
 
 TAKE = "choose one such as v2_lora_PanLeft.ckpt"
+OTHER_CHANGES = (".diff", ".diff_b", ".set_weight", ".w_norm", ".b_norm")  # they would take a LoRA's place
 
 
 def apply_motion_lora(motion: LoadedMotionModel, path: str, strength: float) -> LoadedMotionModel:
@@ -32,8 +33,8 @@ def apply_motion_lora(motion: LoadedMotionModel, path: str, strength: float) -> 
         raise ValueError(f"{name} is a LoRA for the image model, which alters no motion: use Load LoRA for this file.")
     weights = motion.patcher.model.state_dict()
     layers = {spelling: key for key in weights if key.endswith(".weight") for spelling in spellings(key)}
-    found = comfy.lora.load_lora(lora, layers, log_missing=False)
-    patches = {key: patch for key, patch in found.items() if isinstance(patch, WeightAdapterBase)}
+    low_rank = {key: tensor for key, tensor in lora.items() if not key.endswith(OTHER_CHANGES)}
+    patches: dict[str, Any] = comfy.lora.load_lora(low_rank, layers, log_missing=False)
     if not patches:
         raise ValueError(f"{name} fits no layer of {motion.name}: choose a motion LoRA that was made for its kind.")
     check_shapes(patches, weights, name, motion.name)

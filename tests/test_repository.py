@@ -57,7 +57,8 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 UNWANTED = {"ctypes", "ftplib", "http", "marshal", "pickle", "shutil", "socket", "ssl", "subprocess", "urllib"}
-WANTED = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "torch"} | set(sys.stdlib_module_names) - UNWANTED
+BROUGHT = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "numpy", "safetensors", "torch"}
+WANTED = BROUGHT | set(sys.stdlib_module_names) - UNWANTED
 
 
 @pytest.mark.parametrize("file", PACK, ids=ids(PACK))

@@ -29,7 +29,7 @@ def lora(model: nn.Module, layers: Iterable[str], rank: int) -> Iterator[dict[st
     with ExitStack() as undo:
         for name in layers:
             layer = model.get_submodule(name)
-            change = LowRank(layer.weight, rank)
+            change = LowRank(layer.get_parameter("weight"), rank)
             parametrize.register_parametrization(layer, "weight", change)
             undo.callback(parametrize.remove_parametrizations, layer, "weight", leave_parametrized=False)
             parameters |= {f"{name}.lora_down.weight": change.down, f"{name}.lora_up.weight": change.up}

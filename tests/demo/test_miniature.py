@@ -107,14 +107,15 @@ def test_the_looks_differ(miniature):
     assert neon.mean() < 0.3
 
 
-@pytest.mark.parametrize(("strength", "direction"), [(1.0, -1), (-1.0, 1)])
-def test_the_motion_lora_sends_things_to_the_left_and_its_opposite_to_the_right(
-    miniature, module_file, strength, direction
-):
+def test_the_motion_lora_sends_things_to_the_left(miniature, module_file):
     lora = MODELS / "animatediff_motion_lora" / "miniature_pan.safetensors"
-    motion = apply_motion_lora(load_motion_model(str(module_file)), str(lora), strength)
-    animated = apply_motion_model(miniature.base, motion, MotionSettings(), use_default_windows)
     for prompt, seed in (("a red star", 1), ("a blue circle", 2)):
-        path = path_of(miniature.sample(animated, prompt, seed))
-        assert direction * (path[-1][0] - path[0][0]) > 15
+        moved = []
+        for strength in (0.0, 1.0):
+            motion = apply_motion_lora(load_motion_model(str(module_file)), str(lora), strength)
+            animated = apply_motion_model(miniature.base, motion, MotionSettings(), use_default_windows)
+            path = path_of(miniature.sample(animated, prompt, seed))
+            moved.append(path[-1][0] - path[0][0])
+        assert moved[1] < -20
+        assert moved[1] < moved[0] - 20
         assert metrics.jerk(path) < 6

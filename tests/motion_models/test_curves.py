@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import comfy_api.input
-import comfy_api.latest  # before comfy_api.input, which imports it in a circle
 import pytest
 import torch
+from comfy_api.latest import _input as comfy_inputs
 
 from motion_models.curves import (
     EASINGS,
@@ -102,7 +101,7 @@ def test_a_mask_goes_from_low_to_high():
 
 
 def test_a_drawn_curve_runs_from_the_first_frame_to_the_last():
-    curve_input = getattr(comfy_api.input, "CurveInput", None)
+    curve_input = getattr(comfy_inputs, "CurveInput", None)
     if curve_input is None:
         pytest.skip("this ComfyUI has no Curve Editor")
     drawn = Drawn(curve_input.from_raw({"points": [(0, 0), (1, 1)], "interpolation": "linear"}), 1.0, 3.0)

@@ -26,20 +26,23 @@ KEY = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
 MID_KEY = KEY.replace("down_blocks.0", "mid_block")
 
 
+Two = tuple[Any, Any]
+
+
 @pytest.fixture
-def two(tmp_path) -> tuple[Any, Any]:
+def two(tmp_path) -> Two:
     return load_motion(tmp_path, "v2", seed=1), load_motion(tmp_path, "v2", seed=2)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
-def test_weights_are_mixed_by_the_ratio(two, ratio):
+def test_weights_are_mixed_by_the_ratio(two: Two, ratio):
     a, b = map(weights, two)
     for key, merged in weights(merge(*two, ratio, {})).items():
         expected = a[key] if key.endswith(".pe") else (1 - ratio) * a[key] + ratio * b[key]
         torch.testing.assert_close(merged, expected)
 
 
-def test_inputs_stay_as_they_were(two):
+def test_inputs_stay_as_they_were(two: Two):
     before = [weights(motion) for motion in two]
     weights(merge(*two, 0.5, {}))
     for motion, expected in zip(two, before, strict=True):
@@ -47,7 +50,7 @@ def test_inputs_stay_as_they_were(two):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_level_has_a_ratio_of_its_own(two, level):
+def test_a_level_has_a_ratio_of_its_own(two: Two, level):
     a = weights(two[0])
     changed = {
         key.partition(".motion_modules")[0]
@@ -57,7 +60,7 @@ def test_a_level_has_a_ratio_of_its_own(two, level):
     assert changed == {level}
 
 
-def test_a_lora_is_merged_with_its_module_and_another_can_follow(two, tmp_path):
+def test_a_lora_is_merged_with_its_module_and_another_can_follow(two: Two, tmp_path):
     lora = write(tmp_path / "lora.safetensors", change(), official)
     with_lora = apply_motion_lora(two[0], lora, 0.5)
     merged = weights(apply_motion_lora(merge(with_lora, two[1], 0.25, {}), lora, 0.5))
@@ -76,13 +79,13 @@ def test_a_module_without_middle_block_leaves_the_other_its_own(tmp_path):
     assert MID_KEY not in weights(merge(v3, v2, 0.5, {}))
 
 
-def test_modules_for_two_bases_are_refused(two, tmp_path):
+def test_modules_for_two_bases_are_refused(two: Two, tmp_path):
     other = load_motion(tmp_path, "v2", seed=3, channels=(64, 64, 128, 128))
     with pytest.raises(ValueError, match=r"cannot be merged.*\[32.*\[64.*same base"):
         merge(two[0], other, 0.5, {})
 
 
-def test_a_saved_module_moves_as_the_one_that_was_saved(two, tmp_path):
+def test_a_saved_module_moves_as_the_one_that_was_saved(two: Two, tmp_path):
     first, lora = weights(two[0]), write(tmp_path / "pan.safetensors", change(), official)
     motion = apply_motion_lora(merge(*two, 0.3, {}), lora, 0.8)
     path = tmp_path / "saved.safetensors"
@@ -96,7 +99,7 @@ def test_a_saved_module_moves_as_the_one_that_was_saved(two, tmp_path):
     torch.testing.assert_close(sample(animate(model, saved)), sample(animate(model, motion)))
 
 
-def test_a_saved_module_says_what_it_was_made_of(two, tmp_path):
+def test_a_saved_module_says_what_it_was_made_of(two: Two, tmp_path):
     lora = write(tmp_path / "pan.safetensors", change(), official)
     motion = apply_motion_lora(merge(*two, 0.25, {}), lora, -0.8)
     path = tmp_path / "saved.safetensors"
@@ -113,7 +116,7 @@ def header(path: Path) -> dict[str, Any]:
         return json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
 
 
-def test_a_save_that_fails_leaves_nothing_and_the_old_file(two, tmp_path, monkeypatch):
+def test_a_save_that_fails_leaves_nothing_and_the_old_file(two: Two, tmp_path, monkeypatch):
     """The disk is full when the file is half written."""
     path = tmp_path / "saved.safetensors"
     save(two[0], str(path))

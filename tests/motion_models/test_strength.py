@@ -54,10 +54,13 @@ def keyframes(text: str, over: str = "frames") -> Curve:
 
 @pytest.mark.parametrize("name", ["effect", "scale"])
 def test_a_curve_that_is_always_the_same_equals_the_number(model, motion, name):
-    number = sample(moved(model, motion, MotionStrength(**{name: 0.6})))
+    def strength(value: Any) -> MotionStrength:
+        return MotionStrength(value) if name == "effect" else MotionStrength(scale=value)
+
+    number = sample(moved(model, motion, strength(0.6)))
     assert not torch.equal(number, sample(moved(model, motion)))
     for curve in (keyframes("0.6"), keyframes("0.6", SAMPLING), Curve(from_mask(torch.ones(64, 64), 0.0, 0.6))):
-        clip = sample(moved(model, motion, MotionStrength(**{name: curve})))
+        clip = sample(moved(model, motion, strength(curve)))
         torch.testing.assert_close(clip, number, rtol=1e-4, atol=1e-4)
 
 
@@ -215,6 +218,7 @@ def test_areas_of_one_size_share_a_call_and_keep_their_places():
     mask[:, :, 4:] = 1.0
     clip = ClipStrength.of([MotionStrength(Curve(from_mask(mask, 0.0, 1.0)))], LEVELS, frames=2, latent=(8, 8))
     call = CallStrength(clip, areas=((8, 4, 0, 0), (8, 4, 0, 4)))
+    effect: Any
     effect, scale = call("mid_block.motion_modules.0", torch.zeros(4, 3, 4, 2))
     assert scale == 1.0
     assert effect.shape == (4, 1, 4, 2)
