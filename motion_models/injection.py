@@ -75,8 +75,8 @@ def own_patcher(patcher: ModelPatcher, others: list[ModelPatcher]) -> ModelPatch
     LoRAs or merges on them: both are needed at once, so the file is then read a second time."""
     if not any(patcher.is_clone(other) and not patcher.clone_has_same_weights(other) for other in others):
         return patcher.clone()
-    make, arguments = patcher.cached_patcher_init
-    fresh = make(*arguments)
+    init: Any = patcher.cached_patcher_init
+    fresh = init[0](*init[1])
     fresh.patches = {key: patches[:] for key, patches in patcher.patches.items()}
     fresh.patches_uuid = patcher.patches_uuid
     return fresh

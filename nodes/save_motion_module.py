@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
@@ -36,8 +37,8 @@ class SaveMotionModule(io.ComfyNode):
     @classmethod
     def execute(cls, motion_module, filename_prefix: str) -> io.NodeOutput:
         output = folder_paths.get_output_directory()
-        if ".." in filename_prefix or os.path.isabs(filename_prefix):
-            raise ValueError(f"{filename_prefix} may lie outside of ComfyUI's output folder: choose a name below it.")
+        if not Path(output, filename_prefix).resolve().is_relative_to(Path(output).resolve()):
+            raise ValueError(f"{filename_prefix} lies outside of ComfyUI's output folder: choose a name below it.")
         try:
             folder, name, counter, *_ = folder_paths.get_save_image_path(filename_prefix, output)
             path = os.path.join(folder, f"{name}_{counter:05}_.safetensors")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import safetensors.torch
 import torch
@@ -29,8 +31,8 @@ def test_the_copy_that_comfyui_makes_for_another_device_has_the_same_weights(tmp
     motion = load_motion(tmp_path, "v3")
     stretched = load_motion_model(str(tmp_path / "v3_1.safetensors"), stretch_to=40)
     for original in (motion.patcher, stretched.patcher):
-        make, arguments = original.cached_patcher_init
-        copy, expected = make(*arguments).model.state_dict(), original.model.state_dict()
+        init: Any = original.cached_patcher_init
+        copy, expected = init[0](*init[1]).model.state_dict(), original.model.state_dict()
         assert copy.keys() == expected.keys()
         for key, tensor in copy.items():
             assert torch.equal(tensor, expected[key])
