@@ -101,10 +101,14 @@ def test_an_error_inside_a_step_leaves_nothing_behind(model, folder, families, e
 
 
 def test_two_models_of_one_checkpoint_in_turn(model, folder, v2):
-    one, other = animate(model, v2), animate(model, load_motion(folder, "v3", seed=2), strength=0.5)
-    expected = sample(one), sample(other)
-    assert torch.equal(sample(one), expected[0])
-    assert torch.equal(sample(other), expected[1])
+    """One of them with a stack of modules, of which the other has one too, with a LoRA."""
+    v3 = load_motion(folder, "v3", seed=2)
+    panned = apply_motion_lora(v3, write(folder / "turn.safetensors", change("v3"), official), 3.0)
+    one, other = animate(animate(model, v2), v3, strength=0.5), animate(model, panned, strength=0.5)
+    expected = sample(model), sample(one), sample(other)
+    for _ in range(2):
+        for each, clip in zip((model, one, other), expected, strict=True):
+            assert torch.equal(sample(each), clip)
 
 
 def test_chained_modules_run_in_the_order_of_the_graph(model, folder, v2):

@@ -42,13 +42,18 @@ def failing(model, action):
     return model
 
 
+@pytest.mark.parametrize("stack", [("v1",), ("v1", "v2", "v1")], ids=" ".join)
 @pytest.mark.parametrize("failure", FAILURES)
-def test_the_next_run_after_a_failure_is_that_of_a_fresh_process(adn, apply, load_motion, failure):
-    """v1 in windows, which has the most to clean up: norms over frames and the windows' state."""
+def test_the_next_run_after_a_failure_is_that_of_a_fresh_process(adn, apply, load_motion, failure, stack):
+    """v1 in windows, which has the most to clean up: norms over frames and the windows' state. In a stack each module
+    has a strength of its own that changes from frame to frame."""
 
     def fresh():
-        model = small_model()
-        animated = apply(model, load_motion("v1"))
+        model = animated = small_model()
+        for seed, family in enumerate(stack):
+            curve = run(adn["ADN_MotionCurve"], keyframes=f"0: {seed}, 5: 1")
+            strength = run(adn["ADN_MotionStrength"], effect=curve)
+            animated = apply(animated, load_motion(family, seed), motion_strength=strength)
         return model, run(adn["ADN_SlidingContext"], model=animated, context_length=4, context_overlap=2)
 
     action, expected = FAILURES[failure]
