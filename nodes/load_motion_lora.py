@@ -32,7 +32,7 @@ class LoadMotionLora(io.ComfyNode):
                     min=-10.0,
                     max=10.0,
                     step=0.01,
-                    tooltip="How much the LoRA alters the module; below 0 the opposite of what it was trained for.",
+                    tooltip="How much the LoRA alters the module; below 0 away from what it was trained for.",
                 ),
             ],
             outputs=[
