@@ -27,6 +27,19 @@ def test_loading_takes_the_memory_of_the_file_once(tmp_path, extension):
     assert loading.measure(path)[1] < 1.1
 
 
+@pytest.mark.parametrize("extension", [".safetensors", ".sft"])
+def test_a_file_that_is_overwritten_while_it_is_loaded_changes_nothing(tmp_path, extension):
+    """ComfyUI maps such files into memory, and a download in the same place writes into that map."""
+    path = tmp_path / f"module{extension}"
+    safetensors.torch.save_file(motion_state_dict("v3"), path)
+    state_dict = load_motion_model(str(path)).patcher.model.state_dict()
+    before = {key: tensor.clone() for key, tensor in state_dict.items()}
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(bytes(path.stat().st_size // 2))
+    assert all(torch.equal(tensor, before[key]) for key, tensor in state_dict.items())
+
+
 def test_the_copy_that_comfyui_makes_for_another_device_has_the_same_weights(tmp_path):
     motion = load_motion(tmp_path, "v3")
     stretched = load_motion_model(str(tmp_path / "v3_1.safetensors"), stretch_to=40)
