@@ -99,7 +99,10 @@ class PositionalEncoding(nn.Module):
 
     def __init__(self, channels: int, length: int, device: torch.device | None):
         super().__init__()
-        self.pe = nn.Parameter(sinusoids(length, channels).to(device), requires_grad=False)
+        # A model on the meta device is filled from a file, and computing all positions would take longer than that.
+        meta = device is not None and device.type == "meta"
+        pe = torch.empty(1, length, channels, device=device) if meta else sinusoids(length, channels).to(device)
+        self.pe = nn.Parameter(pe, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return add(x, self.pe[:, : x.shape[1]].to(x.device))
