@@ -90,30 +90,32 @@ def randomise(module) -> None:
                 parameter.fill_(1.0 if name.endswith("weight") else 0.0)
 
 
-def with_module(model, mid: bool):
-    """`model` with a motion module that went through a file and the pack's own loader."""
+def with_module(model, mid: bool, positions: int = 0):
+    """`model` with a motion module that went through a file and the pack's own loader, for up to 32 frames at once or
+    for as many as `positions`."""
     from safetensors.torch import save_file
 
     motion_model = importlib.import_module("animatediff_native.motion_models.motion_model")
     injection = importlib.import_module("animatediff_native.motion_models.injection")
     loader = importlib.import_module("animatediff_native.motion_models.loader")
-    windows = importlib.import_module("animatediff_native.sampling.context_windows")
+    clips = importlib.import_module("animatediff_native.sampling.clips")
     module = motion_model.MotionModel(motion_model.MotionModelConfig.for_unet((320, 640, 1280, 1280), mid=mid))
     randomise(module)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "random.safetensors"
         save_file(module.state_dict(), file)
         del module
-        loaded = loader.load_motion_model(str(file))
-    return injection.apply_motion_model(model, loaded, injection.MotionSettings(), windows.use_default_windows)
+        loaded = loader.load_motion_model(str(file), positions)
+    animated = injection.apply_motion_model(model, loaded, injection.MotionSettings(), clips.use_default_windows)
+    return clips.prepare_clips(animated)
 
 
-def sample(model, size: int) -> float:
+def sample(model, size: int, frames: int = FRAMES, steps: int = STEPS) -> float:
     """Seconds per step of a sampling run; the first step is not counted, since it may load weights."""
     import comfy.sample
     import torch
 
-    latent = torch.zeros(FRAMES, 4, size // 8, size // 8)
+    latent = torch.zeros(frames, 4, size // 8, size // 8)
     noise = comfy.sample.prepare_noise(latent, 0)
     positive, negative = ([[torch.randn(1, 77, 768, generator=torch.Generator().manual_seed(i)), {}]] for i in (1, 2))
     times = []
@@ -124,10 +126,10 @@ def sample(model, size: int) -> float:
         times.append(time.perf_counter())
 
     comfy.sample.sample(
-        model, noise, STEPS + 1, CFG, "euler", "normal", positive, negative, latent, callback=at_step,
+        model, noise, steps + 1, CFG, "euler", "normal", positive, negative, latent, callback=at_step,
         disable_pbar=True, seed=0,
     )  # fmt: skip
-    return (times[-1] - times[0]) / STEPS
+    return (times[-1] - times[0]) / steps
 
 
 class PeakMemory:
@@ -203,6 +205,13 @@ def peak_gib(model, size: int) -> float:
     return memory.peak / 2**30
 
 
+def machine() -> str:
+    import torch
+
+    gpu = torch.cuda.is_available()
+    return torch.cuda.get_device_name() if gpu else f"{os.cpu_count()} CPU cores ({platform.machine()})"
+
+
 def compare(bare, animated, size: int, rounds: int) -> dict[str, float]:
     """Seconds per step of both, and what the module adds in time and in operations, as shares of the bare UNet."""
     seconds = [(sample(bare, size), sample(animated, size)) for _ in range(rounds)]
@@ -226,9 +235,8 @@ def main() -> None:
     gpu = torch.cuda.is_available()
     start_comfyui(cpu=not gpu)
     load_pack()
-    machine = torch.cuda.get_device_name() if gpu else f"{os.cpu_count()} CPU cores ({platform.machine()})"
     dtype = torch.float16 if gpu else torch.float32
-    print(f"{time.strftime('%Y-%m-%d')}, {machine}, torch {torch.__version__}, {dtype}, {FRAMES} frames, cfg {CFG}")
+    print(f"{time.strftime('%Y-%m-%d')}, {machine()}, torch {torch.__version__}, {dtype}, {FRAMES} frames, cfg {CFG}")
     print(f"pack import: {import_milliseconds():.0f} ms")
 
     sizes = options.sizes or ([256, 512] if gpu else [64, 128, 256])

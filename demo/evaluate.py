@@ -73,12 +73,12 @@ class Miniature:
         lora = comfy.utils.load_torch_file(str(models / "loras" / "miniature_neon.safetensors"))
         self.personalised, _ = comfy.sd.load_lora_for_models(self.base, None, lora, 1.0, 0.0)
 
-    def sample(self, model, prompt: str, seed: int) -> Tensor:
-        """(FRAMES, 3, h, w) pictures in [0, 1]."""
+    def sample(self, model, prompt: str, seed: int, frames: int = FRAMES) -> Tensor:
+        """(frames, 3, h, w) pictures in [0, 1]."""
         import comfy.sample
 
         positive, negative = (self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, ""))
-        latent = torch.zeros(FRAMES, 4, shapes.SIZE // 8, shapes.SIZE // 8)
+        latent = torch.zeros(frames, 4, shapes.SIZE // 8, shapes.SIZE // 8)
         noise = comfy.sample.prepare_noise(latent, seed)
         latent = comfy.sample.sample(
             model, noise, STEPS, CFG, SAMPLER, "normal", positive, negative, latent, disable_pbar=True, seed=seed
@@ -89,9 +89,9 @@ class Miniature:
 def with_module(model, file: Path):
     from motion_models.injection import MotionSettings, apply_motion_model
     from motion_models.loader import load_motion_model
-    from sampling.context_windows import use_default_windows
+    from sampling.clips import prepare_clips, use_default_windows
 
-    return apply_motion_model(model, load_motion_model(str(file)), MotionSettings(), use_default_windows)
+    return prepare_clips(apply_motion_model(model, load_motion_model(str(file)), MotionSettings(), use_default_windows))
 
 
 def untrained_module(folder: Path) -> Path:

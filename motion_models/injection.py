@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import comfy.patcher_extension
 import torch
 
+from .motion_model import AttentionWindows
 from .schedules import AUTOMATIC, set_beta_schedule
 from .strength import Area, CallStrength, ClipStrength, MotionStrength, moment_of, moments
 from .unet import group_norms_over_frames, motion_in_unet, unet_slots
@@ -123,11 +124,24 @@ class Run:
     moments: list[float]
     """Noise levels of the strength's curves over the sampling; empty if it has none."""
     compiled: bool
+    made: dict[torch.device, tuple[Any, AttentionWindows]] = field(default_factory=dict, compare=False)
+    """The last windows for attention, and what they were made of."""
 
     def active(self, options: dict[str, Any]) -> bool:
         if self.start_sigma > 1e8 and self.end_sigma <= 0.0:  # all of it: no need to ask the GPU
             return True
         return self.end_sigma < options["sigmas"][0].item() <= self.start_sigma
+
+    def attention_windows(self, frames: int, device: torch.device) -> AttentionWindows | None:
+        """What Sliding Context has set for the temporal attention of this step, if anything, in a call of that many
+        frames."""
+        inside = getattr(self.guider.model_options.get("context_handler"), "inside", None)
+        if inside is None or frames != self.strength.frames:
+            return None
+        if device not in self.made or self.made[device][0] is not inside:
+            windows, weights = inside
+            self.made[device] = inside, AttentionWindows.of(windows, weights, device)
+        return self.made[device][1]
 
     def motion_model(self, device: torch.device) -> MotionModel:
         """The weights for this device. Clones of the MODEL on other GPUs hold motion models of their own, which are
@@ -149,7 +163,8 @@ class Run:
         h, w = x.shape[-2:]
         corners = {cond["uuid"]: cond["area"][-2:] for kind in self.guider.conds.values() for cond in kind
                    if "area" in cond}  # fmt: skip
-        uuids = options["uuids"]
+        own_names = getattr(options.get("context_window"), "prompts", {})
+        uuids = [own_names.get(uuid, uuid) for uuid in options["uuids"]]
         return tuple((h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
 
 
@@ -215,9 +230,10 @@ class Injection:
         run = options.get(self.key)
         if run is None or not run.active(options):
             return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
-        frames = frames_per_cond(x, options)
-        self.check_length(frames)
-        options = {**options, "ad_params": ad_params(run.strength.frames, frames, options)}
+        frames = frames_per_clip(x, options)
+        windows = run.attention_windows(frames, x.device)
+        self.check_length(windows.length if windows else frames)
+        options = {"ad_params": ad_params(run.strength.frames, frames, options), **options}
         strength = run.strength_of_call(x, options)
         if strength.rests:
             return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
@@ -228,17 +244,18 @@ class Injection:
             if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
                 options[NORMS_OVER_FRAMES] = True  # once, however many such modules this MODEL has
                 stack.enter_context(group_norms_over_frames(unet, frames))
-            model = run.motion_model(x.device)
-            stack.enter_context(motion_in_unet(unet, model, frames, strength))
+            model = run.motion_model(options.get("multigpu_thread_device", x.device))
+            stack.enter_context(motion_in_unet(unet, model, frames, strength, windows))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 
-def frames_per_cond(x: torch.Tensor, options: dict[str, Any]) -> int:
-    """Frames in this call: the batch holds all frames of one cond after the other."""
-    conds = len(options["cond_or_uncond"])
-    if x.shape[0] % conds:
+def frames_per_clip(x: torch.Tensor, options: dict[str, Any]) -> int:
+    """Frames in this call that belong together: the batch holds all frames of one cond after the other, and those of
+    one window after the other where Sliding Context puts several into a call."""
+    conds, windows = len(options["cond_or_uncond"]), getattr(options.get("context_window"), "clips", 1)
+    if x.shape[0] % (conds * windows):
         raise ValueError(f"A batch of {x.shape[0]} latents cannot be shared by {conds} prompts: give each all frames.")
-    return x.shape[0] // conds
+    return x.shape[0] // (conds * windows)
 
 
 def ad_params(total_frames: int, frames: int, options: dict[str, Any]) -> dict[str, Any]:

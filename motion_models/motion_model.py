@@ -10,8 +10,9 @@ Shapes: `b` conds, `f` frames, `c` channels, `h w` latent size, `d = h*w`, `n` r
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -149,6 +150,47 @@ class FeedForward(nn.Module):
         return self.net[2](self.net[0](x))
 
 
+class AttentionWindows(NamedTuple):
+    """Windows over the frames of a clip, for temporal attention that sees one window at a time and blends what it gives
+    (FreeNoise, arXiv 2310.15169, "window-based attention fusion")."""
+
+    frames: Tensor
+    """(windows * length) the frame at each place of each window."""
+    length: int
+    places: Tensor
+    """(most windows of a frame, f) where among these each frame is."""
+    weights: Tensor
+    """(most windows of a frame, f, 1) of these places, their sum over a frame is one; 0 where there are fewer."""
+
+    @classmethod
+    def of(cls, windows: Sequence[Sequence[int]], weights: Sequence[Tensor], device: torch.device) -> AttentionWindows:
+        """For windows of one length, and the weights (length,) of each."""
+        frames = [frame for window in windows for frame in window]
+        weight = torch.cat(list(weights)).tolist()
+        of_frame: list[list[int]] = [[] for _ in range(max(frames) + 1)]
+        for place, frame in enumerate(frames):
+            of_frame[frame].append(place)
+        most = range(max(map(len, of_frame)))
+        places = [[found[k] if k < len(found) else 0 for found in of_frame] for k in most]
+        shares = [[[weight[found[k]] if k < len(found) else 0.0] for found in of_frame] for k in most]
+        tensors = (torch.tensor(each, device=device) for each in (frames, places, shares))
+        frame, place, share = tensors
+        return cls(frame, len(windows[0]), place, share)
+
+    def split(self, x: Tensor) -> Tensor:
+        """n f c -> (n windows) length c"""
+        return x[:, self.frames].view(-1, self.length, x.shape[-1])
+
+    def blend(self, x: Tensor, n: int) -> Tensor:
+        """(n windows) length c -> n f c"""
+        x = x.reshape(n, -1, x.shape[-1])
+        parts = ((x[:, place] * weight) for place, weight in zip(self.places, self.weights.to(x.dtype), strict=True))
+        total = next(parts)
+        for part in parts:
+            total = add(total, part)
+        return total
+
+
 class TransformerBlock(nn.Module):
     def __init__(self, channels: int, config: MotionModelConfig, operations: Any, **factory: Any):
         super().__init__()
@@ -159,10 +201,18 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(channels, operations, **factory)
         self.ff_norm = operations.LayerNorm(channels, **factory)
 
-    def forward(self, x: Tensor, scale: Amount) -> Tensor:
+    def forward(self, x: Tensor, scale: Amount, windows: AttentionWindows | None) -> Tensor:
+        if windows is None:
+            x = self.attend(x, scale)
+        else:
+            scale = windows.split(scale) if isinstance(scale, Tensor) else scale
+            x = windows.blend(self.attend(windows.split(x), scale), len(x))
+        return add(x, self.ff(self.ff_norm(x)))
+
+    def attend(self, x: Tensor, scale: Amount) -> Tensor:
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
             x = add(x, attention(norm(x), scale))
-        return add(x, self.ff(self.ff_norm(x)))
+        return x
 
 
 class TemporalTransformer(nn.Module):
@@ -176,7 +226,9 @@ class TemporalTransformer(nn.Module):
         )
         self.proj_out = operations.Linear(channels, channels, **factory)
 
-    def forward(self, x: Tensor, frames: int, effect: Amount, scale: Amount) -> Tensor:
+    def forward(
+        self, x: Tensor, frames: int, effect: Amount, scale: Amount, windows: AttentionWindows | None
+    ) -> Tensor:
         """x: (b f) c h w -> x + effect * branch(x). All but the norm and the attention works on single pixels of
         single frames, so the pixels' tokens are laid out once, frames side by side, and taken back once."""
         b, f, c, d = x.shape[0] // frames, frames, x.shape[1], x.shape[2] * x.shape[3]
@@ -184,11 +236,12 @@ class TemporalTransformer(nn.Module):
         if isinstance(scale, Tensor):
             scale = scale.expand(b * f, 1, *x.shape[2:]).reshape(b, f, d).transpose(1, 2).reshape(b * d, f, 1)
         if torch.is_grad_enabled():
-            tokens = self.branch(tokens, scale)
+            tokens = self.branch(tokens, scale, windows)
         else:
             rows = chunk_rows(tokens)
             for i, chunk in enumerate(tokens.split(rows)):  # exact: no operation crosses pixels
-                chunk.copy_(self.branch(chunk, scale[i * rows :][:rows] if isinstance(scale, Tensor) else scale))
+                part = scale[i * rows :][:rows] if isinstance(scale, Tensor) else scale
+                chunk.copy_(self.branch(chunk, part, windows))
         branch = tokens.view(b, d, f, c).permute(0, 2, 3, 1).reshape(x.shape)
         return add(branch if isinstance(effect, float) and effect == 1.0 else branch * effect, x)
 
@@ -199,10 +252,10 @@ class TemporalTransformer(nn.Module):
             return x.view(b, c, f, d).permute(0, 3, 2, 1).reshape(b * d, f, c)
         return self.norm(x).reshape(b, f, c, d).permute(0, 3, 1, 2).reshape(b * d, f, c)
 
-    def branch(self, x: Tensor, scale: Amount) -> Tensor:
+    def branch(self, x: Tensor, scale: Amount, windows: AttentionWindows | None) -> Tensor:
         x = self.proj_in(x)
         for block in self.transformer_blocks:
-            x = block(x, scale)
+            x = block(x, scale, windows)
         return self.proj_out(x)
 
 
@@ -220,13 +273,22 @@ class MotionModule(nn.Module):
         super().__init__()
         self.temporal_transformer = TemporalTransformer(channels, config, operations, **factory)
 
-    def forward(self, x: Tensor, frames: int, effect: Amount = 1.0, scale: Amount = 1.0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        frames: int,
+        effect: Amount = 1.0,
+        scale: Amount = 1.0,
+        windows: AttentionWindows | None = None,
+    ) -> Tensor:
         """Mix frames: x, (b f) c h w with frames running fastest, becomes x + effect * branch(x) in x's dtype.
 
         `scale` multiplies the keys of the attention (the field's "motion scale"). `frames` is the number of frames in
-        this call and may not exceed the positional encoding.
+        this call and may not exceed the positional encoding, unless attention runs in `windows`, which then may not.
         """
-        return x if isinstance(effect, float) and effect == 0.0 else self.temporal_transformer(x, frames, effect, scale)
+        if isinstance(effect, float) and effect == 0.0:
+            return x
+        return self.temporal_transformer(x, frames, effect, scale, windows)
 
 
 class MotionBlock(nn.Module):

@@ -11,7 +11,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock,
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from .motion_model import Amount, MotionModel
+    from .motion_model import Amount, AttentionWindows, MotionModel
 
 
 class Slot(NamedTuple):
@@ -63,6 +63,7 @@ def motion_in_unet(
     motion_model: MotionModel,
     frames: int,
     strength: Callable[[str, Tensor], tuple[Amount, Amount]] = full_strength,
+    windows: AttentionWindows | None = None,
 ) -> Iterator[None]:
     """Within the context, the output of each slot's layer goes through its motion module; see `MotionModule.forward`.
     `strength` gives effect and scale for a slot's name and its features.
@@ -74,7 +75,7 @@ def motion_in_unet(
 
     def hook(slot: Slot):
         module = motion_model.get_submodule(slot.name)
-        return lambda _layer, _args, out: module(out, frames, *strength(slot.name, out))
+        return lambda _layer, _args, out: module(out, frames, *strength(slot.name, out), windows)
 
     with ExitStack() as hooks:
         for slot in unet_slots(unet):

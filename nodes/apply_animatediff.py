@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..motion_models.injection import MotionSettings, apply_motion_model
 from ..motion_models.schedules import AUTOMATIC, BETA_SCHEDULES, KEEP
-from ..sampling.context_windows import use_default_windows
+from ..sampling.clips import prepare_clips, use_default_windows
 from .sockets import MotionModel, MotionStrength
 
 
@@ -95,4 +95,4 @@ class ApplyAnimateDiff(io.ComfyNode):
         motion_strength: tuple = (),
     ) -> io.NodeOutput:
         settings = MotionSettings(strength, motion_scale, start_percent, end_percent, beta_schedule, motion_strength)
-        return io.NodeOutput(apply_motion_model(model, motion_module, settings, use_default_windows))
+        return io.NodeOutput(prepare_clips(apply_motion_model(model, motion_module, settings, use_default_windows)))

@@ -16,7 +16,7 @@ from torch import Tensor
 from motion_models.injection import MotionSettings, apply_motion_model
 from motion_models.loader import LoadedMotionModel, load_motion_model
 from motion_models.motion_model import MotionModel, MotionModelConfig
-from sampling.context_windows import use_default_windows
+from sampling.clips import prepare_clips, use_default_windows
 
 CHANNELS = (32, 64, 128, 128)
 SDXL_CHANNELS = (32, 64, 128)
@@ -107,7 +107,7 @@ def load_motion(folder: Path, family: str = "v2", seed: int = 1, **options: Any)
 
 
 def animate(model: Any, motion: LoadedMotionModel, **settings: Any) -> Any:
-    return apply_motion_model(model, motion, MotionSettings(**settings), use_default_windows)
+    return prepare_clips(apply_motion_model(model, motion, MotionSettings(**settings), use_default_windows))
 
 
 def conditioning(seed: int = 5) -> list:

@@ -14,7 +14,7 @@ from motion_models.injection import MotionSettings, apply_motion_model
 from motion_models.loader import load_motion_model
 from motion_models.lora import apply_motion_lora
 from motion_models.unet import motion_in_unet
-from sampling.context_windows import use_default_windows
+from sampling.clips import prepare_clips, use_default_windows
 from training.diffusion import add_noise, alphas_cumprod
 
 
@@ -113,7 +113,7 @@ def test_the_motion_lora_sends_things_to_the_left(miniature, module_file):
         moved = []
         for strength in (0.0, 1.0):
             motion = apply_motion_lora(load_motion_model(str(module_file)), str(lora), strength)
-            animated = apply_motion_model(miniature.base, motion, MotionSettings(), use_default_windows)
+            animated = prepare_clips(apply_motion_model(miniature.base, motion, MotionSettings(), use_default_windows))
             path = path_of(miniature.sample(animated, prompt, seed))
             moved.append(path[-1][0] - path[0][0])
         assert moved[1] < -20

@@ -20,7 +20,8 @@ from motion_models.loader import load_motion_model
 from motion_models.lora import apply_motion_lora
 from motion_models.merging import save
 from motion_models.schedules import KEEP, set_beta_schedule
-from sampling.context_windows import SlidingContext, apply_sliding_context
+from sampling.clips import apply_sliding_context
+from sampling.context_windows import ContextOptions
 
 
 @pytest.fixture(scope="module")
@@ -182,14 +183,14 @@ def test_clip_longer_than_the_positions_is_sampled_in_default_windows(model, v2,
     with caplog.at_level("INFO"):
         automatic = sample(animated, frames=34, steps=1)
     assert "34 frames are more than the 32" in caplog.text
-    explicit = apply_sliding_context(animated, SlidingContext(16, 4))
+    explicit = apply_sliding_context(animated, ContextOptions(16, 4))
     assert torch.equal(automatic, sample(explicit, frames=34, steps=1))
     assert "context_handler" not in animated.model_options
 
 
 def test_windows_longer_than_the_positions_are_refused_before_sampling(model, v2):
     steps = []
-    too_long = apply_sliding_context(animate(model, v2), SlidingContext(40, 4))
+    too_long = apply_sliding_context(animate(model, v2), ContextOptions(40, 4))
     with pytest.raises(ValueError, match=r"40 frames.*32"):
         sample(too_long, frames=48, callback=lambda *_: steps.append(1))
     assert not steps

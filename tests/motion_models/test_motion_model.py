@@ -8,11 +8,19 @@ import comfy.ops
 import pytest
 import torch
 from comfy_support import motion_config, randomise
+from diffusers.models.attention import FreeNoiseTransformerBlock
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from diffusers_oracle import PerFrame, relative_error, rename
 
 from motion_models import motion_model
-from motion_models.motion_model import MotionModel, MotionModelConfig, MotionModule, sinusoids, zero_output
+from motion_models.motion_model import (
+    AttentionWindows,
+    MotionModel,
+    MotionModelConfig,
+    MotionModule,
+    sinusoids,
+    zero_output,
+)
 
 CHANNELS, FRAMES, CONDS = 64, 6, 2
 
@@ -28,7 +36,7 @@ def features(height: int = 5, width: int = 3) -> torch.Tensor:
     return torch.randn(CONDS * FRAMES, CHANNELS, height, width, generator=torch.Generator().manual_seed(2))
 
 
-def oracle_output(module: MotionModule, x: torch.Tensor, *, per_frame: bool) -> torch.Tensor:
+def oracle_for(module: MotionModule, *, per_frame: bool) -> AnimateDiffTransformer3D:
     theirs = AnimateDiffTransformer3D(
         num_attention_heads=8,
         attention_head_dim=CHANNELS // 8,
@@ -43,7 +51,11 @@ def oracle_output(module: MotionModule, x: torch.Tensor, *, per_frame: bool) -> 
     theirs.load_state_dict({key: weights[key] for key in expected})
     if per_frame:
         theirs.norm.__class__ = PerFrame
-    return theirs(x, num_frames=FRAMES)
+    return theirs
+
+
+def oracle_output(module: MotionModule, x: torch.Tensor, *, per_frame: bool) -> torch.Tensor:
+    return oracle_for(module, per_frame=per_frame)(x, num_frames=FRAMES)
 
 
 @pytest.mark.parametrize("operations", [torch.nn, comfy.ops.manual_cast])
@@ -186,3 +198,50 @@ def test_full_size_has_the_published_number_of_parameters(family, millions):
     model = MotionModel(motion_config(family, (320, 640, 1280, 1280)), device=torch.device("meta"))
     count = sum(p.numel() for name, p in model.named_parameters() if not name.endswith(".pe"))
     assert round(count / 1e6, 2) == millions
+
+
+def windows_of(frames: int, starts: list[int], length: int) -> AttentionWindows:
+    """Windows from these first frames, blended with pyramid weights."""
+    pyramid = torch.minimum(torch.arange(1.0, length + 1), torch.arange(float(length), 0, -1))
+    total = torch.zeros(frames)
+    for start in starts:
+        total[start : start + length] += pyramid
+    found = [list(range(start, start + length)) for start in starts]
+    return AttentionWindows.of(found, [pyramid / total[window] for window in found], torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("frames", "stride"), [(12, 4), (20, 6), (8, 8)])
+def test_windows_inside_of_the_module_are_those_of_freenoise(frames, stride):
+    """diffusers' transformer block for FreeNoise, with as many windows as fit the clip exactly."""
+    length = 8
+    module = make_module()
+    x = torch.randn(CONDS * frames, CHANNELS, 5, 3, generator=torch.Generator().manual_seed(2))
+    theirs = oracle_for(module, per_frame=True)
+    block: Any = FreeNoiseTransformerBlock(
+        CHANNELS, 8, CHANNELS // 8, positional_embeddings="sinusoidal", num_positional_embeddings=32,
+        double_self_attention=True, context_length=length, context_stride=stride,
+    )  # fmt: skip
+    block.load_state_dict(theirs.transformer_blocks[0].state_dict())
+    theirs.transformer_blocks[0] = block
+    windows = windows_of(frames, list(range(0, frames - length + 1, stride)), length)
+    assert relative_error(module(x, frames, windows=windows), theirs(x, num_frames=frames)) < 1e-5
+
+
+def test_a_window_of_all_frames_is_no_window():
+    module, x = make_module(), features()
+    assert torch.equal(module(x, FRAMES, windows=windows_of(FRAMES, [0], FRAMES)), module(x, FRAMES))
+
+
+def test_scale_of_each_frame_follows_it_into_the_windows():
+    """One window's frames alone give what they give in the clip, where no other window has them."""
+    module, length, frames = make_module(), 4, 8
+    x = torch.randn(frames, CHANNELS, 5, 3, generator=torch.Generator().manual_seed(2))
+    scale = torch.linspace(0.5, 2.0, frames).view(-1, 1, 1, 1)
+    clip = module(x, frames, 1.0, scale, windows_of(frames, [0, 4], length))
+    torch.testing.assert_close(clip[4:], module(x[4:], length, 1.0, scale[4:]), rtol=1e-5, atol=1e-6)
+
+
+def test_windows_may_hold_more_frames_than_there_are_positions():
+    module, frames = make_module(pe_length=8), 20
+    x = torch.randn(frames, CHANNELS, 2, 2)
+    assert torch.isfinite(module(x, frames, windows=windows_of(frames, [0, 6, 12], 8))).all()

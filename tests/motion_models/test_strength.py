@@ -12,7 +12,8 @@ from motion_models.curves import SAMPLING, Curve, from_mask, from_numbers, parse
 from motion_models.schedules import KEEP
 from motion_models.strength import LEVELS, CallStrength, ClipStrength, MotionStrength, cropped, moment_of, moments
 from motion_models.unet import unet_slots
-from sampling.context_windows import SlidingContext, apply_sliding_context
+from sampling.clips import apply_sliding_context
+from sampling.context_windows import ContextOptions
 
 FRAMES = 6
 
@@ -193,7 +194,7 @@ def test_moments_are_percents_of_the_noise_schedule(model):
 
 def test_windows_take_the_numbers_of_their_frames(model, motion):
     frames, curve = 20, keyframes("0: 0 hold, 10: 1")
-    windows = apply_sliding_context(moved(model, motion, MotionStrength(effect=curve)), SlidingContext(8, 2))
+    windows = apply_sliding_context(moved(model, motion, MotionStrength(effect=curve)), ContextOptions(8, 2))
     seen = watch(windows, motion, frames=frames)["down_blocks.0.motion_modules.0"]
     starts = [0, 6, 12]
     assert len(seen) == len(starts)

@@ -1,0 +1,82 @@
+"""Touches comfy. How a run of the sampler treats its batch of latents: as the frames of one clip."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import comfy.patcher_extension
+
+from . import noise as noises
+from .context_windows import ContextOptions, SlidingContext
+from .per_frame import check_frames
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+    from torch import Tensor
+
+KEY = "animatediff_native.clips"
+Wrapper = comfy.patcher_extension.WrappersMP
+
+
+def apply_sliding_context(model: ModelPatcher, options: ContextOptions) -> ModelPatcher:
+    """A clone of `model` that samples long clips in windows. Of several, each takes over at its `start_percent`."""
+    model = prepare_clips(model.clone())
+    others: dict[str, Any] = model.model_options
+    handler = others.get("context_handler")
+    chained = isinstance(handler, SlidingContext)
+    others["context_handler"] = handler.with_options(options) if chained else SlidingContext(options)
+    return model
+
+
+def use_default_windows(model_options: dict[str, Any], limit: int) -> None:
+    """Give one run, by its own options, Sliding Context with its defaults and windows of at most `limit` frames."""
+    model_options["context_handler"] = SlidingContext(ContextOptions.for_limit(limit))
+
+
+def prepare_clips(model: ModelPatcher) -> ModelPatcher:
+    """Let the runs of `model`, a clone, go through `sample_clip`: once, and inside of all other nodes' wrappers."""
+    for kind, wrapper in ((Wrapper.OUTER_SAMPLE, sample_clip), (Wrapper.SAMPLER_SAMPLE, follow_steps)):
+        model.remove_wrappers_with_key(kind, KEY)
+        model.add_wrapper_with_key(kind, KEY, wrapper)
+    return model
+
+
+def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_mask, callback, pbar, seed, **kwargs):
+    """Around a whole run, noise (f, c, h, w): checks what belongs to frames, prepares windows, arranges the noise."""
+    guider, frames = executor.class_obj, len(noise)
+    options = guider.model_options
+    handler, arrangements = options.get("context_handler"), options.get(noises.KEY, ())
+    if noise.ndim != 4 and isinstance(handler, SlidingContext):
+        logging.warning("Sliding Context: this model samples whole videos, use ComfyUI's Context Windows for it.")
+    elif frames > 1:
+        check_frames((cond for kind in guider.conds.values() for cond in kind), frames)
+        if isinstance(handler, SlidingContext):
+            options["context_handler"] = handler.for_run()
+            arrangements += handler.noise(frames)
+            comfy.patcher_extension.add_wrapper_with_key(
+                Wrapper.PREPARE_SAMPLING, KEY, frames_in_flight, options, is_model_options=True
+            )
+        options[noises.KEY] = arrangements
+        noise = noises.arrange(noise, seed or 0, arrangements)
+    return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, pbar, seed, **kwargs)
+
+
+def frames_in_flight(executor, model, noise_shape, conds, *args, **kwargs):
+    """Budget memory for the frames that a call of the model holds, whatever the length of the clip."""
+    frames = kwargs["model_options"]["context_handler"].frames_in_flight(noise_shape[0])
+    return executor(model, [frames, *noise_shape[1:]], conds, *args, **kwargs)
+
+
+def follow_steps(executor, guider, sigmas: Tensor, extra_args, callback, noise: Tensor, *args, **kwargs):
+    """Around the sampler: counts its steps by its own reports, which asks nothing of the GPU."""
+    handler = extra_args["model_options"].get("context_handler")
+    if not isinstance(handler, SlidingContext) or noise.ndim != 4:
+        return executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
+    handler.begin(guider, noise, sigmas.tolist())
+
+    def counted(step: int, *state):
+        handler.step = step + 1
+        return callback(step, *state) if callback is not None else None
+
+    return executor(guider, sigmas, extra_args, counted, noise, *args, **kwargs)

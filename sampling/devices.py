@@ -1,0 +1,102 @@
+"""Touches comfy. Calls of the model on several GPUs, where ComfyUI's MultiGPU node has put copies of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Call = TypeVar("Call")
+# (call, model, conds, x, timestep, model_options) -> for each of conds a tensor
+Evaluate = Callable[[Any, Any, Any, Tensor, Tensor, dict[str, Any]], list[Tensor]]
+
+
+def spread_over_devices(
+    evaluate: Evaluate,
+    calls: Sequence[Call],
+    model: Any,
+    conds: list[list[dict[str, Any]] | None],
+    x: Tensor,
+    timestep: Tensor,
+    model_options: dict[str, Any],
+) -> Iterator[tuple[Call, list[Tensor]]]:
+    """What `evaluate` gives for each of `calls`, in their order and on the device of x.
+
+    ComfyUI itself shares out the prompts of one call, of which there are seldom more than two.
+    """
+    clones, pool = model_options.get("multigpu_clones"), model_options.get("multigpu_thread_pool")
+    if not clones or pool is None or len(calls) < 2:
+        for call in calls:
+            yield call, evaluate(call, model, conds, x, timestep, model_options)
+        return
+    turn_keyframes(model, conds, timestep, model_options)
+    shares = shares_of(calls, list(clones), model_options.get("multigpu_options", {}))
+    for device, share in shares.items():
+        pool.submit(device, on_device, device, evaluate, share, clones[device].model, conds, x, timestep, model_options)
+    results: dict[int, list[Tensor]] = {}
+    errors = []
+    for device, share in shares.items():  # all of them, so that none is left in the pool
+        outs, error = pool.get_result(device)
+        errors += [error] if error is not None else []
+        results |= zip(map(id, share), outs or (), strict=error is None)
+    if errors:
+        raise errors[0]
+    yield from ((call, results[id(call)]) for call in calls)
+
+
+def shares_of(
+    calls: Sequence[Call], devices: Sequence[torch.device], options: dict[torch.device, dict[str, Any]]
+) -> dict[torch.device, list[Call]]:
+    """Each call goes to the device that would then be done first."""
+    speed = {device: options.get(device, {}).get("relative_speed", 1.0) for device in devices}
+    shares: dict[torch.device, list[Call]] = {device: [] for device in devices}
+    for call in calls:
+        shares[min(devices, key=lambda device: (len(shares[device]) + 1) / speed[device])].append(call)
+    return {device: share for device, share in shares.items() if share}
+
+
+def turn_keyframes(model: Any, conds: Iterable[Any], timestep: Tensor, model_options: dict[str, Any]) -> None:
+    """Hooks count their keyframes for all devices together: that has to be done before these run side by side."""
+    for cond in (cond for kind in conds for cond in kind or ()):
+        if cond.get("hooks") is not None:
+            model.current_patcher.prepare_hook_patches_current_keyframe(timestep, cond["hooks"], model_options)
+
+
+def on_device(
+    device: torch.device,
+    evaluate: Evaluate,
+    calls: Sequence[Any],
+    model: Any,
+    conds: list[list[dict[str, Any]] | None],
+    x: Tensor,
+    timestep: Tensor,
+    model_options: dict[str, Any],
+) -> list[list[Tensor]]:
+    """In a thread of that device, whose model has to think that it is alone."""
+    from comfy.samplers import cast_transformer_options
+
+    told: dict[str, Any] = {**model_options["transformer_options"], "multigpu_thread_device": device}
+    told["sample_sigmas"] = told["sample_sigmas"].to(device)
+    cast_transformer_options(told, device=device)
+    own = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
+    own["transformer_options"] = told
+    conds = [None if kind is None else [moved(cond, device) for cond in kind] for kind in conds]
+    with torch.no_grad():
+        return [
+            [out.to(x.device) for out in evaluate(call, model, conds, x.to(device), timestep.to(device), own)]
+            for call in calls
+        ]
+
+
+def moved(cond: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A prompt's dictionary for another device, with the copy of its ControlNet that is there."""
+    cond = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in cond.items()}
+    if cond.get("control") is not None:
+        cond["control"] = cond["control"].get_instance_for_device(device)
+    cond["model_conds"] = {
+        key: value._copy_with(value.cond.to(device)) if isinstance(getattr(value, "cond", None), Tensor) else value
+        for key, value in cond["model_conds"].items()
+    }
+    return cond
