@@ -1,15 +1,17 @@
 """Draws the README's moving picture: `python tools/dev.py run -- python -m demo.showcase`.
 
 Four prompts, animated by the miniature motion module: above by the base model that it was trained on, below by the
-personalised one that it never saw.
+personalised one that it never saw. With --video, draws the clip that the example of video to video begins with.
 """
 
 import argparse
 from pathlib import Path
 
+import av
 import torch
 from PIL import Image
 
+from . import shapes
 from .evaluate import FRAMES, Miniature, with_module
 from .train import DEMO, MODELS, use_cpu
 
@@ -20,7 +22,11 @@ ENLARGED = 192  # pixels of each clip
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=DEMO / "animation.webp")
+    parser.add_argument("--video", action="store_true")
     options = parser.parse_args()
+    if options.video:
+        write_video(DEMO / "input" / "moving_star.mp4")
+        return
     use_cpu()
     with torch.inference_mode():
         miniature = Miniature(MODELS)
@@ -30,6 +36,20 @@ def main() -> None:
     frames = [sheet(clips[:, :, frame]) for frame in range(FRAMES)]
     frames[0].save(options.output, save_all=True, append_images=frames[1:], duration=125, loop=0, quality=85)
     print(options.output)
+
+
+def write_video(file: Path) -> None:
+    """A drawn star that moves, FRAMES frames of it."""
+    scene = shapes.random_clip(1, FRAMES, torch.Generator().manual_seed(44))
+    scene.shape[:] = shapes.SHAPES.index("star")
+    frames = shapes.draw(scene).movedim(1, -1).mul(255).round().byte().numpy()
+    with av.open(str(file), "w") as video:
+        stream = video.add_stream("libx264", rate=8, options={"crf": "12"})
+        stream.width = stream.height = shapes.SIZE
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        video.mux(stream.encode())
 
 
 def sheet(pictures: torch.Tensor) -> Image.Image:

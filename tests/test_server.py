@@ -22,12 +22,16 @@ from workflow import workflow_to_prompt
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-FOLDERS = ("checkpoints", "loras", "animatediff_models", "animatediff_motion_lora")
+FOLDERS = ("checkpoints", "controlnet", "loras", "animatediff_models", "animatediff_motion_lora")
+INPUTS = sorted((ROOT / "demo" / "input").glob("*.mp4"))
 NODES = (
     "ADN_LoadMotionModule",
     "ADN_LoadMotionLora",
     "ADN_ApplyAnimateDiff",
     "ADN_SlidingContext",
+    "ADN_PromptSchedule",
+    "ADN_ClipNoise",
+    "ADN_FreeInit",
     "ADN_MotionStrength",
     "ADN_MotionStrengthPerLevel",
     "ADN_MotionCurve",
@@ -47,7 +51,7 @@ def server(tmp_path_factory) -> Iterator[ComfyServer]:
     models = {name: ROOT / "demo" / "models" / name for name in FOLDERS}
     # The classic cache keeps exactly the last prompt's results, so it is known which nodes run again.
     with ComfyServer(
-        Path(os.environ["ADN_COMFYUI"]), base, packs, models, arguments=["--cpu", "--cache-classic"]
+        Path(os.environ["ADN_COMFYUI"]), base, packs, models, arguments=["--cpu", "--cache-classic"], inputs=INPUTS
     ) as running:
         yield running
 
@@ -146,10 +150,19 @@ def test_workflow_fits_the_nodes(workflow, object_info):
 def test_workflow_gives_its_files(workflow, server, object_info):
     prompt = shortened(workflow, object_info)
     files = server.output_files(server.submit(prompt))
-    (latent,) = nodes_of(prompt, "EmptyLatentImage")
     assert sorted(file.suffix for file in files) == [".mp4", ".webp"]
     for file in files:
-        assert frames_of(file) == (latent["batch_size"], latent["width"], latent["height"])
+        assert frames_of(file) == expected_frames(prompt)
+
+
+def expected_frames(prompt: dict[str, Any]) -> tuple[int, int, int]:
+    """Number of frames, width and height of the clip that a prompt gives: those of its latent or of its video."""
+    if videos := nodes_of(prompt, "LoadVideo"):
+        return frames_of(ROOT / "demo" / "input" / videos[0]["file"])
+    (latent,) = nodes_of(prompt, "EmptyLatentImage")
+    enlarged = nodes_of(prompt, "LatentUpscaleBy")
+    times = enlarged[0]["scale_by"] if enlarged else 1
+    return latent["batch_size"], round(latent["width"] * times), round(latent["height"] * times)
 
 
 def frames_of(file: Path) -> tuple[int, int, int]:

@@ -21,7 +21,8 @@ from workflow import workflow_to_prompt
 
 REPO = Path(__file__).resolve().parent.parent
 PACKS = {"animatediff-native": REPO, "comfyui-miniature": REPO / "demo" / "comfyui-miniature"}
-FOLDERS = ("checkpoints", "loras", "animatediff_models", "animatediff_motion_lora")
+FOLDERS = ("checkpoints", "controlnet", "loras", "animatediff_models", "animatediff_motion_lora")
+INPUTS = sorted((REPO / "demo" / "input").glob("*.mp4"))
 MODELS = {name: REPO / "demo" / "models" / name for name in FOLDERS}
 
 
@@ -31,7 +32,9 @@ def render(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="animatediff-native-") as base:
         print("Starting ComfyUI ...", flush=True)
         device = device_arguments()
-        server = ComfyServer(options.comfyui, Path(base), existing(PACKS), existing(MODELS), arguments=device)
+        server = ComfyServer(
+            options.comfyui, Path(base), existing(PACKS), existing(MODELS), arguments=device, inputs=INPUTS
+        )
         try:
             with server:
                 outputs = server.submit(workflow_to_prompt(workflow, server.object_info()), show_progress)
@@ -49,7 +52,7 @@ def render(options: argparse.Namespace) -> int:
 def serve(options: argparse.Namespace) -> int:
     port = free_port(options.port)
     arguments = [*device_arguments(), "--disable-auto-launch" if options.no_browser else "--auto-launch"]
-    command = server_command(options.comfyui, options.base, existing(PACKS), existing(MODELS), port, arguments)
+    command = server_command(options.comfyui, options.base, existing(PACKS), existing(MODELS), port, arguments, INPUTS)
     print(f"ComfyUI will answer at http://127.0.0.1:{port}; Ctrl-C stops it.", flush=True)
     process = subprocess.Popen(command, cwd=options.base)
     try:

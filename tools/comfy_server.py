@@ -22,7 +22,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class ComfyServer:
 
     packs: folder name in custom_nodes -> folder of the pack, wherever that is and whatever it is called.
     models: name of a model folder, as in `checkpoints` -> a folder to search besides the base directory's own.
+    inputs: files that are put into the input directory.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ComfyServer:
         port: int | None = None,
         log: Path | None = None,
         arguments: list[str] | None = None,
+        inputs: Iterable[Path] = (),
         start_timeout: float = 300,
     ):
         self.comfyui, self.base = Path(comfyui), Path(base)
@@ -58,6 +60,7 @@ class ComfyServer:
         self.port = port or free_port()
         self.log = log or self.base / "comfyui.log"
         self.arguments = ["--cpu"] if arguments is None else arguments
+        self.inputs = list(inputs)
         self.start_timeout = start_timeout
         self.process: subprocess.Popen | None = None
         # A proxy for the internet must not be asked for this machine.
@@ -79,7 +82,9 @@ class ComfyServer:
         self.stop()
 
     def start(self) -> None:
-        command = server_command(self.comfyui, self.base, self.packs, self.models, self.port, self.arguments)
+        command = server_command(
+            self.comfyui, self.base, self.packs, self.models, self.port, self.arguments, self.inputs
+        )
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=self.base, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -195,13 +200,21 @@ def title(prompt: dict[str, Any], node_id: str) -> str:
 
 
 def server_command(
-    comfyui: Path, base: Path, packs: dict[str, Path], models: dict[str, Path], port: int, arguments: list[str]
+    comfyui: Path,
+    base: Path,
+    packs: dict[str, Path],
+    models: dict[str, Path],
+    port: int,
+    arguments: list[str],
+    inputs: Iterable[Path] = (),
 ) -> list[str]:
     """Lay out a base directory and give the command that starts ComfyUI on it."""
     for folder in ("custom_nodes", "input", "models", "output", "user"):
         (base / folder).mkdir(parents=True, exist_ok=True)
     for name, pack in packs.items():
         mount(pack, base / "custom_nodes" / name)
+    for file in inputs:
+        shutil.copy(file, base / "input")
     paths = base / "extra_model_paths.yaml"
     section = {name: str(Path(folder).resolve()) for name, folder in models.items()}
     paths.write_text(json.dumps({"models": section}), encoding="utf-8")  # JSON is YAML, with safe quoting
