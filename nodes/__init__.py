@@ -1,11 +1,14 @@
 """What the user sees: the pack's nodes, in the order of the menu."""
 
 from .apply_animatediff import ApplyAnimateDiff
+from .clip_noise import ClipNoiseNode
+from .free_init import FreeInitNode
 from .load_motion_lora import LoadMotionLora
 from .load_motion_module import LoadMotionModule
 from .merge_motion_modules import MergeMotionModules
 from .motion_curve import MotionCurveNode
 from .motion_strength import MotionStrengthNode, MotionStrengthPerLevel
+from .prompt_schedule import PromptSchedule
 from .save_motion_module import SaveMotionModule
 from .sliding_context import SlidingContextNode
 
@@ -14,6 +17,9 @@ NODES = [
     LoadMotionLora,
     ApplyAnimateDiff,
     SlidingContextNode,
+    ClipNoiseNode,
+    FreeInitNode,
+    PromptSchedule,
     MotionStrengthNode,
     MotionStrengthPerLevel,
     MotionCurveNode,

@@ -87,9 +87,8 @@ class Window(IndexListContextWindow):
             self.indices[full.device] = torch.tensor(self.index_list, device=full.device)
         return full.index_select(dim or 0, self.indices[full.device]).to(device)
 
-
     def renamed(self, prompt: uuid.UUID) -> uuid.UUID:
-        """EasyCache keeps what it found for a prompt under the prompt's name, which has to be another in each window."""
+        """EasyCache keeps what it found for a prompt under its name, which has to be another in each window."""
         name = uuid.uuid5(prompt, str(self.index_list))
         self.prompts[name] = prompt
         return name

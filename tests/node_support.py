@@ -104,7 +104,7 @@ def with_recorded_calls(model: Any) -> tuple[Any, list[int]]:
 
 def make_controlnet(kind: type[comfy.controlnet.ControlNet] = comfy.controlnet.ControlNet, levels: int = LEVELS) -> Any:
     """A ControlNet for the small model, with random weights."""
-    config = unet_config(levels)
+    config = unet_config(LEVELS)
     operations = comfy.ops.disable_weight_init
     net = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, dtype=torch.float32, operations=operations).eval()
     randomise(net, seed=4)

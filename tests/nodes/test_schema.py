@@ -42,8 +42,47 @@ NODES = {
             "context_length": ("INT", 16, False),
             "context_overlap": ("INT", 4, False),
             "schedule": ("COMBO", "static", True),
+            "fuse": ("COMBO", "pyramid", True),
+            "context_stride": ("INT", 1, True),
+            "within": ("COMBO", "whole UNet", True),
+            "windows_at_once": ("INT", 1, True),
+            "free_noise": ("BOOLEAN", True, True),
+            "start_percent": ("FLOAT", 0.0, True),
         },
         ["MODEL"],
+    ),
+    "ADN_ClipNoise": (
+        {
+            "model": ("MODEL", None, False),
+            "noise": ("COMBO", "constant", False),
+            "share": ("FLOAT", 0.5, False),
+            "period": ("INT", 16, True),
+        },
+        ["MODEL"],
+    ),
+    "ADN_FreeInit": (
+        {
+            "model": ("MODEL", None, False),
+            "iterations": ("INT", 3, False),
+            "filter": ("COMBO", "butterworth", False),
+            "spatial_frequency": ("FLOAT", 0.25, True),
+            "temporal_frequency": ("FLOAT", 0.25, True),
+            "order": ("INT", 4, True),
+            "coarse_to_fine": ("BOOLEAN", False, True),
+        },
+        ["MODEL"],
+    ),
+    "ADN_PromptSchedule": (
+        {
+            "clip": ("CLIP", None, False),
+            "prompts": ("STRING", "0: a seed in dark soil\n0.5: a green sprout\n1.0: a tree in bloom", False),
+            "frames": ("INT", 16, False),
+            "latent": ("LATENT", None, False),
+            "prefix": ("STRING", "", False),
+            "suffix": ("STRING", "", False),
+            "interpolation": ("COMBO", "linear", True),
+        },
+        ["CONDITIONING"],
     ),
     "ADN_MotionStrength": (
         {
@@ -97,7 +136,12 @@ OPTIONS = {
         "LCM (100 timesteps)",
         "keep the model's own",
     ],
-    ("ADN_SlidingContext", "schedule"): ["static", "uniform"],
+    ("ADN_SlidingContext", "schedule"): ["static", "uniform", "looped", "closed loop", "batched"],
+    ("ADN_SlidingContext", "fuse"): ["pyramid", "flat", "overlap-linear", "relative"],
+    ("ADN_SlidingContext", "within"): ["whole UNet", "motion module"],
+    ("ADN_ClipNoise", "noise"): ["constant", "repeated", "per-frame seeds"],
+    ("ADN_FreeInit", "filter"): ["butterworth", "gaussian", "ideal", "box"],
+    ("ADN_PromptSchedule", "interpolation"): ["linear", "slerp"],
 }
 
 

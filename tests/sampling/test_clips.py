@@ -7,7 +7,8 @@ from typing import Any
 import comfy.sample
 import pytest
 import torch
-from comfy_support import animate, conditioning, load_motion, make_model, sample
+from comfy_support import animate, conditioning, load_motion, sample
+from node_support import CHANNELS, small_model
 
 from motion_models.motion_model import AttentionWindows
 from motion_models.unet import motion_in_unet
@@ -27,12 +28,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model()
+    return small_model()
 
 
 @pytest.fixture(scope="module")
 def motion(folder):
-    return load_motion(folder)
+    return load_motion(folder, channels=CHANNELS)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_the_second_pass_adds_no_noise(animated):
 
 
 def test_a_module_that_holds_fewer_frames_gets_windows_wherever_it_is_in_the_chain(model, motion, folder):
-    short = load_motion(folder, "v1")  # 24 positions
+    short = load_motion(folder, "v1", channels=CHANNELS)  # 24 positions
     for first, second in ((motion, short), (short, motion)):
         chained = animate(animate(model, first), second)
         in_windows = windowed(chained, 16, 4)

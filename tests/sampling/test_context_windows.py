@@ -10,7 +10,8 @@ import comfy.sample
 import comfy.sampler_helpers
 import pytest
 import torch
-from comfy_support import animate, conditioning, load_motion, make_model, sample
+from comfy_support import animate, conditioning, load_motion, sample
+from node_support import CHANNELS, error, small_model
 
 from sampling.clips import apply_sliding_context
 from sampling.context_windows import MOTION, ContextOptions
@@ -19,12 +20,12 @@ from sampling.windows import FUSES, SCHEDULES, fuse_weights, windows
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model()
+    return small_model()
 
 
 @pytest.fixture(scope="module")
 def animated(model, tmp_path_factory):
-    return animate(model, load_motion(tmp_path_factory.mktemp("models")))
+    return animate(model, load_motion(tmp_path_factory.mktemp("models"), channels=CHANNELS))
 
 
 def windowed(model, length=6, overlap=2, **options):
@@ -80,25 +81,25 @@ def test_runs_of_one_handler_are_independent(animated, schedule):
     assert vars(handler) == before, "a handler is shared by clones, and may not hold on to a run"
 
 
-class Frames:
-    """Notes the frames of every call of the UNet."""
+def recorded(model) -> tuple[Any, list[list[int]]]:
+    """A clone of the model, and the frames of every call of its UNet."""
+    seen: list[list[int]] = []
 
-    def __init__(self, model):
-        self.seen: list[list[int]] = []
-        self.model = model.clone()
-        self.model.add_wrapper_with_key("apply_model", "test", self)  # WrappersMP.APPLY_MODEL
-
-    def __call__(self, executor, x, t, c_concat, c_crossattn, control, options, **kwargs):
-        self.seen.append(options["ad_params"]["sub_idxs"])
+    def note(executor, x, t, c_concat, c_crossattn, control, options, **kwargs):
+        seen.append(options["ad_params"]["sub_idxs"])
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+
+    model = model.clone()
+    model.add_wrapper_with_key("apply_model", "test", note)  # WrappersMP.APPLY_MODEL
+    return model, seen
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "lcm"])
 def test_uniform_windows_move_from_step_to_step(animated, sampler):
-    frames = Frames(windowed(animated, schedule="uniform"))
+    model, seen = recorded(windowed(animated, schedule="uniform"))
     noise = noise_of(10)
     comfy.sample.sample(
-        frames.model,
+        model,
         noise,
         3,
         1.0,
@@ -110,20 +111,20 @@ def test_uniform_windows_move_from_step_to_step(animated, sampler):
         seed=3,
     )
     steps = [0, 1, 1, 2, 2] if sampler == "heun" else [0, 1, 2]  # its second look at a step is at the next noise level
-    assert frames.seen == [window for step in steps for window in windows("uniform", 10, 6, 2, step=step)]
+    assert seen == [window for step in steps for window in windows("uniform", 10, 6, 2, step=step)]
 
 
 def test_windows_change_in_the_course_of_the_sampling(animated):
-    frames = Frames(windowed(windowed(animated, 8, 2), 4, 1, start_percent=0.5))
-    sample(frames.model, frames=10, steps=4, cfg=1.0)
-    lengths = [len(window) for window in frames.seen]
+    model, seen = recorded(windowed(windowed(animated, 8, 2), 4, 1, start_percent=0.5))
+    sample(model, frames=10, steps=4, cfg=1.0)
+    lengths = [len(window) for window in seen]
     assert lengths == [8, 8] * 2 + [4, 4, 4] * 2
 
 
 def test_a_later_node_with_the_same_start_replaces_the_earlier(animated):
-    frames = Frames(windowed(windowed(animated, 8, 2), 4, 1))
-    sample(frames.model, frames=10, steps=1, cfg=1.0)
-    assert [len(window) for window in frames.seen] == [4, 4, 4]
+    model, seen = recorded(windowed(windowed(animated, 8, 2), 4, 1))
+    sample(model, frames=10, steps=1, cfg=1.0)
+    assert [len(window) for window in seen] == [4, 4, 4]
 
 
 def test_windows_work_without_a_motion_module(model):
@@ -140,23 +141,23 @@ def test_step_by_step_passes_equal_one_pass(animated, within):
     half = comfy.sample.sample(noise=noise, latent_image=zeros, last_step=2, **options)
     rest = comfy.sample.sample(noise=zeros, latent_image=half, start_step=2, disable_noise=True, **options)
     whole = comfy.sample.sample(noise=noise, latent_image=zeros, **options)
-    torch.testing.assert_close(rest, whole, rtol=1e-4, atol=1e-4)
+    assert error(rest, whole) < 1e-4
 
 
 def test_several_windows_in_one_call_give_the_same(animated):
     one, three = windowed(animated), windowed(animated, at_once=3)
-    frames = Frames(three)
-    sample(frames.model, frames=14, steps=1)
-    assert [len(indices) for indices in frames.seen] == [18], "0-5, 4-9 and 8-13 together"
-    torch.testing.assert_close(sample(three, frames=16), sample(one, frames=16), rtol=1e-4, atol=1e-4)
+    model, seen = recorded(three)
+    sample(model, frames=14, steps=1)
+    assert [len(indices) for indices in seen] == [18], "0-5, 4-9 and 8-13 together"
+    assert error(sample(three, frames=16), sample(one, frames=16)) < 1e-4
 
 
 def test_fewer_windows_share_a_call_when_memory_is_short(animated, monkeypatch):
     needed = animated.model.memory_required([2 * 2 * 6, 4, 8, 8]) * 1.5  # two prompts, two windows
     monkeypatch.setattr(type(animated), "get_free_memory", lambda *_: needed + 1)
-    frames = Frames(windowed(animated, at_once=3))
-    sample(frames.model, frames=14, steps=1, cfg=1.0)
-    assert [len(indices) for indices in frames.seen] == [12, 6]
+    model, seen = recorded(windowed(animated, at_once=3))
+    sample(model, frames=14, steps=1, cfg=1.0)
+    assert [len(indices) for indices in seen] == [12, 6]
 
 
 @pytest.mark.parametrize(("options", "frames"), [({}, 6), ({"at_once": 2}, 12), ({"within": MOTION}, 20)])

@@ -267,4 +267,4 @@ def test_easycache_takes_nothing_from_one_window_to_another(animated):
     first, second = noise.chunk(2)
     alone = torch.cat([sampled(animated, first), sampled(animated, second, cache=False)])
     assert error(sampled(windowed(animated, schedule="batched"), noise), alone) < SAME
-    assert error(sampled(animated, first, cache=False), sampled(animated, first)) > DIFFERENT, "steps have to be skipped"
+    assert error(sampled(animated, first, cache=False), sampled(animated, first)) > DIFFERENT, "steps are skipped"
