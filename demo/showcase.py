@@ -39,9 +39,10 @@ def main() -> None:
 
 
 def write_video(file: Path) -> None:
-    """A drawn star that moves, FRAMES frames of it."""
+    """A drawn star that moves, FRAMES frames of it. Blue: on paper the Canny node does not see pale colours."""
     scene = shapes.random_clip(1, FRAMES, torch.Generator().manual_seed(44))
     scene.shape[:] = shapes.SHAPES.index("star")
+    scene.colour[:] = list(shapes.COLOURS).index("blue")
     frames = shapes.draw(scene).movedim(1, -1).mul(255).round().byte().numpy()
     with av.open(str(file), "w") as video:
         stream = video.add_stream("libx264", rate=8, options={"crf": "12"})

@@ -1,6 +1,7 @@
 """Trains the miniature models from nothing: `python tools/dev.py run -- python -m demo.train`.
 
-Stages: text-to-image model, motion module, camera movement (motion LoRA), personalised look (LoRA), autoencoder.
+Stages: text-to-image model, motion module, camera movement (motion LoRA), personalised look (LoRA), ControlNet,
+autoencoder.
 Each stage is seeded, saves its state every minute and continues where it was stopped. Runs on two CPU cores in under
 three hours.
 """
@@ -14,7 +15,7 @@ from torch.nn import Module
 
 DEMO = Path(__file__).parent
 MODELS = DEMO / "models"
-STEPS = {"text-to-image": 2600, "motion": 4000, "pan": 600, "personalise": 800, "autoencoder": 1800}
+STEPS = {"text-to-image": 2600, "motion": 4000, "pan": 600, "personalise": 800, "control": 1000, "autoencoder": 1800}
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
     steps = dict.fromkeys(STEPS, 3) if options.quick else STEPS
 
     use_cpu()
-    from . import autoencoder, motion, personalise, text_to_image
+    from . import autoencoder, control, motion, personalise, text_to_image
 
     unet, text_encoder = text_to_image.train(options.run_dir, steps["text-to-image"])
     module = motion.train(unet, text_encoder, options.run_dir, steps["motion"])
@@ -35,6 +36,8 @@ def main() -> None:
     save(pan, options.models / "animatediff_motion_lora" / "miniature_pan.safetensors")
     lora = personalise.train(unet, text_encoder, options.run_dir, steps["personalise"])
     save(lora, options.models / "loras" / "miniature_neon.safetensors")
+    outline = control.train(unet, text_encoder, options.run_dir, steps["control"])
+    save(outline, options.models / "controlnet" / "miniature_outline.safetensors")
     vae = autoencoder.train(options.run_dir, steps["autoencoder"])
     save(checkpoint(unet, text_encoder.model, vae), options.models / "checkpoints" / "miniature.safetensors")
 
@@ -60,13 +63,21 @@ def checkpoint(unet: Module, text_model: Module, vae: Module) -> dict[str, Tenso
 
 
 def save(weights: dict[str, Tensor], file: Path) -> None:
-    """Half precision; written beside the old file and then put in its place."""
+    """Written beside the old file and then put in its place."""
     from safetensors.torch import save_file
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.detach().to(torch.float16).contiguous() for key, value in weights.items()}, f"{file}.tmp")
+    save_file({key: smallest(value.detach()).contiguous() for key, value in weights.items()}, f"{file}.tmp")
     Path(f"{file}.tmp").replace(file)
     print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+
+
+def smallest(value: Tensor) -> Tensor:
+    """Half precision; a byte for each number of a layer's weight that stays the same in it, as the zeros and ones of
+    the autoencoder's encoder do."""
+    half = value.to(torch.float16)
+    byte = half.to(torch.float8_e4m3fn)
+    return byte if value.ndim > 1 and torch.equal(byte.to(torch.float16), half) else half
 
 
 if __name__ == "__main__":

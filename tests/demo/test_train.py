@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 import torch
+from comfy.taesd.taesd import TAESD
 from safetensors import safe_open
+from safetensors.torch import load_file
 
-from demo import evaluate, train
+from demo import autoencoder, evaluate, train
 
 
 @pytest.mark.autograd
@@ -28,6 +31,25 @@ def test_every_stage_runs_and_its_files_load(tmp_path, monkeypatch):
         module = tmp_path / "models" / "animatediff_models" / "miniature_motion.safetensors"
         clip = miniature.sample(evaluate.with_module(miniature.personalised, module), "a red star", 0)
     assert clip.shape == (evaluate.FRAMES, 3, 96, 96)
+
+
+def test_weights_that_bytes_hold_exactly_are_stored_in_bytes(tmp_path):
+    weights = {"selection": torch.eye(8), "mixture": torch.full((8, 8), 0.3), "scale": torch.ones(1)}
+    train.save(weights, tmp_path / "weights.safetensors")
+    stored = load_file(tmp_path / "weights.safetensors")
+    assert {key: value.element_size() for key, value in stored.items()} == {"selection": 1, "mixture": 2, "scale": 2}
+    for key, value in weights.items():
+        assert torch.equal(stored[key].to(torch.float16), value.to(torch.float16))
+
+
+def test_comfyui_reads_the_encoder_as_training_wrote_it():
+    """Most of it is stored in bytes, beside the half precision of everything else."""
+    written = TAESD(latent_channels=autoencoder.CHANNELS)
+    autoencoder.write_encoder(written, *autoencoder.projection())
+    read: Any = evaluate.Miniature(train.MODELS).vae.first_stage_model
+    for there, here in zip(read.taesd_encoder.parameters(), written.taesd_encoder.parameters(), strict=True):
+        assert there.dtype == torch.float32
+        torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-4)
 
 
 def shapes_of(file) -> dict[str, list[int]]:
