@@ -6,11 +6,14 @@ from itertools import pairwise
 from typing import Any
 
 import comfy.controlnet
+import comfy.hooks
+import comfy.model_patcher
 import comfy.sample
 import comfy.t2i_adapter.adapter
 import pytest
 import torch
-from comfy_support import CONTEXT, animate, load_motion, randomise
+from comfy.gligen import GatedSelfAttentionDense, Gligen, PositionNet
+from comfy_support import CONTEXT, CPU, animate, load_motion, make_model, randomise
 from node_support import (
     FRAMES,
     OneHintPerRow,
@@ -160,18 +163,27 @@ def masks(n: int) -> torch.Tensor:
     return torch.rand(n, 64, 64, generator=torch.Generator().manual_seed(4))
 
 
+def gligen() -> comfy.model_patcher.ModelPatcher:
+    """With a layer for each transformer of the small model: two on the way down, one in the middle, three up."""
+    layers = [GatedSelfAttentionDense(channels, 16, 2, 16) for channels in (32, 32, 64, 32, 32, 32)]
+    net = Gligen(layers, PositionNet(16, 16), 16).eval()
+    randomise(net, seed=3)
+    return comfy.model_patcher.ModelPatcher(net, load_device=CPU, offload_device=CPU)
+
+
 def per_frame_prompts(window) -> dict[str, list]:
     mask = {"mask": masks(LONG)[window], "set_area_to_bounds": False, "mask_strength": 0.8}
     area = {"area": (4, 8, 0, 0), "set_area_to_bounds": False}
     return {
         "prompts": [[tokens(LONG)[window], {}]],
         "masks": [[prompt(5)[0][0], mask], [prompt(7)[0][0], {}]],
+        "GLIGEN": [[tokens(LONG)[window], {"gligen": ("position", gligen(), [(tokens(1)[:, 0, :16], 4, 4, 2, 2)])}]],
         "areas": [[tokens(LONG)[window], area], [prompt(7)[0][0], {}]],
     }
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-@pytest.mark.parametrize("kind", ["prompts", "masks", "areas"])
+@pytest.mark.parametrize("kind", ["prompts", "masks", "areas", "GLIGEN"])
 def test_prompts_in_windows_equal_each_window_with_its_own(animated, kind, at_once):
     noise = noise_of(LONG)
     clip = predict(windowed(animated, at_once=at_once), per_frame_prompts(slice(None))[kind], noise)
@@ -182,6 +194,37 @@ def test_prompts_in_windows_equal_each_window_with_its_own(animated, kind, at_on
         entry[0] = entry[0].flip(0)
         entry[1] |= {"mask": entry[1]["mask"].flip(0)} if "mask" in entry[1] else {}
     assert error(predict(windowed(animated), reversed_frames, noise), expected) > DIFFERENT
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_inpaint_models_get_the_latents_and_masks_of_their_frames(motion, at_once):
+    inpaint: Any = make_model(levels=2, in_channels=9)
+    inpaint.model.set_inpaint()
+    animated, noise, latents = animate(inpaint, motion), noise_of(LONG), noise_of(LONG + 1)[1:]
+
+    def filled(window, latents: torch.Tensor) -> list:
+        holes = {"concat_latent_image": latents[window], "concat_mask": masks(LONG)[window].round().unsqueeze(1)}
+        return [[prompt(5)[0][0], holes]]
+
+    clip = predict(windowed(animated, at_once=at_once), filled(slice(None), latents), noise)
+    expected = blend_of(lambda window: predict(animated, filled(window, latents), noise[window]))
+    assert error(clip, expected) < SAME
+    assert error(predict(windowed(animated), filled(slice(None), latents.flip(0)), noise), expected) > DIFFERENT
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_lora_hook_works_on_its_prompt_in_every_window(animated, at_once):
+    layer = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q"
+    change = torch.randn(32, 32, generator=torch.Generator().manual_seed(8))
+
+    def with_hook() -> list:
+        hooks = comfy.hooks.create_hook_lora({f"{layer}.diff": change}, 1.0, 0.0)
+        return comfy.hooks.set_hooks_for_conditioning(prompt(5), hooks)
+
+    noise = noise_of(LONG)
+    clip = predict(windowed(animated, at_once=at_once), with_hook(), noise)
+    assert error(clip, blend_of(lambda window: predict(animated, with_hook(), noise[window]))) < SAME
+    assert error(predict(windowed(animated), prompt(5), noise), clip) > DIFFERENT
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
