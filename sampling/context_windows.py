@@ -81,11 +81,12 @@ class Window(IndexListContextWindow):
         """From the names that prompts have in this window to their own."""
 
     def get_tensor(self, full: Tensor, device=None, dim=None, retain_index_list=()) -> Tensor:
-        if full.shape[0] == 1:
+        dim = dim or 0
+        if full.shape[dim] == 1:
             return full
         if full.device not in self.indices:
             self.indices[full.device] = torch.tensor(self.index_list, device=full.device)
-        return full.index_select(dim or 0, self.indices[full.device]).to(device)
+        return full.index_select(dim, self.indices[full.device]).to(device)
 
     def renamed(self, prompt: uuid.UUID) -> uuid.UUID:
         """EasyCache keeps what it found for a prompt under its name, which has to be another in each window."""
