@@ -27,7 +27,7 @@ def windowed(model, **options):
 
 def count_windows(frames: int) -> int:
     windows = importlib.import_module("animatediff_native.sampling.context_windows")
-    return len(windows.ContextOptions().windows(frames, 0)[0])
+    return len(windows.ContextOptions().windows(frames, 0, 1)[0])
 
 
 def ratio(measured, reference, rounds: int) -> tuple[float, float]:

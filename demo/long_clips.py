@@ -8,7 +8,7 @@ import argparse
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Row:
     def seams(self) -> list[bool]:
         """For each step from a frame to the next: do the windows around it change? As in the first step of the
         sampling, in which the path of a clip is settled."""
-        windows, _ = self.options().windows(self.frames, 0)
+        windows, _ = replace(self.options(), stride=1).windows(self.frames, 0, 1)
         of_frame = [{i for i, window in enumerate(windows) if frame in window} for frame in range(self.frames)]
         return [a != b or len(a) > 1 for a, b in pairwise(of_frame)]
 

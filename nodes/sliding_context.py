@@ -59,11 +59,11 @@ class SlidingContextNode(io.ComfyNode):
                 io.Int.Input(
                     "context_stride",
                     default=ContextOptions.stride,
-                    min=1,
+                    min=0,
                     max=8,
                     advanced=True,
                     tooltip="From 2 on, uniform and looped also use windows of every 2nd, 4th ... frame: slower, and "
-                    "what is far apart agrees more.",
+                    "what is far apart agrees more. 0 is 1, but for closed loops more in the first quarter.",
                 ),
                 io.Combo.Input(
                     "within",

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 UNET, MOTION = "whole UNet", "motion module"
 WITHIN = (UNET, MOTION)
+CLOSING = 0.25  # part of the sampling in which it is settled what moves where
+WHOLE_LOOP = 32  # as a stride: windows as far apart as the clip allows
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class ContextOptions:
     overlap: int = 4
     schedule: str = "static"
     fuse: str = "pyramid"
-    stride: int = 1
+    stride: int = 0
+    """0 is 1, but in closed loops more at first: a clip that sees all of itself early finds a way back to its start."""
     within: str = UNET
     at_once: int = 1
     """Windows that share a call of the model, if memory allows."""
@@ -62,8 +65,11 @@ class ContextOptions:
         length = min(cls.length, limit)
         return cls(length, min(cls.overlap, length // 4))
 
-    def windows(self, frames: int, step: int) -> WeightedWindows:
-        found = windows(self.schedule, frames, self.length, self.overlap, self.stride, step)
+    def windows(self, frames: int, step: int, steps: int) -> WeightedWindows:
+        """At one of the sampler's steps."""
+        closing = self.schedule == "closed loop" and step < CLOSING * steps
+        stride = self.stride or (WHOLE_LOOP if closing else 1)
+        found = windows(self.schedule, frames, self.length, self.overlap, stride, step)
         return found, fuse_weights(self.fuse, found, frames, self.overlap)
 
     def frames_in_flight(self, frames: int) -> int:
@@ -153,7 +159,7 @@ class SlidingContext(IndexListContextHandler):
         first, self.step, self.plans = not self.plans, 0, []
         for step, sigma in enumerate(sigmas[:-1]):
             options = next((each for start, each in reversed(starts) if sigma <= start), self.options[0])
-            found = options.windows(len(noise), step)
+            found = options.windows(len(noise), step, len(sigmas) - 1)
             key = (options, str(found[0]))
             if key not in made:
                 at_once = fitting(options, guider.inner_model, guider.conds, noise)

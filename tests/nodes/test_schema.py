@@ -43,7 +43,7 @@ NODES = {
             "context_overlap": ("INT", 4, False),
             "schedule": ("COMBO", "static", True),
             "fuse": ("COMBO", "pyramid", True),
-            "context_stride": ("INT", 1, True),
+            "context_stride": ("INT", 0, True),
             "within": ("COMBO", "whole UNet", True),
             "windows_at_once": ("INT", 1, True),
             "free_noise": ("BOOLEAN", True, True),

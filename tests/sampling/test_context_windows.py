@@ -30,7 +30,9 @@ def animated(model, tmp_path_factory):
 
 def windowed(model, length=6, overlap=2, **options):
     """Without FreeNoise, so that a window can be compared with sampling its frames alone."""
-    return apply_sliding_context(model, ContextOptions(length, overlap, **{"free_noise": False, **options}))
+    return apply_sliding_context(
+        model, ContextOptions(length, overlap, **{"free_noise": False, "stride": 1, **options})
+    )
 
 
 @pytest.mark.parametrize("overlap", [16, 20, -1])
@@ -112,6 +114,19 @@ def test_uniform_windows_move_from_step_to_step(animated, sampler):
     )
     steps = [0, 1, 1, 2, 2] if sampler == "heun" else [0, 1, 2]  # its second look at a step is at the next noise level
     assert seen == [window for step in steps for window in windows("uniform", 10, 6, 2, step=step)]
+
+
+def test_a_closed_loop_sees_all_of_itself_at_first(animated):
+    """Later windows hold frames one after the other."""
+    model, seen = recorded(windowed(animated, schedule="closed loop", stride=0))
+    sample(model, frames=24, steps=8, cfg=1.0)
+    first = windows("closed loop", 24, 6, 2, stride=8, step=0)
+    assert [0, 4, 8, 12, 16, 20] in first
+    assert seen[: len(first)] == first
+    assert all(window in windows("closed loop", 24, 6, 2, step=7) for window in seen[-6:])
+    plain, calls = recorded(windowed(animated, stride=0))
+    sample(plain, frames=24, steps=1, cfg=1.0)
+    assert calls == windows("static", 24, 6, 2)
 
 
 def test_windows_change_in_the_course_of_the_sampling(animated):
