@@ -143,14 +143,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=MODELS)
     parser.add_argument("--frames", type=int, nargs="+", default=[64, 200])
-    parser.add_argument("--seeds", type=int, help="of each row; default 4 up to 64 frames, 1 beyond")
+    parser.add_argument("--seeds", type=int, help="of each row; default 3 up to 64 frames, 1 beyond")
     parser.add_argument("--out", type=Path, default=DEMO / "long_clips.md")
     options = parser.parse_args()
 
     use_cpu()
     miniature = Miniature(options.models)
     model = with_module(miniature.base, options.models / "animatediff_models" / "miniature_motion.safetensors")
-    seeds = {frames: options.seeds or (4 if frames <= 64 else 1) for frames in options.frames}
+    seeds = {frames: options.seeds or (3 if frames <= 64 else 1) for frames in options.frames}
     said = ", ".join(f"{n} seed{'s' * (n > 1)} of {frames} frames" for frames, n in seeds.items())
     machine = f"{os.cpu_count()} CPU cores, torch {torch.__version__}"
     text = HEAD.format(date=time.strftime("%d %B %Y"), machine=machine, seeds=said)
