@@ -1,0 +1,196 @@
+"""How good an animation is, in numbers and in words. Needs no ComfyUI."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import metrics
+from .optical_flow import LucasKanade, OpticalFlow
+
+AT_ONCE = 8  # steps whose flow is in memory
+SMALLEST = 16  # pixels of a side
+STILL = 0.25  # pixels per frame; what the fastest places of a clip that moves surpass
+NUMBERS = (
+    "motion",
+    "motion_percent",
+    "fastest_motion",
+    "flicker",
+    "warping_error",
+    "seam",
+    "smoothness",
+    "look",
+    "text",
+)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """CLIP's, of the frames (f, d), of reference pictures (n, d), and of a text (d,); all in one space."""
+
+    frames: Tensor
+    references: Tensor | None = None
+    text: Tensor | None = None
+    note: str = ""
+    """Why there is none of the text, if one was given."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What was measured on a clip; None is not measured. A step leads from a frame to the next, step 0 to frame 1."""
+
+    frames: int
+    width: int
+    height: int
+    optical_flow: str
+    """What found the flow: RAFT, or Lucas-Kanade where no weights were given."""
+    motion: float
+    """Mean length of the flow, in pixels per frame."""
+    motion_percent: float
+    """The same in percent of the picture's diagonal."""
+    fastest_motion: float
+    """Mean length of the flow of the fastest twentieth of the pixels."""
+    still: bool
+    flicker: float
+    """Change of brightness from frame to frame that no motion explains, in percent of white."""
+    warping_error: float
+    """Mean squared difference of neighbouring frames that no motion explains, times 1000."""
+    seam: float | None
+    """Warping error where context windows meet over that elsewhere; 1: seams are not to be seen."""
+    smoothness: float | None
+    """Mean cosine of the embeddings of neighbouring frames, times 100; highest for a still."""
+    look: float | None
+    """Mean cosine with the embeddings of reference pictures, times 100."""
+    text: float | None
+    """Mean cosine with the embedding of a text, times 100."""
+    motion_of_steps: tuple[float, ...]
+    warping_error_of_steps: tuple[float, ...]
+    similarity_of_steps: tuple[float, ...]
+    """Empty if not measured."""
+    seams: tuple[int, ...]
+    """Steps where context windows meet."""
+    note: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(self.rounded(), indent=2)
+
+    def rounded(self) -> dict[str, Any]:
+        """All of it for JSON, in four decimals."""
+        return {name: _rounded(value) for name, value in asdict(self).items()}
+
+    def sentences(self) -> str:
+        """For people, a line each; smoothness never without the motion."""
+        at_motion = f"{self.motion:.2f} pixels per frame ({self.motion_percent:.2f} % of the diagonal)"
+        moving = f"Motion {at_motion}, {self.fastest_motion:.2f} where it is fastest."
+        lines = [
+            f"{self.frames} frames of {self.width} × {self.height}, optical flow by {self.optical_flow}.",
+            f"The clip is still: {moving[0].lower()}{moving[1:]}" if self.still else moving,
+            f"Warping error {self.warping_error:.2f}, flicker {self.flicker:.2f} % of white.",
+        ]
+        if self.smoothness is not None:
+            beside = "which says nothing, as the clip is still" if self.still else f"with {at_motion} of motion"
+            lines.append(f"Smoothness {self.smoothness:.2f}, {beside}.")
+        if self.look is not None:
+            lines.append(f"Look {self.look:.2f}, the likeness to the reference pictures.")
+        if self.text is not None:
+            lines.append(f"Text agreement {self.text:.2f}.")
+        if self.seam is not None:
+            lines.append(f"Window seams {self.seam:.2f}; at 1 they are not to be seen.")
+        return "\n".join([*lines, self.note] if self.note else lines)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def score(
+    images: Tensor,
+    flow: OpticalFlow | None = None,
+    embeddings: Embeddings | None = None,
+    context_length: int = 0,
+    context_overlap: int = 0,
+    on_progress: Callable[[int, int], object] = lambda done, steps: None,
+) -> Score:
+    """Of a clip (f, h, w, 3) in [0, 1], as ComfyUI's IMAGE; Lucas-Kanade if no `flow` is given.
+
+    With a `context_length` the clip was made in static windows of so many frames. Raises ValueError for less than two
+    frames, for pictures that are none, and for windows that overlap all the way.
+    """
+    check(images)
+    estimator = flow or LucasKanade()
+    frames, height, width = images.shape[:3]
+    at_seam = metrics.seams(frames, context_length, context_overlap) if context_length else [False] * (frames - 1)
+    steps = measure_steps(images, estimator, on_progress)
+    motion, fastest = float(steps["motion"].mean()), float(steps["fastest"].mean())
+    return Score(
+        frames=frames,
+        width=width,
+        height=height,
+        optical_flow=estimator.name,
+        motion=motion,
+        motion_percent=100 * motion / math.hypot(height, width),
+        fastest_motion=fastest,
+        still=fastest < STILL,
+        flicker=float(steps["flicker"].mean()),
+        warping_error=float(steps["warping error"].mean()),
+        seam=metrics.seam_score(steps["warping error"], at_seam),
+        motion_of_steps=tuple(steps["motion"].tolist()),
+        warping_error_of_steps=tuple(steps["warping error"].tolist()),
+        seams=tuple(step for step, seam in enumerate(at_seam) if seam),
+        **compare(embeddings),
+    )
+
+
+def check(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[3] < 3:
+        raise ValueError(f"A clip is (frames, height, width, 3), but this has the shape {tuple(images.shape)}.")
+    frames, height, width = images.shape[:3]
+    if frames < 2:
+        raise ValueError(f"A clip of {frames} frame has no motion to score: give 2 frames or more.")
+    if min(height, width) < SMALLEST:
+        raise ValueError(
+            f"Frames of {width} × {height} pixels are too small to score: give {SMALLEST} × {SMALLEST} or more."
+        )
+    bad = [frame for frame, picture in enumerate(images) if not picture.isfinite().all()]
+    if bad:
+        raise ValueError(f"Frame {bad[0]} holds NaN or infinite values: sample the clip again.")
+
+
+def measure_steps(images: Tensor, flow: OpticalFlow, on_progress: Callable[[int, int], object]) -> dict[str, Tensor]:
+    """(f - 1,) values of each measure that needs optical flow."""
+    steps = len(images) - 1
+    parts: dict[str, list[Tensor]] = {"motion": [], "fastest": [], "warping error": [], "flicker": []}
+    for start in range(0, steps, AT_ONCE):
+        part = images[start : min(start + AT_ONCE, steps) + 1, :, :, :3].float().clamp(0, 1).movedim(-1, 1)
+        first, second = part[:-1], part[1:]
+        forward, backward = flow(first, second), flow(second, first)
+        seen = metrics.visible(forward, backward)
+        parts["motion"].append(metrics.motion(forward))
+        parts["fastest"].append(metrics.fastest_motion(forward))
+        parts["warping error"].append(metrics.warping_error(first, second, forward, seen))
+        parts["flicker"].append(metrics.flicker(first, second, forward, seen))
+        on_progress(start + len(first), steps)
+    return {name: torch.cat(values) for name, values in parts.items()}
+
+
+def compare(embeddings: Embeddings | None) -> dict[str, Any]:
+    """The fields of a score that come from embeddings."""
+    if embeddings is None:
+        return {"smoothness": None, "look": None, "text": None, "similarity_of_steps": ()}
+    similarity = metrics.similarity_of_neighbours(embeddings.frames)
+    text, references = embeddings.text, embeddings.references
+    return {
+        "smoothness": float(similarity.mean()),
+        "look": None if references is None else metrics.look(embeddings.frames, references),
+        "text": None if text is None else metrics.text_agreement(embeddings.frames, text),
+        "similarity_of_steps": tuple(similarity.tolist()),
+        "note": embeddings.note,
+    }

@@ -1,0 +1,97 @@
+"""`python -m evaluation` over a folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from evaluation_support import pan, textured
+from PIL import Image
+from torch import Tensor
+
+from evaluation.__main__ import main, write_whole
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = (64, 96)
+
+
+def write(file: Path, clip: Tensor) -> None:
+    """A lossless WebP of (f, 3, h, w)."""
+    first, *others = [Image.fromarray(frame) for frame in (clip.movedim(1, -1) * 255).round().byte().numpy()]
+    first.save(file, save_all=True, append_images=others, duration=100, lossless=True)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A clip that moves by 3 pixels, a nearly still one, and one that cannot be read."""
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    write(clips / "moving.webp", pan(8, SIZE, 3, 0))
+    still = textured(SIZE).repeat(8, 1, 1, 1)
+    still[::2, :, 0, 0] = 0  # Pillow keeps no frame that is like the one before
+    write(clips / "still.webp", still)
+    (clips / "broken.mp4").write_bytes(b"no video")
+    return clips
+
+
+def test_every_clip_has_a_row_and_the_unreadable_is_counted(folder, tmp_path):
+    """In a process of its own, to which ComfyUI is unknown."""
+    out = tmp_path / "scores.json"
+    command = [sys.executable, "-m", "evaluation", str(folder), "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": ""}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "2 clips scored, 1 of them still, 1 skipped." in done.stderr
+    report = json.loads(out.read_text(encoding="utf-8"))
+    moving, still = report["clips"]
+    assert (moving["clip"], still["clip"]) == ("moving.webp", "still.webp")
+    assert moving["motion"] == pytest.approx(3, abs=0.2)
+    assert (moving["still"], still["still"]) == (False, True)
+    assert report["means"]["motion"] == pytest.approx((moving["motion"] + still["motion"]) / 2, abs=1e-3)
+    assert report["means"]["smoothness"] is None
+    assert list(report["skipped"]) == ["broken.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clips", "scores.json"]
+
+
+def test_without_a_file_to_write_the_scores_are_printed(folder, capsys):
+    main([str(folder), "--frames", "3"])
+    assert [row["frames"] for row in json.loads(capsys.readouterr().out)["clips"]] == [3, 3]
+
+
+def test_windows_are_scored(folder, capsys):
+    main([str(folder), "--context-length", "4", "--context-overlap", "0"])
+    moving, still = json.loads(capsys.readouterr().out)["clips"]
+    assert moving["seams"] == still["seams"] == [3]
+    assert moving["seam"] == pytest.approx(1, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--references", "."], "give --clip-vision too"),
+        (["--context-length", "4"], "overlap of 4 frames does not fit windows of 4"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(folder, tmp_path, arguments, said):
+    out = tmp_path / "scores.json"
+    with pytest.raises(SystemExit, match=said):
+        main([str(folder), "--out", str(out), *arguments])
+    assert not out.exists()
+
+
+def test_a_folder_of_which_nothing_can_be_read_gives_no_file(tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    with pytest.raises(SystemExit, match=r"No clip could be scored. broken.mp4 cannot be read"):
+        main([str(tmp_path), "--out", str(tmp_path / "scores.json")])
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.mp4"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "scores.json"
+    file.write_text("before")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(file, "half of it \ud800")  # what no encoding can hold
+    assert file.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [file]
