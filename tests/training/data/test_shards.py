@@ -1,0 +1,191 @@
+"""WebDataset shards, written by webdataset."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from training_data_support import counted, counter, decode_text, encode_frames, encode_text, same, take, write_video
+
+from training.data import DataOptions, Shards
+from training.data.background import in_background
+from training.data.tars import read_samples
+
+webdataset = pytest.importorskip("webdataset")
+SHARDS, SAMPLES = 3, 4
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> list[bytes]:
+    """Of which frame i of video v is counted as 10 v + i."""
+    folder = tmp_path_factory.mktemp("videos")
+    frames = (counter(9, first=10 * number, width=16, height=16) for number in range(SHARDS * SAMPLES))
+    return [write_video(folder / f"{number}.mkv", each).read_bytes() for number, each in enumerate(frames)]
+
+
+def write(folder: Path, videos: list[bytes], sizes: tuple[int, ...] = (SAMPLES,) * SHARDS) -> str:
+    """Shards whose samples are captioned with their numbers, one half in text files, the other in JSON."""
+    samples = iter(enumerate(videos))
+    for shard, size in enumerate(sizes):
+        with webdataset.TarWriter(str(folder / f"clips-{shard}.tar")) as tar:
+            for number, video in islice(samples, size):
+                caption = {"json": {"caption": str(number)}} if number % 2 else {"txt": str(number)}
+                tar.write({"__key__": f"sample{number:03}", "mkv": video, **caption})
+    return str(folder / f"clips-{{0..{len(sizes) - 1}}}.tar")
+
+
+def load(shards: str, seed: int = 0, **more) -> Shards:
+    options = DataOptions(**{"shards": shards, "frames": 3, "stride": 2, "size": 16} | more)
+    return Shards(options, encode_frames, encode_text, seed, workers=2)
+
+
+def captions(items) -> list[str]:
+    return [decode_text(item.prompt) for item in items]
+
+
+def test_items_are_frames_of_a_sample_in_order_with_its_caption(tmp_path, videos):
+    starts = set()
+    for item in take(load(write(tmp_path, videos)), 24):
+        numbers, sample = counted(item.latents), int(decode_text(item.prompt))
+        starts.add(numbers[0] - 10 * sample)
+        assert item.latents.shape == (3, 3, 2, 2) and item.latents.dtype == torch.float32
+        assert numbers == [numbers[0] + 2 * i for i in range(3)]
+    assert starts == set(range(5))
+
+
+def test_an_epoch_shows_every_sample_once_with_the_shards_in_another_order(tmp_path, videos):
+    found = captions(take(load(write(tmp_path, videos)), 48))
+    epochs = [tuple(found[start : start + 12]) for start in range(0, 48, 12)]
+    assert all(sorted(map(int, epoch)) == list(range(12)) for epoch in epochs)
+    assert len(set(epochs)) > 1
+
+
+def test_the_same_number_is_the_same_item_wherever_one_begins(tmp_path, videos):
+    shards = write(tmp_path, videos, sizes=(5, 1, 6))
+    expected = take(load(shards, seed=4), 40)
+    for first in (1, 5, 12, 31):
+        assert same(take(load(shards, seed=4), 6, first), expected[first : first + 6])
+
+
+def test_processes_see_together_what_one_sees(tmp_path, videos):
+    shards = write(tmp_path, videos)
+    items = [item for process in range(2) for item in take(load(shards), 9, 3, process, 2)]
+    assert same(sorted(items, key=lambda item: item.number), take(load(shards), 18, first=3))
+
+
+def test_samples_that_were_seen_before_are_not_decoded_again(tmp_path, videos):
+    """Which is seen by unreadable ones, which are not even noticed."""
+    data = load(write(tmp_path, [b"no video"] * 2 + 2 * videos, sizes=(26,)))
+    assert captions(take(data, 3, first=2)) == ["2", "3", "4"]
+    assert not data.unusable
+
+
+def test_unreadable_samples_are_counted_and_the_next_is_shown_for_them(tmp_path, videos, caplog):
+    videos = [videos[0], b"", *videos[2:5], videos[5][: len(videos[5]) // 4], *videos[6:]]
+    shards = write(tmp_path, videos, sizes=(12,))
+    data = load(shards)
+    items = take(data, 24)
+    assert captions(items[:12]) == ["0", "2", "2", "3", "4", "6", "6", "7", "8", "9", "10", "11"]
+    assert [name.rsplit("/")[-1] for name in data.unusable] == ["sample001", "sample005"]
+    assert "sample005 is left out (2 so far): " in caplog.text
+    alone = [item for process in range(3) for item in take(load(shards), 8, 0, process, 3)]
+    assert same(sorted(alone, key=lambda item: item.number), items)
+
+
+def test_samples_that_are_too_short_or_have_no_caption_or_no_video(tmp_path, videos):
+    short = write_video(tmp_path / "short.mkv", counter(4)).read_bytes()
+    with webdataset.TarWriter(str(tmp_path / "a.tar")) as tar:
+        tar.write({"__key__": "good", "mkv": videos[0], "txt": "good"})
+        tar.write({"__key__": "short", "mkv": short, "txt": "short"})
+        tar.write({"__key__": "silent", "mkv": videos[1]})
+        tar.write({"__key__": "blind", "txt": "blind"})
+        tar.write({"__key__": "odd", "mkv": videos[2], "json": [1, 2]})
+    data = load(str(tmp_path / "a.tar"))
+    assert set(captions(take(data, 10))) == {"good"}
+    reasons = {name.rsplit("/")[-1]: why for name, why in data.unusable.items()}
+    assert "4 frames, and 5 are needed" in reasons["short"] and "no caption" in reasons["silent"]
+    assert "no video or picture, but file.txt" in reasons["blind"] and "caption is unreadable" in reasons["odd"]
+
+
+def test_one_caption_for_all_that_have_none(tmp_path, videos):
+    with webdataset.TarWriter(str(tmp_path / "a.tar")) as tar:
+        tar.write({"__key__": "silent", "mkv": videos[1]})
+    assert captions(take(load(str(tmp_path / "a.tar"), caption="x"), 2)) == ["x", "x"]
+
+
+def test_pictures_train_on_single_frames(tmp_path, videos):
+    with webdataset.TarWriter(str(tmp_path / "a.tar")) as tar:
+        tar.write({"__key__": "photo", "png": counter(1, first=7)[0].numpy() / 255, "txt": "x"})
+    (item,) = take(load(str(tmp_path / "a.tar"), frames=1), 1)
+    assert counted(item.latents) == [7]
+
+
+def test_mirrored_items_are_mirrored_in_all_frames(tmp_path):
+    rising = torch.arange(16).to(torch.uint8).view(1, 1, -1, 1).expand(6, 16, -1, 3)
+    shards = write(tmp_path, [write_video(tmp_path / "a.mkv", rising).read_bytes()], sizes=(1,))
+    signs = [(item.latents.diff(dim=-1) > 0).flatten() for item in take(load(shards, flip=True), 20)]
+    assert all(each.all() or not each.any() for each in signs)
+    assert {bool(each[0]) for each in signs} == {True, False}
+
+
+def test_what_follows_damage_in_a_shard_is_left_out(tmp_path, videos, caplog):
+    shards = write(tmp_path, videos)
+    file = tmp_path / "clips-0.tar"
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * 0.4)])
+    complete = [len(list(read_samples(str(file), contents))) for contents in (True, False)]
+    assert complete[0] == complete[1] < SAMPLES
+    expected = take(load(shards), 30)
+    assert same(take(load(shards), 5, first=25), expected[25:])
+    assert "clips-0.tar is damaged" in caplog.text
+
+
+def test_a_command_that_writes_a_shard(tmp_path, videos):
+    """webdataset's addresses for data elsewhere, which can only be read from the beginning."""
+    file = write(tmp_path, videos, sizes=(12,)).replace("{0..0}", "0")
+    expected = take(load(file), 20)
+    assert same(take(load(f"pipe:cat {file}"), 6, first=14), expected[14:])
+
+
+def test_shards_that_are_not_there_or_hold_nothing(tmp_path, videos):
+    shards = write(tmp_path, videos)
+    with pytest.raises(ValueError, match=r"no file .*clips-3.tar: correct 'shards'"):
+        load(shards.replace("..2", "..3"))
+    webdataset.TarWriter(str(tmp_path / "empty.tar")).close()
+    with pytest.raises(ValueError, match=r"empty.tar holds no samples"):
+        take(load(str(tmp_path / "empty.tar")), 1)
+
+
+def test_shards_of_which_nothing_can_be_used_end_with_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"1000 samples in a row .*sample000: the video is unreadable"):
+        take(load(write(tmp_path, [b""] * 4, sizes=(4,))), 1)
+
+
+def test_work_in_the_background_is_done_ahead_and_ends_with_the_one_who_asks():
+    made, closed = [], []
+
+    def items():
+        try:
+            for number in range(100):
+                made.append(number)
+                yield number
+        finally:
+            closed.append(True)
+
+    ahead = in_background(items(), 3)
+    assert list(islice(ahead, 5)) == [0, 1, 2, 3, 4]
+    ahead.close()
+    assert 5 <= len(made) <= 10 and closed
+    assert list(in_background(items(), 3)) == list(range(100))
+
+
+def test_an_error_in_the_background_reaches_the_one_who_asks():
+    def items():
+        yield 1
+        raise ValueError("no more")
+
+    ahead = in_background(items(), 3)
+    assert next(ahead) == 1
+    with pytest.raises(ValueError, match="no more"):
+        next(ahead)

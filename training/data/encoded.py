@@ -1,0 +1,107 @@
+"""Clips that are encoded already: cached in files, or latents of a graph."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, cycle, islice
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .items import Item, Prompt, draws
+
+
+class Clip(Protocol):
+    """An encoded clip, of which a part is read when it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(F, c, h, w)."""
+        ...
+
+    @property
+    def versions(self) -> int:
+        """Encoded pictures of the same shape to choose from, such as the clip itself and its mirror image."""
+        ...
+
+    def latents(self, version: int, frames: slice) -> Tensor:
+        """(f, c, h, w)."""
+        ...
+
+    def prompt(self) -> Prompt: ...
+
+
+@dataclass(frozen=True)
+class MemoryClip:
+    """Latents (F, c, h, w) that are there already."""
+
+    frames: Tensor
+    words: Prompt
+    versions: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.frames.shape)
+
+    def latents(self, version: int, frames: slice) -> Tensor:
+        return self.frames[frames]
+
+    def prompt(self) -> Prompt:
+        return self.words
+
+
+class EncodedClips:
+    """Items of `frames` frames, every `stride`-th of a clip from a random one on.
+
+    An epoch shows every clip once, in an order of its own. The items of a training step, number // batch, have one
+    size: clips of each size are shuffled among themselves, and where they do not fill the last batch, some of them are
+    shown twice. `too_short` clips are left out; ValueError if no clip is left.
+    """
+
+    def __init__(self, clips: Sequence[Clip], frames: int, stride: int = 1, batch: int = 1, seed: int = 0):
+        self.stride, self.batch, self.seed = stride, batch, seed
+        self.span = (frames - 1) * stride + 1
+        self.clips = [clip for clip in clips if clip.shape[0] >= self.span]
+        self.too_short = len(clips) - len(self.clips)
+        wanted = f"the {self.span} frames that {frames} frames with a stride of {stride} span"
+        if not self.clips:
+            longest = max((clip.shape[0] for clip in clips), default=0)
+            raise ValueError(
+                f"No clip is long enough: the longest of {len(clips)} has {longest} frames, fewer than {wanted}; "
+                "use longer clips, or lower 'frames' or 'stride'."
+            )
+        if self.too_short:
+            logging.warning(f"Training: {self.too_short} of {len(clips)} clips are shorter than {wanted}: left out.")
+        sizes: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for index, clip in enumerate(self.clips):
+            sizes[clip.shape[1:]].append(index)
+        self.buckets = list(sizes.values())
+        self.epoch_items = sum(-(-len(bucket) // batch) * batch for bucket in self.buckets)
+
+    def stream(self, first: int, process: int = 0, processes: int = 1) -> Iterator[Item]:
+        order, order_epoch = [], None
+        for number in count(first + process, processes):
+            epoch, place = divmod(number, self.epoch_items)
+            if epoch != order_epoch:
+                order, order_epoch = self._order(epoch), epoch
+            yield self._item(number, self.clips[order[place]])
+
+    def _order(self, epoch: int) -> list[int]:
+        """Indices of clips, `batch` of one size after another."""
+        random, batches = draws(self.seed, "epoch", epoch), []
+        for bucket in self.buckets:
+            endless = cycle(random.sample(bucket, len(bucket)))
+            batches += [list(islice(endless, self.batch)) for _ in range(0, len(bucket), self.batch)]
+        random.shuffle(batches)
+        return [index for batch in batches for index in batch]
+
+    def _item(self, number: int, clip: Clip) -> Item:
+        random = draws(self.seed, "item", number)
+        start = random.randrange(clip.shape[0] - self.span + 1)
+        frames = slice(start, start + self.span, self.stride)
+        latents = clip.latents(random.randrange(clip.versions), frames)
+        return Item(number, latents.to(torch.float32, copy=True), clip.prompt())

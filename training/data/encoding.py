@@ -1,0 +1,98 @@
+"""From the frames of a video or of pictures to latents as a training takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from random import Random
+
+import torch
+from torch import Tensor
+
+from .camera import camera_path, closest, film
+from .options import DataOptions
+from .transforms import Size, fit, flip
+from .videos import Media, UnusableClip
+
+EncodeFrames = Callable[[Tensor], Tensor]
+"""(n, h, w, 3) in [0, 1] to (n, c, h / 8, w / 8), scaled as the UNet takes them."""
+
+CHUNK = 16
+"""Frames that are decoded and encoded at once, which bounds the memory that a long video needs."""
+
+
+def encode_all(media: Media, options: DataOptions, encode_frames: EncodeFrames, random: Random) -> list[Tensor]:
+    """All frames as fp16 latents (F, c, h, w), and with `options.flip` those of the mirror image too."""
+    place = _place(options, random)
+    fitted = (fit(frame, options.size_for(_size(frame)), place) for frame in _alike(media.frames()))
+    versions: list[list[Tensor]] = [[], []] if options.flip else [[]]
+    while chunk := list(islice(fitted, CHUNK)):
+        frames = torch.stack(chunk)
+        for version, pixels in zip(versions, (frames, flip(frames)), strict=False):
+            version.append(_to_half(encode_frames(pixels)))
+    if not versions[0]:
+        raise UnusableClip("it has no frames")
+    return [torch.cat(version) for version in versions]
+
+
+def encode_variants(media: Media, options: DataOptions, encode_frames: EncodeFrames, random: Random) -> list[Tensor]:
+    """`options.variants` clips with the camera movement, as fp16 latents (frames, c, h, w)."""
+    clips = (random_clip(media, options, random) for _ in range(options.variants))
+    return [_to_half(encode_frames(clip)) for clip in clips]
+
+
+def random_clip(media: Media, options: DataOptions, random: Random) -> Tensor:
+    """(frames, h, w, 3) in [0, 1] from a random frame on, mirrored or not, with the camera movement if there is one.
+
+    With a camera movement a single picture is a clip in which all frames are alike.
+    """
+    still = bool(options.camera_motion) and media.count() == 1
+    frames = list(media.frames()) * options.frames if still else _excerpt(media, options, random)
+    mirrored = options.flip and random.random() < 0.5
+    if mirrored:
+        frames = [flip(frame) for frame in frames]
+    size, place = options.size_for(_size(frames[0])), _place(options, random)
+    if options.camera_motion:
+        return _filmed(frames, options, size, place, part=random.uniform(0.75, 1))
+    return torch.stack([fit(frame, size, place) for frame in frames])
+
+
+def _excerpt(media: Media, options: DataOptions, random: Random) -> list[Tensor]:
+    available = media.count()
+    if available < options.span:
+        raise UnusableClip(f"it has {available} frames, and {options.span} are needed")
+    start = random.randrange(available - options.span + 1)
+    frames = list(_alike(media.frames(range(start, start + options.span, options.stride))))
+    if len(frames) < options.frames:
+        raise UnusableClip(f"it breaks off before frame {start + options.span}")
+    return frames
+
+
+def _filmed(frames: list[Tensor], options: DataOptions, size: Size, place: tuple[float, float], part: float) -> Tensor:
+    path = camera_path(options.camera_motion, len(frames), options.amount, size[1] / size[0])
+    canvas = round(size[0] / closest(path)), round(size[1] / closest(path))
+    return torch.stack([film(fit(f, canvas, place, part), view, size) for f, view in zip(frames, path, strict=True)])
+
+
+def _place(options: DataOptions, random: Random) -> tuple[float, float]:
+    """Of the crop. The variants of a camera movement differ in it."""
+    anywhere = random.random(), random.random()
+    return anywhere if options.crop == "random" or options.camera_motion else (0.5, 0.5)
+
+
+def _size(frame: Tensor) -> Size:
+    return frame.shape[0], frame.shape[1]
+
+
+def _alike(frames: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same frames. UnusableClip for one that is not as large as the first."""
+    first = None
+    for frame in frames:
+        first = first or frame.shape
+        if frame.shape != first:
+            raise UnusableClip("its frames differ in size")
+        yield frame
+
+
+def _to_half(latents: Tensor) -> Tensor:
+    return latents.to("cpu", torch.float16).contiguous()

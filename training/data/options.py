@@ -1,0 +1,80 @@
+"""What a user chooses about the data of a training: the [data] table of a config file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .camera import MOVEMENTS, Movement
+from .transforms import Size, nearest_bucket
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """ValueError names the key that is wrong."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    folder: Path | None = None
+    """Of videos, image sequences (subfolders of numbered pictures) and stills, with their captions."""
+    shards: str = ""
+    """Instead of a folder: WebDataset shards, such as "clips-{0000..0099}.tar", decoded and encoded while training.
+
+    All addresses of webdataset are understood, also "pipe:" with a command that is run: no value for strangers to set.
+    """
+    caption: str | None = None
+    """For clips that have none of their own."""
+    captions: Path | None = None
+    """A .csv or .jsonl file of captions; by itself captions.csv, captions.jsonl or metadata.jsonl in the folder."""
+    frames: int = 16
+    """Of a clip in training; 1 trains on single frames."""
+    stride: int = 4
+    """Every how many frames of the video one is taken."""
+    size: int = 256
+    """Pixels of each side, or with buckets of the square that has about the same area."""
+    buckets: bool = False
+    """Train each clip in the shape that is nearest to its own, instead of a square."""
+    crop: Literal["centre", "random"] = "centre"
+    """Where too wide or too high clips are cut: "centre" or "random"."""
+    flip: bool = False
+    """Show clips mirrored as well; not where left and right matter."""
+    camera_motion: Literal["", Movement] = ""
+    """A camera movement to make from stills or clips, such as "zoom in" or "pan left"."""
+    amount: float = 0.25
+    """Of the camera movement, between 0 and 1: the share of the picture, or for "roll" of a right angle."""
+    variants: int = 8
+    """Clips to make of each still or clip with a camera movement, each of another part of it."""
+    cache: Path | None = None
+    """Folder for what is encoded; by itself .encoded in the folder of the clips."""
+
+    def __post_init__(self):
+        if (self.folder is None) != bool(self.shards):
+            raise ValueError("Data needs either 'folder' or 'shards': set one of the two.")
+        for key in ("frames", "stride", "size", "variants"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"'{key}' is {getattr(self, key)}, but has to be 1 or more.")
+        if self.size % 8:
+            raise ValueError(f"'size' is {self.size}, but has to be a multiple of 8: use {-(-self.size // 8) * 8}.")
+        if self.crop not in ("centre", "random"):
+            raise ValueError(f'\'crop\' is "{self.crop}": use "centre" or "random".')
+        if self.shards and self.buckets:
+            raise ValueError("'buckets' needs all clips at once: use it with 'folder', or leave it out with 'shards'.")
+        if self.camera_motion:
+            self._check_camera()
+
+    def _check_camera(self):
+        if self.camera_motion not in MOVEMENTS:
+            raise ValueError(f"'camera_motion' is \"{self.camera_motion}\": use one of {', '.join(MOVEMENTS)}.")
+        if not 0 < self.amount < 1:
+            raise ValueError(f"'amount' is {self.amount}, but has to be above 0 and below 1.")
+        if self.frames == 1:
+            raise ValueError("'frames' is 1, in which no 'camera_motion' can be seen: use 2 or more, such as 16.")
+
+    @property
+    def span(self) -> int:
+        """Frames of a video from a clip's first to its last."""
+        return (self.frames - 1) * self.stride + 1
+
+    def size_for(self, frame: Size) -> Size:
+        """Height and width in training of frames of this height and width."""
+        return nearest_bucket(frame, self.size) if self.buckets else (self.size, self.size)

@@ -1,0 +1,109 @@
+"""From what a user chose to the data of a training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from .cache import Cache, CachedClip, clip_tensors, prompt_tensors
+from .encoded import EncodedClips
+from .encoding import EncodeFrames, encode_all, encode_variants
+from .items import Data, Prompt, draws
+from .options import DataOptions
+from .shards import Shards
+from .sources import Source, find_sources
+from .videos import UnusableClip
+
+
+def prepare(
+    options: DataOptions,
+    encode_frames: EncodeFrames,
+    encode_text: Callable[[str], Prompt],
+    *,
+    vae: str,
+    text_encoder: str,
+    batch: int = 1,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Data:
+    """The shards, to be encoded while training, or the clips of a folder, encoded and cached.
+
+    `vae` and `text_encoder` are fingerprints, such as hashes of the weights: others encode anew. `batch` counts the
+    clips of a training step on all devices. `progress` gets how many clips are done, of how many. Of several processes
+    with one cache, let the first prepare before the others. ValueError if there is nothing to train on.
+    """
+    if options.shards:
+        return Shards(options, encode_frames, encode_text, seed)
+    sources = find_sources(options)
+    encoder = Encoder(options, encode_frames, encode_text, vae, text_encoder, seed)
+    # All prompts first: where memory is scarce, text encoder and VAE are not there at once.
+    prompts = {caption: encoder.prompt(caption) for caption in dict.fromkeys(s.caption for s in sources)}
+    clips = _encoded(sources, encoder, prompts, progress)
+    # A camera movement has the stride in it.
+    return EncodedClips(clips, options.frames, 1 if options.camera_motion else options.stride, batch, seed)
+
+
+def _encoded(
+    sources: list[Source], encoder: Encoder, prompts: dict[str, Path], progress: Callable[[int, int], None]
+) -> list[CachedClip]:
+    """The clips that can be used; the others are counted in the log. ValueError if there are none."""
+    clips, unusable = [], []
+    for done, source in enumerate(sources):
+        progress(done, len(sources))
+        try:
+            clips.append(CachedClip.open(encoder.clip(source), prompts[source.caption]))
+        except UnusableClip as error:
+            unusable.append(f"{source.name}: {error}")
+            logging.warning(f"Training: {source.name} is left out: {error}.")
+    progress(len(sources), len(sources))
+    if not clips:
+        raise ValueError(f"None of the {len(sources)} clips in {encoder.options.folder} can be used; {unusable[0]}.")
+    if unusable:
+        logging.warning(f"Training: {len(unusable)} of {len(sources)} clips are left out.")
+    return clips
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Encodes sources, or finds the files of what was encoded before."""
+
+    options: DataOptions
+    encode_frames: EncodeFrames
+    encode_text: Callable[[str], Prompt]
+    vae: str
+    text_encoder: str
+    seed: int
+
+    @property
+    def cache(self) -> Cache:
+        return Cache(self.options.cache or Path(self.options.folder or "", ".encoded"))
+
+    def prompt(self, caption: str) -> Path:
+        key = {"text": caption, "text_encoder": self.text_encoder}
+        return self.cache.get("prompts", key, lambda: prompt_tensors(self.encode_text(caption)))
+
+    def clip(self, source: Source) -> Path:
+        """UnusableClip if it cannot be decoded."""
+        return self.cache.get("clips", self._key(source), lambda: clip_tensors(self._encode(source)))
+
+    def _encode(self, source: Source) -> list[Tensor]:
+        encode = encode_variants if self.options.camera_motion else encode_all
+        return encode(source.media, self.options, self.encode_frames, draws(self.seed, "clip", source.name))
+
+    def _key(self, source: Source) -> dict[str, object]:
+        """All that decides the latents: the files, wherever their folder lies, the VAE, and the options that matter."""
+        options, names = self.options, ["size", "buckets", "crop", "flip", "camera_motion"]
+        if options.camera_motion:
+            names += ["amount", "variants", "frames", "stride"]
+        states = [(file.name, file.stat()) for file in source.files]
+        return {
+            "name": source.name,
+            "files": [[name, state.st_size, state.st_mtime_ns] for name, state in states],
+            "vae": self.vae,
+            "seed": self.seed if options.camera_motion or options.crop == "random" else None,
+            **{name: getattr(options, name) for name in names},
+        }
