@@ -10,10 +10,10 @@ WEB_DIRECTORY = "web"  # holds the nodes' help pages
 
 class AnimateDiffExtension(ComfyExtension):
     async def on_load(self) -> None:
-        register_folder("animatediff_models")
-        saved = os.path.join(folder_paths.get_output_directory(), "animatediff_models")
-        folder_paths.add_model_folder_path("animatediff_models", saved)  # as ComfyUI does for its own kinds
-        register_folder("animatediff_motion_lora")
+        for name in ("animatediff_models", "animatediff_motion_lora"):
+            register_folder(name)
+            saved = os.path.join(folder_paths.get_output_directory(), name)
+            folder_paths.add_model_folder_path(name, saved)  # as ComfyUI does for its own kinds
 
     async def get_node_list(self) -> list[type]:
         from .nodes import NODES

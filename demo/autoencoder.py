@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from comfy.taesd.taesd import TAESD
 from torch import Tensor
 
-from training.loop import fit
+from training.loop import FitOptions, fit, seeded
 
 from . import shapes
 
@@ -81,10 +81,9 @@ def train(run_dir: Path, steps: int) -> TAESD:
     fit(
         "autoencoder",
         dict(model.taesd_decoder.named_parameters()),
-        lambda generator: _loss(model, weight, bias, generator),
+        seeded(lambda generator: _loss(model, weight, bias, generator), seed=0),
         run_dir,
-        steps=steps,
-        learning_rate=1e-3,
+        FitOptions(steps, learning_rate=1e-3),
     )
     return model
 

@@ -16,7 +16,7 @@ from comfy_extras.nodes_canny import Canny
 from torch import Tensor, nn
 
 from training.diffusion import TIMESTEPS, add_noise, alphas_cumprod, structure_weight
-from training.loop import fit
+from training.loop import FitOptions, fit, seeded
 from training.lora import lora
 
 from . import autoencoder, shapes
@@ -59,16 +59,12 @@ def train(unet: UNetModel, text_encoder: TextEncoder, run_dir: Path, steps: int)
     own = {name: parameter for name, parameter in model.named_parameters() if is_own(name)}
     projection = autoencoder.projection()
     alphas = torch.stack([alphas_cumprod("image"), alphas_cumprod("motion")])
+
+    def loss(generator: torch.Generator) -> Tensor:
+        return outline_loss(unet, model, text_encoder, projection, alphas, generator)
+
     with lora(model, shared, RANK) as changes:
-        fit(
-            "control",
-            own | changes,
-            lambda generator: outline_loss(unet, model, text_encoder, projection, alphas, generator),
-            run_dir,
-            steps=steps,
-            learning_rate=2e-3,
-            seed=4,
-        )
+        fit("control", own | changes, seeded(loss, seed=4), run_dir, FitOptions(steps, learning_rate=2e-3))
     return {"lora_controlnet": torch.empty(0)} | own | {control_lora(key): value for key, value in changes.items()}
 
 

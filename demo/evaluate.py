@@ -86,12 +86,16 @@ class Miniature:
         return self.vae.decode(latent).movedim(-1, 1)
 
 
-def with_module(model, file: Path):
+def with_module(model, file: Path, lora: Path | None = None):
     from motion_models.injection import MotionSettings, apply_motion_model
     from motion_models.loader import load_motion_model
+    from motion_models.lora import apply_motion_lora
     from sampling.clips import prepare_clips, use_default_windows
 
-    return prepare_clips(apply_motion_model(model, load_motion_model(str(file)), MotionSettings(), use_default_windows))
+    motion = load_motion_model(str(file))
+    if lora is not None:
+        motion = apply_motion_lora(motion, str(lora), 1.0)
+    return prepare_clips(apply_motion_model(model, motion, MotionSettings(), use_default_windows))
 
 
 def untrained_module(folder: Path) -> Path:

@@ -1,8 +1,9 @@
 """The miniature's motion module, trained once on clips of the base model's own look, and a motion LoRA for it."""
 
 import math
-import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -10,9 +11,15 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
 from motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
-from training import motion
-from training.diffusion import structure_weight
-from training.lora import lora
+from motion_models.unet import motion_in_unet
+from training.data import Item, Prompt
+from training.diffusion import alphas_cumprod
+from training.image_model import ImageModel
+from training.loop import FitOptions, Losses, fit
+from training.lora import layers_of, lora
+from training.lora_layouts import motion_lora_file
+from training.motion import MotionOptions, motion_losses, weights
+from training.processes import OneProcess
 
 from . import autoencoder, shapes
 from .text_to_image import UNET, TextEncoder, prompts
@@ -23,18 +30,48 @@ LORA_RANK = 2
 LEFT = math.pi
 
 
+@dataclass(frozen=True)
+class DrawnClips:
+    """Clips of the base model's look, drawn as they are asked for."""
+
+    text_encoder: TextEncoder
+    seed: int
+    direction: float | None = None
+
+    def stream(self, first: int, process: int = 0, processes: int = 1) -> Iterator[Item]:
+        projection = autoencoder.projection()
+        for number in count(first + process, processes):
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+            scene = shapes.random_clip(1, FRAMES, generator, self.direction)
+            latents = autoencoder.encode(shapes.draw(scene, "paper"), *projection)
+            still = shapes.Scene(*(value[:1] for value in vars(scene).values()))
+            with torch.no_grad():
+                context = self.text_encoder(prompts(still, generator))[0]
+            yield Item(number, latents, Prompt(context, None))
+
+
 def build() -> MotionModel:
     """v3's layout: no motion module in the middle block, 32 positions."""
     channels = tuple(UNET["model_channels"] * m for m in UNET["channel_mult"])
     return MotionModel(MotionModelConfig.for_unet(channels, mid=False))
 
 
+def losses(unet: UNetModel, model: MotionModel, clips: DrawnClips, options: MotionOptions) -> Losses:
+    unet.requires_grad_(False)
+
+    def moving(frames: int):
+        return motion_in_unet(unet, model, frames)
+
+    return motion_losses(ImageModel(unet), moving, clips, None, alphas_cumprod("motion"), options, OneProcess())
+
+
 def train(unet: UNetModel, text_encoder: TextEncoder, run_dir: Path, steps: int) -> MotionModel:
     torch.manual_seed(2)
     model = build()
     zero_output(model)
-    clips = drawn_clips(text_encoder)
-    motion.train("motion", unet, model, motion.weights(model), clips, run_dir, steps=steps, learning_rate=1e-3, seed=2)
+    options = MotionOptions(batch=CLIPS, seed=2, loss="velocity", least=0.05)
+    learned = losses(unet, model, DrawnClips(text_encoder, seed=2), options)
+    fit("motion", weights(model), learned, run_dir, FitOptions(steps, learning_rate=1e-3))
     return model
 
 
@@ -43,44 +80,10 @@ def train_lora(
 ) -> dict[str, Tensor]:
     """Everything goes to the left, as when a camera pans to the right (arXiv 2307.04725, section 4.3). Returns the
     LoRA's state dict in the spelling of AnimateDiff's own."""
-    torch.manual_seed(3)
     model.requires_grad_(False)
-    layers = [name for name, _ in model.named_modules() if re.search(r"\.to_(q|k|v|out\.0)$", name)]
-    clips = drawn_clips(text_encoder, LEFT)
-    with lora(model, layers, LORA_RANK) as parameters:
-        motion.train(
-            "pan",
-            unet,
-            model,
-            parameters,
-            clips,
-            run_dir,
-            steps=steps,
-            learning_rate=1e-2,
-            seed=3,
-            first_timestep=600,
-            weight=lambda alpha: structure_weight(alpha, least=0.001),
-        )
-    return {official(key): value for key, value in parameters.items()}
-
-
-def official(key: str) -> str:
-    """`x.to_out.0.lora_up.weight` -> `x.processor.to_out_lora.up.weight`"""
-    return re.sub(r"\.(to_\w+?)(?:\.0)?\.lora_(up|down)\.", r".processor.\1_lora.\2.", key)
-
-
-def drawn_clips(
-    text_encoder: TextEncoder, direction: float | None = None
-) -> Callable[[torch.Generator], tuple[Tensor, Tensor]]:
-    """Clips of the base model's look, as `training.motion` takes them."""
-    projection = autoencoder.projection()
-
-    def clips(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        scene = shapes.random_clip(CLIPS, FRAMES, generator, direction)
-        latents = autoencoder.encode(shapes.draw(scene, "paper"), *projection)
-        first = shapes.Scene(*(value[::FRAMES] for value in vars(scene).values()))
-        with torch.no_grad():
-            context = text_encoder(prompts(first, generator))
-        return latents.unflatten(0, (CLIPS, FRAMES)), context
-
-    return clips
+    options = MotionOptions(batch=CLIPS, seed=3, loss="velocity", first_timestep=600)
+    learned = losses(unet, model, DrawnClips(text_encoder, seed=3, direction=LEFT), options)
+    generator = torch.Generator().manual_seed(3)
+    with lora(model, layers_of(model, "attention"), LORA_RANK, generator=generator) as parameters:
+        fit("pan", parameters, learned, run_dir, FitOptions(steps, learning_rate=1e-2))
+    return motion_lora_file(parameters, "AnimateDiff")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.diffusion import alphas_cumprod, structure_weight
-from training.loop import fit
+from training.loop import FitOptions, fit, seeded
 from training.lora import lora
 
 from . import autoencoder
@@ -23,14 +23,10 @@ def train(unet: nn.Module, text_encoder: TextEncoder, run_dir: Path, steps: int)
     layers = [name for name, layer in unet.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
     projection = autoencoder.projection()
     alphas = torch.stack([alphas_cumprod("image"), alphas_cumprod("motion")])
+
+    def loss(generator: torch.Generator) -> Tensor:
+        return picture_loss(unet, text_encoder, projection, alphas, LOOK, generator, structure_weight)
+
     with lora(unet, layers, RANK) as parameters:
-        fit(
-            "personalise",
-            parameters,
-            lambda generator: picture_loss(unet, text_encoder, projection, alphas, LOOK, generator, structure_weight),
-            run_dir,
-            steps=steps,
-            learning_rate=2e-3,
-            seed=1,
-        )
+        fit("personalise", parameters, seeded(loss, seed=1), run_dir, FitOptions(steps, learning_rate=2e-3))
     return {f"diffusion_model.{key}": value.detach() for key, value in parameters.items()}

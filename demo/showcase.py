@@ -7,11 +7,11 @@ personalised one that it never saw. With --video, draws the clip that the exampl
 import argparse
 from pathlib import Path
 
-import av
 import torch
 from PIL import Image
 
 from . import shapes
+from .clips import write_video
 from .evaluate import FRAMES, Miniature, with_module
 from .train import DEMO, MODELS, use_cpu
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--video", action="store_true")
     options = parser.parse_args()
     if options.video:
-        write_video(DEMO / "input" / "moving_star.mp4")
+        write_video(star(), DEMO / "input" / "moving_star.mp4")
         return
     use_cpu()
     with torch.inference_mode():
@@ -38,19 +38,12 @@ def main() -> None:
     print(options.output)
 
 
-def write_video(file: Path) -> None:
-    """A drawn star that moves, FRAMES frames of it. Blue: on paper the Canny node does not see pale colours."""
+def star() -> torch.Tensor:
+    """A drawn star that moves, (FRAMES, 3, h, w). Blue: on paper the Canny node does not see pale colours."""
     scene = shapes.random_clip(1, FRAMES, torch.Generator().manual_seed(44))
     scene.shape[:] = shapes.SHAPES.index("star")
     scene.colour[:] = list(shapes.COLOURS).index("blue")
-    frames = shapes.draw(scene).movedim(1, -1).mul(255).round().byte().numpy()
-    with av.open(str(file), "w") as video:
-        stream = video.add_stream("libx264", rate=8, options={"crf": "12"})
-        stream.width = stream.height = shapes.SIZE
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            video.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        video.mux(stream.encode())
+    return shapes.draw(scene)
 
 
 def sheet(pictures: torch.Tensor) -> Image.Image:

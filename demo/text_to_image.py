@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from training.diffusion import TIMESTEPS, add_noise, alphas_cumprod
-from training.loop import fit
+from training.loop import FitOptions, fit, seeded
 
 from . import autoencoder, shapes
 from .companion import companion
@@ -76,10 +76,9 @@ def train(run_dir: Path, steps: int) -> tuple[UNetModel, TextEncoder]:
     fit(
         "text-to-image",
         dict(nn.ModuleDict({"unet": unet, "text": text_encoder}).named_parameters()),
-        lambda generator: picture_loss(unet, text_encoder, projection, alphas, "paper", generator),
+        seeded(lambda generator: picture_loss(unet, text_encoder, projection, alphas, "paper", generator), seed=0),
         run_dir,
-        steps=steps,
-        learning_rate=1e-3,
+        FitOptions(steps, learning_rate=1e-3),
     )
     return unet, text_encoder
 

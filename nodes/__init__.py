@@ -9,8 +9,12 @@ from .merge_motion_modules import MergeMotionModules
 from .motion_curve import MotionCurveNode
 from .motion_strength import MotionStrengthNode, MotionStrengthPerLevel
 from .prompt_schedule import PromptSchedule
+from .save_motion_lora import SaveMotionLora
 from .save_motion_module import SaveMotionModule
+from .score_animation import ScoreAnimation
 from .sliding_context import SlidingContextNode
+from .train_motion_lora import TrainMotionLora
+from .train_motion_module import TrainMotionModule
 
 NODES = [
     LoadMotionModule,
@@ -25,4 +29,8 @@ NODES = [
     MotionCurveNode,
     MergeMotionModules,
     SaveMotionModule,
+    TrainMotionLora,
+    TrainMotionModule,
+    SaveMotionLora,
+    ScoreAnimation,
 ]

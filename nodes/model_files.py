@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import folder_paths
@@ -43,3 +46,19 @@ class ModelFolder(NamedTuple):
 
 MOTION_MODULES = ModelFolder("animatediff_models", "motion module", "v3_sd15_mm.ckpt")
 MOTION_LORAS = ModelFolder("animatediff_motion_lora", "motion LoRA", "v2_lora_PanLeft.ckpt")
+
+
+@contextmanager
+def new_file(filename_prefix: str) -> Iterator[str]:
+    """A numbered .safetensors path below ComfyUI's output folder, to be written within the context. ValueError if it
+    lies outside of it or the disk does not take it."""
+    output = folder_paths.get_output_directory()
+    if not Path(output, filename_prefix).resolve().is_relative_to(Path(output).resolve()):
+        raise ValueError(f"{filename_prefix} lies outside of ComfyUI's output folder: choose a name below it.")
+    try:
+        folder, name, counter, *_ = folder_paths.get_save_image_path(filename_prefix, output)
+        yield os.path.join(folder, f"{name}_{counter:05}_.safetensors")
+    except OSError as error:
+        raise ValueError(
+            f"{filename_prefix} could not be written in {output}: free disk space or choose another name ({error})."
+        ) from error

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-import folder_paths
 from comfy_api.latest import io
 
-from ..motion_models.merging import save
-from .model_files import MOTION_MODULES
+from ..motion_models.saving import save
+from .model_files import MOTION_MODULES, new_file
 from .sockets import MotionModel
 
 
@@ -36,15 +32,6 @@ class SaveMotionModule(io.ComfyNode):
 
     @classmethod
     def execute(cls, motion_module, filename_prefix: str) -> io.NodeOutput:
-        output = folder_paths.get_output_directory()
-        if not Path(output, filename_prefix).resolve().is_relative_to(Path(output).resolve()):
-            raise ValueError(f"{filename_prefix} lies outside of ComfyUI's output folder: choose a name below it.")
-        try:
-            folder, name, counter, *_ = folder_paths.get_save_image_path(filename_prefix, output)
-            path = os.path.join(folder, f"{name}_{counter:05}_.safetensors")
+        with new_file(filename_prefix) as path:
             save(motion_module, path)
-        except OSError as error:
-            raise ValueError(
-                f"{filename_prefix} could not be written in {output}: free disk space or choose another name ({error})."
-            ) from error
         return io.NodeOutput(ui={"text": [path]})

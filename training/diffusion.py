@@ -1,17 +1,20 @@
 """The noise-prediction loss that image and motion models are trained with (DDPM, arXiv 2006.11239, section 3.4)."""
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor
 
 TIMESTEPS = 1000
 
 
-def alphas_cumprod(schedule: str) -> Tensor:
-    """(1000,) products of 1 - beta; "image": Stable Diffusion's betas, "motion": AnimateDiff's, linear in beta."""
+def alphas_cumprod(schedule: str, start: float = 0.00085, end: float = 0.012) -> Tensor:
+    """(1000,) products of 1 - beta. "image": betas whose square roots are evenly spaced, as Stable Diffusion's;
+    "motion": evenly spaced ones, as AnimateDiff's."""
     if schedule == "image":
-        betas = torch.linspace(0.00085**0.5, 0.012**0.5, TIMESTEPS, dtype=torch.float64) ** 2
+        betas = torch.linspace(start**0.5, end**0.5, TIMESTEPS, dtype=torch.float64) ** 2
     elif schedule == "motion":
-        betas = torch.linspace(0.00085, 0.012, TIMESTEPS, dtype=torch.float64)
+        betas = torch.linspace(start, end, TIMESTEPS, dtype=torch.float64)
     else:
         raise ValueError(f"There is no noise schedule named {schedule!r}; use 'image' or 'motion'.")
     return torch.cumprod(1 - betas, 0).float()
@@ -21,6 +24,12 @@ def add_noise(latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
     """sqrt(alpha) x + sqrt(1 - alpha) noise, with one cumulative alpha (n,) per latent (n, ...)."""
     alpha = alpha.view(-1, *[1] * (latents.ndim - 1))
     return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+
+
+def velocity(latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
+    """What a model of v-prediction predicts: sqrt(alpha) noise - sqrt(1 - alpha) x (arXiv 2202.00512, section 4)."""
+    alpha = alpha.view(-1, *[1] * (latents.ndim - 1))
+    return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
 
 
 def structure_weight(alpha: Tensor, least: float = 0.05) -> Tensor:

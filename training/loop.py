@@ -1,119 +1,234 @@
-"""One training loop for all that is trained here: resumable, seeded, averages the weights, draws the loss curve."""
+"""One training loop for all that is trained here: resumable to the bit, seeded, averages the weights."""
 
+from __future__ import annotations
+
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import count
 from math import cos, pi
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-SAVE_EVERY_SECONDS = 60
+from .loss_curve import draw_losses
+from .processes import OneProcess
+
+# From a step on, for each step the losses of its micro-batches, of which the mean is learned from.
+Losses = Callable[[int], Iterator[Iterable[Tensor]]]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """[fit] of a configuration."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    steps: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    warmup: int = 200
+    """Steps in which the learning rate rises, at most a tenth of all."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Of the learning rate afterwards: "cosine" goes down to 0, "constant" stays."""
+    clip: float = 1.0
+    """Largest norm of the gradients."""
+    average: float = 0.998
+    """Share that the moving average of the weights (EMA) keeps in each step; 0 keeps none."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    name: str
+    steps: int
+    losses: list[float]
+    """One for each step that is done."""
+    seconds_per_step: float
+    averages: dict[str, Tensor]
+    """What is learned so far."""
+
+
+def print_progress(progress: Progress) -> None:
+    done, steps, pace = len(progress.losses), progress.steps, progress.seconds_per_step
+    if done % 20 and done != steps:
+        return
+    recent = sum(progress.losses[-100:]) / len(progress.losses[-100:])
+    left = f"{(steps - done) * pace / 60:.0f} min left"
+    report = f"{progress.name}: step {done}/{steps}, loss {recent:.4f}, {pace:.2f} s a step, {left} "
+    print(f"\r{report}", end="\n" if done == steps else "", file=sys.stderr, flush=True)
+
+
+def seeded(loss: Callable[[torch.Generator], Tensor], seed: int) -> Losses:
+    """For a loss that draws its own data: from a generator that is seeded by the step."""
+
+    def losses(first: int) -> Iterator[list[Tensor]]:
+        for step in count(first):
+            yield [loss(torch.Generator().manual_seed(seed * 1_000_003 + step))]
+
+    return losses
+
+
+class Fit:
+    """Weights in training, their moving average, and what else the next step depends on."""
+
+    def __init__(self, parameters: dict[str, Parameter], options: FitOptions, settings: dict[str, Any]):
+        self.options, self.settings = options, {**asdict(options), **settings}
+        self.names, self.weights = list(parameters), list(parameters.values())
+        for weight in self.weights:
+            weight.requires_grad_(True)
+        self.averages = [weight.detach().clone() for weight in self.weights]
+        self.optimizer = torch.optim.AdamW(
+            self.weights, lr=options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.99)
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.rate)
+        self.losses: list[float] = []
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a step, of the highest."""
+        steps, warmup = self.options.steps, min(self.options.warmup, self.options.steps // 10)
+        if step < warmup:
+            return (step + 1) / warmup
+        if self.options.schedule == "constant":
+            return 1.0
+        return 0.5 + 0.5 * cos(pi * min(1.0, (step - warmup) / max(1, steps - warmup)))
+
+    def gradients(self, losses: Iterable[Tensor], processes: OneProcess) -> float:
+        """Of the mean of a step's losses, which is given back; no weight changes yet."""
+        self.optimizer.zero_grad(set_to_none=True)
+        values, parts = torch.zeros(1, device=processes.device), 0
+        for loss in losses:
+            loss.backward()
+            values += loss.detach()
+            parts += 1
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        if parts > 1:
+            torch._foreach_div_(gradients, parts)
+        processes.average([*gradients, values])
+        return values.item() / parts
+
+    def change(self, loss: float) -> None:
+        """One step of the weights."""
+        torch.nn.utils.clip_grad_norm_(self.weights, self.options.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        decay = min(self.options.average, (1 + len(self.losses)) / (10 + len(self.losses)))
+        torch._foreach_lerp_(self.averages, [weight.detach() for weight in self.weights], 1 - decay)
+        self.losses.append(loss)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "weights": dict(zip(self.names, (weight.detach() for weight in self.weights), strict=True)),
+            "averages": self.learned(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "losses": self.losses,
+            "settings": self.settings,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for weight, average, name in zip(self.weights, self.averages, self.names, strict=True):
+            weight.data.copy_(state["weights"][name])
+            average.copy_(state["averages"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.losses = state["losses"]
+
+    def learned(self) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.averages, strict=True))
+
+    def finish(self) -> None:
+        """Leave the averages in the weights."""
+        for weight, average in zip(self.weights, self.averages, strict=True):
+            weight.data.copy_(average)
+            weight.requires_grad_(False)
 
 
 def fit(
     name: str,
     parameters: dict[str, Parameter],
-    loss: Callable[[torch.Generator], Tensor],
+    losses: Losses,
     run_dir: Path,
+    options: FitOptions,
     *,
-    steps: int,
-    learning_rate: float,
-    weight_decay: float = 0.01,
-    average: float = 0.998,
-    seed: int = 0,
-) -> None:
-    """Trains `parameters` in place with AdamW and leaves their exponential moving average in them.
+    settings: dict[str, Any] | None = None,
+    processes: OneProcess | None = None,
+    report: Callable[[Progress], None] = print_progress,
+    save_every: float = 60.0,
+) -> list[float]:
+    """Trains `parameters` in place with AdamW (arXiv 1711.05101), leaves their moving average in them, and gives the
+    loss of every step.
 
-    `loss` gets a generator that is seeded by the step, so a run that was interrupted continues from
-    `run_dir/name.pt` with the data it would have seen. Writes the loss curve to `run_dir/name.png`. ValueError if
-    the state there is of a run with other settings.
+    A run that was stopped continues from `run_dir/name.pt`, which is written every `save_every` seconds, at the end,
+    and when a loss or `report`, which is called between steps, raises. ValueError if the state there is of a run with
+    other options or `settings`, which is what else decides the result.
     """
-    weights = list(parameters.values())
-    for weight in weights:
-        weight.requires_grad_(True)
-    averages = [weight.detach().clone() for weight in weights]
-    optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.99))
-    warmup = min(200, steps // 10)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warmup_cosine(step, warmup, steps))
-    losses: list[float] = []
-    settings = {
-        "steps": steps,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "average": average,
-        "seed": seed,
-    }
+    processes, file = processes or OneProcess(), run_dir / f"{name}.pt"
+    training = Fit(parameters, options, settings or {})
+    state = processes.from_first(load(file, training.settings) if processes.index == 0 else None)
+    if state is not None:
+        training.restore(state)
+    del state
 
-    state_file = run_dir / f"{name}.pt"
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        if state.get("settings") != settings:
-            raise ValueError(f"{state_file} is from a run with other settings: delete it, or choose another folder.")
-        for weight, average_, key in zip(weights, averages, parameters, strict=True):
-            weight.data.copy_(state["weights"][key])
-            average_.copy_(state["averages"][key])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        losses = state["losses"]
+    def keep() -> None:
+        if processes.index == 0:
+            save(training.state(), file)
+            draw_losses(training.losses, name).save(file.with_suffix(".png"))
 
-    def save() -> None:
-        state = {
-            "weights": dict(zip(parameters, (w.detach() for w in weights), strict=True)),
-            "averages": dict(zip(parameters, averages, strict=True)),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "losses": losses,
-            "settings": settings,
-        }
-        torch.save(state, state_file.with_suffix(".tmp"))
-        state_file.with_suffix(".tmp").replace(state_file)
-        plot(losses, name, run_dir / f"{name}.png")
-
-    started, first, saved = time.monotonic(), len(losses), time.monotonic()
-    for step in range(first, steps):
-        value = loss(torch.Generator().manual_seed(seed * 1_000_003 + step))
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-        losses.append(value.item())
-        decay = min(average, (1 + step) / (10 + step))
-        torch._foreach_lerp_(averages, [weight.detach() for weight in weights], 1 - decay)
-        if time.monotonic() - saved > SAVE_EVERY_SECONDS or step == steps - 1:
-            save()
+    started, saved, first = time.monotonic(), time.monotonic(), len(training.losses)
+    batches = losses(first)
+    for step in range(first, options.steps):
+        with kept(keep):
+            loss = training.gradients(next(batches), processes)
+        training.change(loss)
+        processes.log({"loss": loss, "learning rate": float(training.schedule.get_last_lr()[0])}, step)
+        now = time.monotonic()
+        if processes.index == 0:
+            with kept(keep):
+                pace = (now - started) / (step + 1 - first)
+                report(Progress(name, options.steps, training.losses, pace, training.learned()))
+        if now - saved >= save_every or step == options.steps - 1:
+            keep()
             saved = time.monotonic()
-        if step % 20 == 0 or step == steps - 1:
-            pace = (time.monotonic() - started) / (step + 1 - first)
-            recent = sum(losses[-100:]) / len(losses[-100:])
-            left = (steps - 1 - step) * pace / 60
-            report = f"{name}: step {step + 1}/{steps}, loss {recent:.4f}, {pace:.2f} s a step, {left:.0f} min left "
-            print(f"\r{report}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    for weight, average_ in zip(weights, averages, strict=True):
-        weight.data.copy_(average_)
-        weight.requires_grad_(False)
+    training.finish()
+    return training.losses
 
 
-def _warmup_cosine(step: int, warmup: int, steps: int) -> float:
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 + 0.5 * cos(pi * min(1.0, (step - warmup) / max(1, steps - warmup)))
+@contextmanager
+def kept(keep: Callable[[], None]) -> Iterator[None]:
+    """Call `keep` if what is done within the context raises."""
+    try:
+        yield
+    except BaseException:
+        keep()
+        raise
 
 
-def plot(losses: list[float], name: str, file: Path) -> None:
-    """The loss of every step, and its running mean, as a picture."""
-    from matplotlib.figure import Figure
+def load(file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The state of a run, None if there is none."""
+    if not file.exists():
+        return None
+    state = torch.load(file, weights_only=True, map_location="cpu")
+    if state["settings"] != settings:
+        raise ValueError(f"{file} is from a run with other settings: delete it, or choose another folder.")
+    return state
 
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axes = figure.subplots()
-    window = max(1, len(losses) // 50)
-    smooth = torch.tensor(losses).unfold(0, window, 1).mean(-1).tolist() if losses else []
-    axes.plot(losses, color="#c8ccd4", linewidth=0.5)
-    axes.plot(range(window - 1, len(losses)), smooth, color="#2a5bd7", linewidth=1.5)
-    axes.set(title=name, xlabel="step", ylabel="loss", yscale="log")
-    figure.savefig(file, dpi=110)
+
+def save(state: dict[str, Any], file: Path) -> None:
+    """Complete or not at all: written beside the old file, and then put in its place. OSError if the disk refuses."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".part")
+    try:
+        with open(unfinished, "wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(file)
+    except (OSError, RuntimeError) as error:  # torch makes the second of a full disk
+        raise OSError(f"{file} could not be written: free disk space ({error}).") from error
+    finally:
+        unfinished.unlink(missing_ok=True)

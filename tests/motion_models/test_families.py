@@ -17,8 +17,8 @@ from torch import Tensor
 from motion_models import formats
 from motion_models.formats import HOTSHOT, LCM, LONG, SDXL, V1, V2, V3, Family, hint, read_motion_file
 from motion_models.loader import load_motion_model
-from motion_models.merging import save
 from motion_models.motion_model import MotionModel, MotionModelConfig
+from motion_models.saving import save
 
 
 def weights(mid: bool, pe_length: int, channels: tuple[int, ...] = CHANNELS) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from lora_support import change, official, write
 from motion_models.injection import refuse_nan
 from motion_models.loader import load_motion_model
 from motion_models.lora import apply_motion_lora
-from motion_models.merging import save
+from motion_models.saving import save
 from motion_models.schedules import KEEP, set_beta_schedule
 from sampling.clips import apply_sliding_context
 from sampling.context_windows import ContextOptions

@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from motion_models.formats import V1, V3
 from motion_models.loader import load_motion_model
 from motion_models.lora import apply_motion_lora
-from motion_models.merging import merge, recipe, save
+from motion_models.merging import merge
+from motion_models.saving import recipe, save
 from motion_models.strength import LEVELS
 
 KEY = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"

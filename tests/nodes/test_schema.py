@@ -9,6 +9,30 @@ import pytest
 
 LEVELS = ["down_1", "down_2", "down_3", "down_4", "mid", "up_1", "up_2", "up_3", "up_4"]
 
+
+def training_inputs(steps: int, learning_rate: float) -> dict[str, tuple]:
+    return {
+        "latents": ("LATENT", None, False),
+        "conditioning": ("CONDITIONING", None, False),
+        "steps": ("INT", steps, False),
+        "learning_rate": ("FLOAT", learning_rate, False),
+        "frames": ("INT", 16, False),
+        "stride": ("INT", 1, False),
+        "seed": ("INT", 0, False),
+    }
+
+
+ADVANCED_TRAINING_INPUTS = {
+    "batch": ("INT", 1, True),
+    "accumulate": ("INT", 1, True),
+    "loss": ("COMBO", "noise", True),
+    "first_timestep": ("INT", 0, True),
+    "caption_dropout": ("FLOAT", 0.1, True),
+    "precision": ("COMBO", "automatic", True),
+    "recompute": ("BOOLEAN", True, True),
+    "empty_prompt": ("CONDITIONING", None, False),
+}
+
 # input id: (type, default, on the node's advanced part)
 NODES = {
     "ADN_LoadMotionModule": (
@@ -125,6 +149,49 @@ NODES = {
         },
         [],
     ),
+    "ADN_TrainMotionLora": (
+        {
+            "model": ("MODEL", None, False),
+            "motion_module": ("MOTION_MODEL_ADN", None, False),
+        }
+        | training_inputs(steps=1000, learning_rate=5e-4)
+        | {
+            "rank": ("INT", 32, False),
+            "alpha": ("FLOAT", 0.0, True),
+            "projections": ("COMBO", "attention", True),
+            "appearance_debiased": ("BOOLEAN", False, True),
+        }
+        | ADVANCED_TRAINING_INPUTS,
+        ["MOTION_MODEL_ADN", "MOTION_LORA_ADN", "LOSS_MAP"],
+    ),
+    "ADN_TrainMotionModule": (
+        {"model": ("MODEL", None, False)}
+        | training_inputs(steps=1000, learning_rate=1e-5)
+        | {"motion_module": ("MOTION_MODEL_ADN", None, False)}
+        | ADVANCED_TRAINING_INPUTS,
+        ["MOTION_MODEL_ADN", "LOSS_MAP"],
+    ),
+    "ADN_SaveMotionLora": (
+        {
+            "motion_lora": ("MOTION_LORA_ADN", None, False),
+            "filename_prefix": ("STRING", "animatediff_motion_lora/motion_lora", False),
+            "layout": ("COMBO", "AnimateDiff", True),
+        },
+        [],
+    ),
+    "ADN_ScoreAnimation": (
+        {
+            "images": ("IMAGE", None, False),
+            "clip_vision": ("CLIP_VISION", None, False),
+            "clip": ("CLIP", None, False),
+            "text": ("STRING", "", False),
+            "reference_images": ("IMAGE", None, False),
+            "optical_flow": ("OPTICAL_FLOW", None, False),
+            "context_length": ("INT", 0, True),
+            "context_overlap": ("INT", 4, True),
+        },
+        ["STRING", "IMAGE", "FLOAT", "FLOAT"],
+    ),
 }
 OPTIONS = {
     ("ADN_ApplyAnimateDiff", "beta_schedule"): [
@@ -142,6 +209,10 @@ OPTIONS = {
     ("ADN_ClipNoise", "noise"): ["constant", "repeated", "per-frame seeds"],
     ("ADN_FreeInit", "filter"): ["butterworth", "gaussian", "ideal", "box"],
     ("ADN_PromptSchedule", "interpolation"): ["linear", "slerp"],
+    ("ADN_TrainMotionLora", "projections"): ["attention", "attention and feed-forward"],
+    ("ADN_TrainMotionLora", "loss"): ["noise", "velocity"],
+    ("ADN_TrainMotionLora", "precision"): ["automatic", "bf16", "fp32"],
+    ("ADN_SaveMotionLora", "layout"): ["AnimateDiff", "MotionDirector", "diffusers"],
 }
 
 
@@ -181,6 +252,6 @@ def test_the_help_page_explains_every_input(adn, node_id):
 @pytest.mark.parametrize("node_id", NODES)
 def test_every_input_and_output_has_a_tooltip(adn, node_id):
     schema = adn[node_id].GET_SCHEMA()
-    assert schema.category == "AnimateDiff"
+    assert schema.category in ("AnimateDiff", "AnimateDiff/training", "AnimateDiff/evaluation")
     assert schema.description
     assert all(entry.tooltip for entry in [*schema.inputs, *schema.outputs])

@@ -1,0 +1,203 @@
+"""What a user can teach the miniature: `python tools/dev.py run -- python -m demo.fine_tune`.
+
+Draws clips as videos, trains on them with `python -m training`, and measures what was learned:
+
+- direction: a motion LoRA from 20 clips of things that go up, on a personalised model that it never saw.
+- style: the motion module, trained on with 8 neon clips, against the untouched one.
+- schedule: the same training from nothing with AnimateDiff's betas and with Stable Diffusion's (v1 of arXiv 2307.04725,
+  table 2), both sampled with AnimateDiff's, which ComfyUI gives the module by itself.
+
+Writes the table of demo/fine_tuning.md. About an hour on two CPU cores.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import metrics, shapes
+from .clips import UP, write_clips
+from .evaluate import PROMPTS, Miniature, with_module
+from .train import DEMO, MODELS, use_cpu
+
+REPO = DEMO.parent
+MODULE = MODELS / "animatediff_models" / "miniature_motion.safetensors"
+SIZE = shapes.SIZE
+HEAD = """# Teaching the miniature
+
+{date}, {machine}. Trained with `python -m training` on videos that `python -m demo.fine_tune` draws; it prints this.
+
+"""
+
+
+def train(folder: Path, name: str, clips: Path, **changes: Any) -> Path:
+    """Run the command that a user runs; the finished file."""
+    config: dict[str, Any] = {
+        "name": name,
+        "checkpoint": str(MODELS / "checkpoints" / "miniature.safetensors"),
+        "custom_nodes": [str(DEMO / "comfyui-miniature")],
+        "output": str(folder / name),
+        "recompute": False,
+        "data": {"folder": str(clips), "stride": 1, "size": SIZE},
+    } | changes
+    file = folder / f"{name}.toml"
+    file.write_text(toml(config), encoding="utf-8")
+    subprocess.run([sys.executable, "-m", "training", "--config", str(file)], cwd=REPO, check=True)
+    return folder / name / f"{name}.safetensors"
+
+
+def toml(config: dict[str, Any]) -> str:
+    """Its plain values are written as in JSON."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in config.items() if not isinstance(value, dict)]
+    for name, table in config.items():
+        if isinstance(table, dict):
+            lines += [f"\n[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def direction(folder: Path, steps: int, seeds: int) -> list[str]:
+    clips = write_clips(folder / "up", 20, UP, seed=5)
+    lora = train(
+        folder,
+        "up_lora",
+        clips,
+        train="motion LoRA",
+        motion_module=str(MODULE),
+        fit={"steps": steps, "learning_rate": 1e-2},
+        objective={"loss": "velocity", "first_timestep": 600, "batch": 2},
+        lora={"rank": 2},
+    )
+    miniature = Miniature(MODELS)
+    before = headings(miniature, with_module(miniature.personalised, MODULE), seeds)
+    after = headings(miniature, with_module(miniature.personalised, MODULE, lora), seeds)
+    lines = ["## Direction", "", f"{seeds} seeds of the personalised model, of which the LoRA saw nothing.", ""]
+    lines += ["| | go up (within 45°) | mean step upwards, px |", "|---|--:|--:|"]
+    for name, found in (("motion module", before), ("with the LoRA", after)):
+        share = sum(abs(angle - UP) < math.pi / 4 for angle, _ in found)
+        lines.append(f"| {name} | {share} of {len(found)} | {np.mean([rise for _, rise in found]):+.2f} |")
+    return lines
+
+
+def headings(miniature: Miniature, model: Any, seeds: int) -> list[tuple[float, float]]:
+    """For each seed the angle from a clip's first place to its last, and the pixels a frame that it goes up."""
+    found = []
+    for seed in range(seeds):
+        colour, shape = PROMPTS[seed % len(PROMPTS)]
+        clip = miniature.sample(model, f"a {colour} {shape}", 100 + seed)
+        path = [frame.centroid for frame in map(metrics.read_frame, clip) if frame]
+        x, y = np.subtract(path[-1], path[0])
+        found.append((math.atan2(y, x), -y / (len(path) - 1)))
+    return found
+
+
+def style(folder: Path, steps: int) -> list[str]:
+    clips = write_clips(folder / "neon", 8, look="neon", seed=6)
+    neon = str(MODELS / "loras" / "miniature_neon.safetensors")
+    tuned = train(
+        folder,
+        "neon_module",
+        clips,
+        train="motion module",
+        motion_module=str(MODULE),
+        loras=[neon],
+        fit={"steps": steps, "learning_rate": 1e-4},
+        objective={"loss": "velocity", "least": 0.05, "batch": 2},
+    )
+    lines = ["## Style", "", "Error of the predicted noise in neon clips, the mean over noise levels.", ""]
+    lines += ["| | the 8 clips | 8 others |", "|---|--:|--:|"]
+    for name, file in (("motion module", MODULE), ("trained on", tuned)):
+        errors = (noise_error(file, seed) for seed in (6, 7))
+        lines.append(f"| {name} | " + " | ".join(f"{error:.4f}" for error in errors) + " |")
+    return lines
+
+
+def noise_error(module: Path, seed: int) -> float:
+    """On the drawn clips of a seed, as the personalised model sees them."""
+    import comfy.model_management
+
+    from motion_models.loader import load_motion_model
+    from motion_models.unet import motion_in_unet
+    from training.diffusion import add_noise, alphas_cumprod
+
+    from . import autoencoder
+
+    miniature, errors = Miniature(MODELS), []
+    comfy.model_management.load_models_gpu([miniature.personalised])
+    unet: Any = miniature.personalised.model.diffusion_model
+    model: Any = load_motion_model(str(module)).patcher.model
+    for number in range(8):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+        scene = shapes.random_clip(1, 16, generator)
+        latents = autoencoder.encode(shapes.draw(scene, "neon"), *autoencoder.projection())
+        words = miniature.clip.encode_from_tokens(miniature.clip.tokenize(shapes.captions(scene)[0]))
+        for timestep in range(100, 1000, 100):
+            noise = torch.randn(latents.shape, generator=generator)
+            noisy = add_noise(latents, noise, alphas_cumprod("motion")[timestep].expand(16))
+            with motion_in_unet(unet, model, 16):
+                predicted = unet(
+                    noisy, torch.full((16,), float(timestep)), words.repeat(16, 1, 1), transformer_options={}
+                )
+            errors.append((predicted - noise).square().mean().item())
+    return sum(errors) / len(errors)
+
+
+def schedule(folder: Path, steps: int, seeds: int) -> list[str]:
+    clips, rows = write_clips(folder / "paper", 200, seed=8), []
+    for name, betas in (("AnimateDiff's (linear)", "motion"), ("Stable Diffusion's", "image")):
+        module = train(
+            folder,
+            f"{betas}_betas",
+            clips,
+            train="motion module",
+            beta_schedule=betas,
+            fit={"steps": steps, "learning_rate": 1e-3},
+            objective={"loss": "velocity", "least": 0.05, "batch": 4},
+        )
+        miniature = Miniature(MODELS)
+        model = with_module(miniature.base, module)
+        jerks, steps_px, shown = [], [], 0
+        for seed in range(seeds):
+            colour, shape = PROMPTS[seed]
+            frames = [metrics.read_frame(each) for each in miniature.sample(model, f"a {colour} {shape}", 200 + seed)]
+            path = [frame.centroid for frame in frames if frame]
+            jerks.append(metrics.jerk(path))
+            steps_px.append(metrics.displacement(path))
+            shown += sum(frame is not None and frame.shape == shape for frame in frames)
+        share = 100 * shown / (16 * seeds)
+        rows.append(f"| {name} | {np.mean(steps_px):.1f} | {np.mean(jerks):.1f} | {share:.1f} |")
+    lines = ["## Noise schedule", "", f"{steps} steps from nothing on 200 clips, {seeds} seeds each.", ""]
+    return [*lines, "| betas in training | step px | jerk px | shape % |", "|---|--:|--:|--:|", *rows]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", type=Path, default=Path("output") / "fine_tuning", help="clips and trained files")
+    parser.add_argument("--out", type=Path, default=DEMO / "fine_tuning.md")
+    parser.add_argument("--quick", action="store_true", help="a few steps of each, to see that everything runs")
+    options = parser.parse_args()
+    use_cpu()
+    folder = options.run_dir.resolve()
+    machine = f"{os.cpu_count()} CPU cores, torch {torch.__version__}"
+    text = HEAD.format(date=time.strftime("%d %B %Y"), machine=machine)
+    parts = (
+        lambda: direction(folder, *((3, 2) if options.quick else (400, 32))),
+        lambda: style(folder, 3 if options.quick else 300),
+        lambda: schedule(folder, *((3, 2) if options.quick else (400, 16))),
+    )
+    for part in parts:
+        with torch.inference_mode():
+            text += "\n".join(part()) + "\n\n"
+        options.out.write_text(text.rstrip() + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Save Motion LoRA: a file that Load Motion LoRA reads."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..motion_models.saving import write
+from ..training.lora_layouts import LAYOUTS, motion_lora_file
+from .model_files import MOTION_LORAS, new_file
+from .sockets import MotionLora
+
+
+class SaveMotionLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ADN_SaveMotionLora",
+            display_name="Save Motion LoRA",
+            category="AnimateDiff/training",
+            description="Saves a trained motion LoRA as a .safetensors file in ComfyUI's output folder, where Load "
+            "Motion LoRA finds it.",
+            search_aliases=["motion lora save"],
+            inputs=[
+                MotionLora.Input("motion_lora", tooltip="From Train Motion LoRA."),
+                io.String.Input(
+                    "filename_prefix",
+                    default=f"{MOTION_LORAS.name}/motion_lora",
+                    tooltip="Folder below ComfyUI's output folder, and the beginning of the file's name.",
+                ),
+                io.Combo.Input(
+                    "layout",
+                    options=list(LAYOUTS),
+                    default=LAYOUTS[0],
+                    advanced=True,
+                    tooltip="Names of the weights, by who is to read them. Load Motion LoRA reads all.",
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, motion_lora, filename_prefix: str, layout: str = LAYOUTS[0]) -> io.NodeOutput:
+        with new_file(filename_prefix) as path:
+            write(motion_lora_file(motion_lora.weights, layout, motion_lora.scale), motion_lora.notes, path)
+        return io.NodeOutput(ui={"text": [path]})

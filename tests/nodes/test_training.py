@@ -1,0 +1,156 @@
+"""Training in a graph: it learns, leaves its inputs alone, goes on after an interruption, and its files are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import pytest
+import torch
+from node_support import LEVELS, prompt, run, small_model
+from torch import Tensor
+
+FRAMES = 6
+
+
+def as_lists(**inputs: Any) -> dict[str, Any]:
+    """As ComfyUI hands inputs to a node that takes lists."""
+    return {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
+
+
+def train(node: Any, **inputs: Any) -> Any:
+    given = {"latents": [moving_square()], "conditioning": [prompt(5)], "frames": FRAMES, "steps": 3} | inputs
+    widgets = [getattr(entry, "input_override", None) or entry for entry in node.GET_SCHEMA().inputs]
+    defaults = {entry.id: getattr(entry, "default", None) for entry in widgets}
+    return run(node, **as_lists(**{k: v for k, v in defaults.items() if v is not None} | given))
+
+
+def moving_square(frames: int = FRAMES) -> dict[str, Tensor]:
+    clip = torch.full((frames, 4, 8, 8), -2.0)
+    for frame in range(frames):
+        clip[frame, :, 3:6, frame % 6 : frame % 6 + 3] = 6.0
+    return {"samples": clip}
+
+
+def weights(patcher: Any) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in patcher.model.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture
+def output(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path / "output"))
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
+    return tmp_path / "output"
+
+
+@pytest.fixture
+def lora_node(adn) -> Any:
+    return adn["ADN_TrainMotionLora"]
+
+
+def test_a_lora_is_learned_and_neither_model_nor_module_changes(lora_node, model, motion, output):
+    before = weights(model), weights(motion.patcher)
+    altered, _, losses = train(
+        lora_node, model=model, motion_module=motion, steps=60, learning_rate=1e-2, rank=4, loss="velocity"
+    )
+    found = losses["loss"]
+    assert len(found) == 60 and sum(found[-15:]) < 0.9 * sum(found[:15])
+    assert same(before[0], weights(model)) and same(before[1], weights(motion.patcher))
+    assert altered.patcher.patches and not motion.patcher.patches
+
+
+def test_a_module_goes_on_from_the_one_that_is_given(adn, apply, model, motion, output):
+    before = weights(motion.patcher)
+    trained, losses = train(adn["ADN_TrainMotionModule"], model=model, motion_module=motion, learning_rate=1e-3)
+    after = weights(trained.patcher)
+    assert len(losses["loss"]) == 3 and same(before, weights(motion.patcher))
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {key for key in before if not key.endswith(".pe")}
+    assert trained.family == motion.family
+
+
+def test_a_module_from_nothing_changes_nothing_before_its_first_step(adn, apply, model, output):
+    from node_support import ksampler
+
+    trained, _ = train(adn["ADN_TrainMotionModule"], model=model, steps=1, learning_rate=1e-30)
+    still = apply(model, trained, beta_schedule="keep the model's own")
+    torch.testing.assert_close(ksampler(still), ksampler(model), rtol=1e-4, atol=1e-4)
+
+
+def test_an_interrupted_training_goes_on_where_it_was(lora_node, model, motion, output):
+    whole, _, whole_losses = train(lora_node, model=model, motion_module=motion, steps=5, seed=1)
+    assert not list((output / "animatediff_training").iterdir())
+
+    def interrupt_after_two(done: int, *_others: Any, **_more: Any) -> None:
+        if done == 2:
+            comfy.model_management.interrupt_current_processing()
+
+    comfy.utils.set_progress_bar_global_hook(interrupt_after_two)
+    try:
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            train(lora_node, model=model, motion_module=motion, steps=5, seed=1)
+    finally:
+        comfy.utils.set_progress_bar_global_hook(None)
+    assert len(list((output / "animatediff_training").glob("*.pt"))) == 1
+    resumed, _, losses = train(lora_node, model=model, motion_module=motion, steps=5, seed=1)
+    assert losses == whole_losses
+    assert patched(resumed).keys() and same(patched(resumed), patched(whole))
+    assert not list((output / "animatediff_training").iterdir())
+
+
+def patched(motion: Any) -> dict[str, Tensor]:
+    return {
+        key: torch.cat([w.flatten() for w in patches[0][1].weights[:2]])
+        for key, patches in motion.patcher.patches.items()
+    }
+
+
+@pytest.mark.parametrize("layout", ["AnimateDiff", "MotionDirector", "diffusers"])
+def test_a_saved_lora_means_the_same_in_every_layout(adn, lora_node, model, motion, output, monkeypatch, layout):
+    altered, lora, _ = train(
+        lora_node, model=model, motion_module=motion, alpha=2.0, rank=4, projections="attention and feed-forward"
+    )
+    adn["ADN_SaveMotionLora"].EXECUTE_NORMALIZED(lora, "animatediff_motion_lora/mine", layout)
+    name = next((output / "animatediff_motion_lora").iterdir()).name
+    extensions = folder_paths.folder_names_and_paths["animatediff_motion_lora"][1]
+    folder = ([str(output / "animatediff_motion_lora")], extensions)
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "animatediff_motion_lora", folder)
+    folder_paths.filename_list_cache.pop("animatediff_motion_lora", None)
+    loaded = run(adn["ADN_LoadMotionLora"], motion_module=motion, motion_lora=name, strength=1.0)
+    assert len(loaded.patcher.patches) == len(altered.patcher.patches) > 0
+    assert same(patched(loaded), patched(altered))
+
+
+def test_prompts_and_clips_have_to_match(lora_node, model, motion, output):
+    with pytest.raises(ValueError, match="2 prompts for 3 clips: give one, or one for every clip"):
+        train(lora_node, model=model, motion_module=motion, latents=[moving_square()] * 3, conditioning=[prompt(5)] * 2)
+
+
+def test_clips_that_are_too_short_are_named(lora_node, model, motion, output):
+    with pytest.raises(ValueError, match="the longest of 1 has 6 frames, fewer than the 11"):
+        train(lora_node, model=model, motion_module=motion, stride=2)
+
+
+def test_a_wrong_base_is_named(lora_node, motion, output):
+    with pytest.raises(ValueError, match="use a checkpoint of the base it was made for"):
+        train(lora_node, model=small_model_of(3), motion_module=motion)
+
+
+def small_model_of(levels: int) -> Any:
+    from comfy_support import make_model
+
+    assert levels != LEVELS
+    return make_model(levels)
+
+
+def test_another_seed_or_prompt_is_another_training(lora_node, model, motion, output):
+    first = train(lora_node, model=model, motion_module=motion)[2]
+    assert train(lora_node, model=small_model(), motion_module=motion)[2] == first
+    assert train(lora_node, model=model, motion_module=motion, seed=1)[2] != first
+    assert train(lora_node, model=model, motion_module=motion, conditioning=[prompt(7)])[2] != first

@@ -1,0 +1,135 @@
+"""`python -m training`, as a user runs it: alone, in two processes, and stopped half-way."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_run_support import configuration, drawn_clips, write_config
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING = [sys.executable, "-m", "training"]
+CPU = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}  # without the second, its launcher looks for GPUs
+STEPS = {"fit": {"steps": 6, "learning_rate": 1e-3}, "save_every": 0.0}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    return drawn_clips(tmp_path_factory.mktemp("clips"), 4)
+
+
+def start(command: list[str], config: Path) -> subprocess.Popen[str]:
+    comfyui = os.environ["ADN_COMFYUI"]
+    words = [*command, "--config", str(config), "--comfyui", comfyui]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | CPU
+    return subprocess.Popen(
+        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def train(config: Path, command: list[str] = TRAINING) -> dict[str, torch.Tensor]:
+    """What it wrote."""
+    process = start(command, config)
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    return load_file(said.strip().splitlines()[-1])
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, clips) -> dict[str, torch.Tensor]:
+    """A training that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    return train(write_config(folder / "run.toml", configuration(clips, folder / "out", **STEPS)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_training_ends_like_one_that_was_not(whole, clips, tmp_path, kill):
+    config = write_config(tmp_path / "run.toml", configuration(clips, tmp_path / "out", **STEPS))
+    process = start(TRAINING, config)
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "out" / "m.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(kill)
+    said = process.communicate(timeout=100)[0]
+    if kill == signal.SIGTERM:
+        assert process.returncode == 130 and "Stopped; the same command goes on from here." in said
+    done = len(torch.load(tmp_path / "out" / "m.pt")["losses"])
+    assert 1 <= done < 6 and not (tmp_path / "out" / "m.safetensors").exists()
+    assert same(train(config), whole)
+
+
+def test_two_processes_learn_what_one_does_with_the_same_clips_in_a_step(clips, tmp_path):
+    """Compared by the losses and the gradients: Adam makes steps of one size of gradients that are but rounding."""
+    pytest.importorskip("accelerate")
+
+    def state(batch: int, command: list[str]) -> dict[str, Any]:
+        out = tmp_path / f"{batch} at once"
+        objective, fit = {"loss": "velocity", "batch": batch}, {"steps": 2, "learning_rate": 1e-4}
+        config = configuration(clips, out, objective=objective, fit=fit)
+        train(write_config(tmp_path / f"{batch}.toml", config), command)
+        return torch.load(out / "m.pt")
+
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    two, one = state(1, [*launch, "-m", "training"]), state(2, TRAINING)
+    assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
+    averages = [[each["exp_avg"] for each in found["optimizer"]["state"].values()] for found in (two, one)]
+    for name, a, b in zip(one["weights"], *averages, strict=True):
+        assert (a - b).norm() < 1e-3 * b.norm() + 1e-9, name
+
+
+def test_an_error_is_a_sentence_and_no_traceback(clips, tmp_path):
+    config = write_config(tmp_path / "run.toml", configuration(clips, tmp_path / "out", lora={"rank": "eight"}))
+    process = start(TRAINING, config)
+    said = process.communicate(timeout=100)[0]
+    assert process.returncode == 1 and "lora.rank: " in said and "Traceback" not in said
+
+
+KILLED = """
+import sys, torch
+from pathlib import Path
+from typing import Any
+from torch.nn import Parameter
+from training.loop import FitOptions, fit, seeded
+weight = Parameter(torch.zeros(400, 400))
+loss = lambda generator: (weight - torch.randn(400, 400, generator=generator)).square().mean()
+fit("line", {"weight": weight}, seeded(loss, 0), Path(sys.argv[1]), FitOptions(150, 0.1), save_every=0.0)
+torch.save(weight.data, Path(sys.argv[1]) / "end.pt")
+"""
+
+
+def test_nothing_is_lost_in_ten_kills_at_random_moments(tmp_path):
+    def run(folder: Path) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", KILLED, str(folder)], env=environment, stderr=subprocess.DEVNULL
+        )
+
+    chance, done = random.Random(0), 0
+    assert run(tmp_path / "whole").wait(200) == 0
+    for _ in range(10):
+        process, state = run(tmp_path / "killed"), tmp_path / "killed" / "line.pt"
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns != before):
+            time.sleep(0.005)  # until it is under way
+        time.sleep(chance.random() * 0.2)
+        process.kill()
+        process.wait()
+        now = len(torch.load(state)["losses"])
+        assert now >= done
+        done = now
+    assert run(tmp_path / "killed").wait(200) == 0
+    assert torch.equal(torch.load(tmp_path / "killed" / "end.pt"), torch.load(tmp_path / "whole" / "end.pt"))

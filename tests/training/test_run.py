@@ -1,0 +1,149 @@
+"""Whole trainings from a configuration, on the miniature."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from training_run_support import MODULE, configuration, drawn_clips, write_config
+
+from motion_models.loader import load_motion_model
+from motion_models.lora import apply_motion_lora
+
+pytestmark = pytest.mark.autograd
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    return drawn_clips(tmp_path_factory.mktemp("clips"), 3)
+
+
+@pytest.fixture
+def run(pack, tmp_path, clips):
+    """Train with the usual configuration and some changes; the finished file."""
+    del pack  # imported, so that its folders are parts of one package
+    config, processes, runs = (importlib.import_module(f"animatediff_native.training.{name}") for name in PARTS)
+
+    def train(**changes: Any) -> Path:
+        file = write_config(tmp_path / "run.toml", configuration(clips, tmp_path / "out", **changes))
+        return runs.train(config.read_config(file), processes.OneProcess())
+
+    return train
+
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("config", "processes", "run")
+
+
+def notes(file: Path) -> dict[str, str]:
+    with safe_open(file, "pt") as weights:
+        return weights.metadata()
+
+
+def test_a_motion_lora_loads_says_what_it_is_and_is_shown(run, tmp_path):
+    file = run(samples={"prompts": ["a red star"], "size": [96, 96], "steps": 2, "every": 2})
+    altered = apply_motion_lora(load_motion_model(str(MODULE)), str(file), 1.0)
+    assert len(altered.patcher.patches) == 4 * 2 * len(altered.config.channels_by_name())
+    told = notes(file)
+    assert (told["family"], told["rank"], told["steps"]) == ("AnimateDiff v3", "2", "3")
+    assert told["base"] == "Stable Diffusion 1.5" and told["data"].endswith("clips0")
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"m_000002.safetensors", "m_000002_0.webp", "m_0.webp", "m.png"} <= made
+
+
+def test_a_motion_module_from_nothing_and_on_from_it(run, tmp_path):
+    first = run(train="motion module", name="first", motion_module=None, lora=None)
+    assert load_motion_model(str(first)).family.name == "AnimateDiff v3"
+    second = run(train="motion module", name="second", motion_module=str(first), lora=None)
+    assert notes(second)["sources"] == "first.safetensors"
+    v2 = run(train="motion module", name="v2", motion_module=None, lora=None, middle=True, positions=32)
+    assert load_motion_model(str(v2)).family.name == "AnimateDiff v2"
+
+
+def test_a_domain_adapter_is_a_lora_that_comfyui_puts_on_the_image_model(run):
+    import comfy.sd
+    import comfy.utils
+
+    from demo.evaluate import Miniature
+    from demo.train import MODELS
+
+    file = run(train="domain adapter", name="adapter", motion_module=None)
+    assert set(notes(file)) >= {"rank", "alpha", "steps"}
+    miniature = Miniature(MODELS)
+    lora = comfy.utils.load_torch_file(str(file))
+    altered: Any = comfy.sd.load_lora_for_models(miniature.base, None, lora, 1.0, 0.0)[0]
+    unet: Any = miniature.base.model.diffusion_model
+    layers = [name for name, _ in unet.named_modules() if name.endswith((".to_q", ".to_k", ".to_v", ".to_out.0"))]
+    assert {key.removeprefix("diffusion_model.").removesuffix(".weight") for key in altered.patches} == set(layers)
+
+
+def test_the_familys_noise_schedule_is_used_unless_another_is_asked_for(run, tmp_path):
+    def losses(name: str, **changes: Any) -> list[float]:
+        run(name=name, **changes)
+        return torch.load(tmp_path / "out" / f"{name}.pt")["losses"]
+
+    family = losses("family")
+    assert losses("motion", beta_schedule="motion") == family
+    assert losses("image", beta_schedule="image") != family
+
+
+def test_a_lora_needs_a_module(run):
+    with pytest.raises(ValueError, match="motion_module: a motion LoRA needs the motion module"):
+        run(motion_module=None)
+
+
+def test_a_lora_is_no_module_to_go_on_from(run, tmp_path):
+    lora = run()
+    with pytest.raises(ValueError, match=r"m\.safetensors is a motion LoRA, not a motion module"):
+        run(train="motion module", name="other", motion_module=str(lora), lora=None)
+
+
+def test_a_missing_checkpoint_is_named(run):
+    with pytest.raises(ValueError, match=r"checkpoint: there is no file .*nowhere\.safetensors"):
+        run(checkpoint="nowhere.safetensors")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"trian": "motion LoRA"}, r"run\.toml: trian: "),
+        ({"train": "motion LORA"}, r"train: input should be 'motion module', 'motion LoRA' or 'domain adapter'"),
+        ({"lora": {"rank": "eight"}}, r"lora\.rank: "),
+        ({"fit": {"steps": 3, "learning_rate": 1e-3, "schedule": "linear"}}, r"fit\.schedule: "),
+        ({"fit": {"steps": 3}}, r"fit\.learning_rate: field required"),
+        ({"objective": {"loss": "huber"}}, r"objective\.loss: "),
+        ({"data": {"folder": "a", "size": 100}}, r"data: .*'size' is 100, but has to be a multiple of 8"),
+    ],
+)
+def test_a_wrong_key_is_named(run, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run(**changes)
+
+
+def test_an_example_of_every_kind_reads(pack, tmp_path):
+    del pack
+    config = importlib.import_module("animatediff_native.training.config")
+    examples = sorted((ROOT / "training" / "examples").glob("*.toml"))
+    kinds = {config.read_config(file).train for file in examples}
+    assert kinds == {"motion module", "motion LoRA", "domain adapter"} and len(examples) == 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of a file's size")
+def test_nothing_is_left_half_written_when_the_disk_is_full(run, tmp_path):
+    import resource  # not on Windows
+    import signal
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # a disk that takes no more than that of a file
+    try:
+        with pytest.raises(OSError, match="could not be written: free disk space"):
+            run(name="full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [file.name for file in (tmp_path / "out").iterdir() if file.name.startswith("full")]

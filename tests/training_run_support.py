@@ -1,0 +1,39 @@
+"""Configurations that train the miniature on clips of its own look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from demo.clips import UP, write_clips
+from demo.fine_tune import MODULE, toml
+from demo.train import DEMO, MODELS
+
+CHECKPOINT = MODELS / "checkpoints" / "miniature.safetensors"
+
+
+def drawn_clips(folder: Path, count: int) -> Path:
+    """Videos of shapes that go up, each with its caption in a text file."""
+    return write_clips(folder, count, UP)
+
+
+def configuration(clips: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    """Three steps of a motion LoRA."""
+    config: dict[str, Any] = {
+        "train": "motion LoRA",
+        "name": "m",
+        "checkpoint": str(CHECKPOINT),
+        "motion_module": str(MODULE),
+        "custom_nodes": [str(DEMO / "comfyui-miniature")],
+        "output": str(output),
+        "data": {"folder": str(clips), "stride": 1, "size": 96},
+        "fit": {"steps": 3, "learning_rate": 1e-3},
+        "objective": {"loss": "velocity"},
+        "lora": {"rank": 2},
+    }
+    return {key: value for key, value in (config | changes).items() if value is not None}
+
+
+def write_config(file: Path, config: dict[str, Any]) -> Path:
+    file.write_text(toml(config), encoding="utf-8")
+    return file

@@ -1,0 +1,40 @@
+"""The loss of a training as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log10
+
+from PIL import Image, ImageDraw
+
+SIZE = (640, 320)
+MARGIN = 44
+PAPER, INK, EACH, MEAN = "white", "#5b6472", "#c8ccd4", "#2a5bd7"
+
+
+def draw_losses(losses: Sequence[float], title: str) -> Image.Image:
+    """The loss of every step in grey, and its running mean over a fiftieth of the steps in blue; logarithmic."""
+    picture = Image.new("RGB", SIZE, PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.text((MARGIN, 12), f"{title}: step {len(losses)}", fill=INK)
+    found = [log10(max(loss, 1e-9)) for loss in losses]
+    if not found:
+        return picture
+    window = max(1, len(found) // 50)
+    low, high = min(found), max(found)
+    span = max(high - low, 0.1)
+    width, height = SIZE[0] - 2 * MARGIN, SIZE[1] - 2 * MARGIN
+
+    def place(step: float, value: float) -> tuple[float, float]:
+        return MARGIN + width * step / max(1, len(found) - 1), MARGIN + height * (high - value) / span
+
+    for value in (low, (low + high) / 2, high):
+        x, y = place(0, value)
+        draw.line(((x, y), (x + width, y)), fill="#eceef2")
+        draw.text((x - 4, y), f"{10**value:.3g}", fill=INK, anchor="rm")
+    draw.line([place(step, value) for step, value in enumerate(found)], fill=EACH)
+    means = [sum(losses[i - window : i]) / window for i in range(window, len(losses) + 1)]
+    smooth = [place(i + (window - 1) / 2, log10(max(mean, 1e-9))) for i, mean in enumerate(means)]
+    draw.line(smooth, fill=MEAN, width=2)
+    draw.text((MARGIN + width, MARGIN + height + 14), f"mean of the last {window}: {means[-1]:.4g}", INK, anchor="rm")
+    return picture

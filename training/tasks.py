@@ -1,0 +1,172 @@
+"""Touches comfy. What can be trained: a motion module, a motion LoRA, or a domain adapter, on a frozen image model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import comfy.utils
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from ..motion_models.formats import SDXL, V2, V3, Family
+from ..motion_models.injection import check_base
+from ..motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
+from ..motion_models.saving import float32_copy, notes, patched_weights
+from ..motion_models.schedules import BETA_SCHEDULES
+from ..motion_models.unet import group_norms_over_frames, motion_in_unet, unet_slots
+from .diffusion import alphas_cumprod
+from .image_model import ImageModel, frozen_copy, recomputed
+from .lora import LoraOptions, layers_of, lora
+from .lora_layouts import domain_adapter_file, motion_lora_file
+from .motion import Moving, weights
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+
+    from ..motion_models.loader import LoadedMotionModel
+
+SPATIAL_ATTENTION = re.compile(r"transformer_blocks\.\d+\.attn[12]\.to_(q|k|v|out\.0)$")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, and how it becomes a file."""
+
+    image_model: ImageModel
+    moving: Moving
+    parameters: dict[str, Parameter]
+    alphas: Tensor
+    """(1000,) the noise schedule."""
+    file: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    """From values of the parameters to what is saved."""
+    notes: dict[str, str]
+
+
+class Start(NamedTuple):
+    """The motion model that a training starts from, a copy in float32."""
+
+    model: MotionModel
+    family: Family
+    notes: dict[str, str]
+
+
+def from_file(model: ModelPatcher, motion: LoadedMotionModel, device: torch.device) -> Start:
+    """ValueError if the motion model was made for another UNet."""
+    check_base(model, motion)
+    return Start(float32_copy(motion, device), motion.family, notes(motion))
+
+
+def from_nothing(model: ModelPatcher, positions: int, middle: bool, seed: int, device: torch.device) -> Start:
+    """A motion model whose outputs are zero, so that it changes nothing yet (arXiv 2307.04725, section 4.2)."""
+    slots = unet_slots(model.get_model_object("diffusion_model"))
+    blocks: dict[str, list[int]] = {}
+    for slot in slots:
+        blocks.setdefault(slot.name.partition(".motion_modules")[0], []).append(slot.channels)
+    down, up = (tuple(tuple(cs) for name, cs in blocks.items() if name.startswith(way)) for way in ("down", "up"))
+    family = SDXL if len(down) == 3 else V2 if middle else V3
+    mid = tuple(blocks["mid_block"]) if middle else ()
+    config = MotionModelConfig(down, mid, up, positions, norm_over_frames=family.norm_over_frames)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        motion_model = MotionModel(config)
+    zero_output(motion_model)
+    told = {"family": family.name, "base": family.base, "trained_frames": str(positions), "sources": "nothing"}
+    return Start(motion_model.to(device).requires_grad_(False), family, told)
+
+
+@contextmanager
+def module_task(
+    model: ModelPatcher, start: Start, schedule: str, dtype: torch.dtype, recompute: bool
+) -> Iterator[Task]:
+    with animated(model, start, dtype, recompute) as (image_model, moving):
+        positions = {key: value for key, value in start.model.state_dict().items() if key.endswith("pos_encoder.pe")}
+
+        def file(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {**positions, **values}
+
+        yield Task(image_model, moving, weights(start.model), noise_schedule(start, schedule), file, start.notes)
+
+
+@contextmanager
+def lora_task(
+    model: ModelPatcher,
+    start: Start,
+    schedule: str,
+    options: LoraOptions,
+    seed: int,
+    dtype: torch.dtype,
+    recompute: bool,
+) -> Iterator[Task]:
+    layers, generator = layers_of(start.model, options.projections), torch.Generator().manual_seed(seed)
+    with (
+        animated(model, start, dtype, recompute) as (image_model, moving),
+        lora(start.model, layers, options.rank, options.scale, generator) as parameters,
+    ):
+
+        def file(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return motion_lora_file(values, options.layout, options.scale)
+
+        told = {**start.notes, **options.notes(), "projections": options.projections}
+        yield Task(image_model, moving, parameters, noise_schedule(start, schedule), file, told)
+
+
+@contextmanager
+def adapter_task(
+    model: ModelPatcher, options: LoraOptions, seed: int, dtype: torch.dtype, device: torch.device, recompute: bool
+) -> Iterator[Task]:
+    """A LoRA on the image model's attention, for the look of a video's frames: trained on single ones, and left out
+    when the motion that was learned with it is used (arXiv 2307.04725, section 4.1)."""
+    image_model = frozen_copy(model, patched_weights(model, "diffusion_model."), device, dtype)
+    layers = [name for name, _ in image_model.unet.named_modules() if SPATIAL_ATTENTION.search(name)]
+    config: Any = model.model.model_config.unet_config
+    diffusers = comfy.utils.unet_to_diffusers({**config, **{key: list(config[key]) for key in LISTS if key in config}})
+    names = {ours.removesuffix(".weight"): theirs.removesuffix(".weight") for theirs, ours in diffusers.items()}
+
+    def file(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return domain_adapter_file(values, names, options.scale)
+
+    learning = lora(image_model.unet, layers, options.rank, options.scale, torch.Generator().manual_seed(seed))
+    with learning as parameters, recomputing(image_model, None, recompute):
+        yield Task(image_model, lambda _: nullcontext(), parameters, alphas_cumprod("image"), file, options.notes())
+
+
+LISTS = ("num_res_blocks", "channel_mult", "transformer_depth", "transformer_depth_output")  # it pops from them
+
+
+@contextmanager
+def animated(
+    model: ModelPatcher, start: Start, dtype: torch.dtype, recompute: bool
+) -> Iterator[tuple[ImageModel, Moving]]:
+    """A frozen copy of a MODEL's UNet, and how motion gets into it for a call."""
+    device = next(start.model.parameters()).device
+    image_model = frozen_copy(model, patched_weights(model, "diffusion_model."), device, dtype)
+
+    @contextmanager
+    def moving(frames: int) -> Iterator[None]:
+        with ExitStack() as stack:
+            if start.family.unet_norms_over_frames:
+                stack.enter_context(group_norms_over_frames(image_model.unet, frames))
+            stack.enter_context(motion_in_unet(image_model.unet, start.model, frames))
+            yield
+
+    with recomputing(image_model, start.model, recompute):
+        yield image_model, moving
+
+
+def recomputing(image_model: ImageModel, motion_model: MotionModel | None, recompute: bool):
+    models = [image_model.unet, *([] if motion_model is None else [motion_model])]
+    return recomputed(*models) if recompute else nullcontext()
+
+
+def noise_schedule(start: Start, name: str) -> Tensor:
+    """By name, or that of the motion model's family."""
+    if name != "family":
+        return alphas_cumprod(name)
+    family = BETA_SCHEDULES[start.family.beta_schedule]
+    evenly = "motion" if family.beta_schedule == "sqrt_linear" else "image"
+    return alphas_cumprod(evenly, family.linear_start, family.linear_end)
