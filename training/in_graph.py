@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -14,7 +15,7 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..motion_models.loader import LoadedMotionModel, load_motion_model
 from ..motion_models.lora import apply_motion_lora
@@ -28,6 +29,7 @@ from .processes import OneProcess
 from .tasks import Task, from_file, from_nothing, lora_task, module_task
 
 FOLDER = "animatediff_training"
+SECONDS_OF_A_PREVIEW = 0.5
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,11 @@ def fit_options(inputs: dict[str, Any]) -> FitOptions:
 def gradients() -> Iterator[torch.device]:
     """ComfyUI runs nodes without them. Gives the device to train on, emptied of what ComfyUI keeps there."""
     comfy.model_management.unload_all_models()
-    with torch.inference_mode(False), torch.enable_grad():
-        yield comfy.model_management.get_torch_device()
-    comfy.model_management.soft_empty_cache()
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield comfy.model_management.get_torch_device()
+    finally:
+        comfy.model_management.soft_empty_cache()
 
 
 def train(
@@ -164,12 +168,15 @@ def train(
 def reporter(name: str):
     """Moves the node's progress bar, with the loss as its preview, and stops where the user interrupts."""
     bar: Any = None
+    drawn = 0.0
 
     def report(progress: Progress) -> None:
-        nonlocal bar
+        nonlocal bar, drawn
         bar = bar or comfy.utils.ProgressBar(progress.steps)
-        picture = draw_losses(progress.losses, name)
-        bar.update_absolute(len(progress.losses), progress.steps, ("JPEG", picture, None))
+        now, preview = time.monotonic(), None
+        if now - drawn > SECONDS_OF_A_PREVIEW:
+            drawn, preview = now, ("JPEG", draw_losses(progress.losses, name), None)
+        bar.update_absolute(len(progress.losses), progress.steps, preview)
         comfy.model_management.throw_exception_if_processing_interrupted()
 
     return report
@@ -187,6 +194,5 @@ def fingerprint(clips: Clips) -> str:
 
 def sums(task: Task) -> str:
     """Changes with the weights that a training starts from."""
-    models: list[nn.Module] = [task.image_model.unet]
-    parts = [*(parameter for model in models for parameter in model.parameters()), *task.parameters.values()]
-    return sha256(str([float(part.detach().double().sum()) for part in parts]).encode()).hexdigest()
+    parts = [parameter.detach() for model in task.models for parameter in model.parameters()]
+    return sha256(str([float(part.double().sum()) for part in parts]).encode()).hexdigest()

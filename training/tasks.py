@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import comfy.utils
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 
 from ..motion_models.formats import SDXL, V2, V3, Family
@@ -45,6 +45,8 @@ class Task:
     file: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
     """From values of the parameters to what is saved."""
     notes: dict[str, str]
+    models: tuple[nn.Module, ...]
+    """All that is computed with."""
 
 
 class Start(NamedTuple):
@@ -89,7 +91,8 @@ def module_task(
         def file(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {**positions, **values}
 
-        yield Task(image_model, moving, weights(start.model), noise_schedule(start, schedule), file, start.notes)
+        alphas, models = noise_schedule(start, schedule), (image_model.unet, start.model)
+        yield Task(image_model, moving, weights(start.model), alphas, file, start.notes, models)
 
 
 @contextmanager
@@ -112,7 +115,8 @@ def lora_task(
             return motion_lora_file(values, options.layout, options.scale)
 
         told = {**start.notes, **options.notes(), "projections": options.projections}
-        yield Task(image_model, moving, parameters, noise_schedule(start, schedule), file, told)
+        alphas, models = noise_schedule(start, schedule), (image_model.unet, start.model)
+        yield Task(image_model, moving, parameters, alphas, file, told, models)
 
 
 @contextmanager
@@ -132,7 +136,8 @@ def adapter_task(
 
     learning = lora(image_model.unet, layers, options.rank, options.scale, torch.Generator().manual_seed(seed))
     with learning as parameters, recomputing(image_model, None, recompute):
-        yield Task(image_model, lambda _: nullcontext(), parameters, alphas_cumprod("image"), file, options.notes())
+        alphas, models = alphas_cumprod("image"), (image_model.unet,)
+        yield Task(image_model, lambda _: nullcontext(), parameters, alphas, file, options.notes(), models)
 
 
 LISTS = ("num_res_blocks", "channel_mult", "transformer_depth", "transformer_depth_output")  # it pops from them
