@@ -37,6 +37,10 @@ NODES = (
     "ADN_MotionCurve",
     "ADN_MergeMotionModules",
     "ADN_SaveMotionModule",
+    "ADN_TrainMotionLora",
+    "ADN_TrainMotionModule",
+    "ADN_SaveMotionLora",
+    "ADN_ScoreAnimation",
 )
 STEPS = 2  # what the workflows ask for takes minutes; the demo and the evaluation render in full
 
@@ -99,7 +103,7 @@ def test_the_pack_is_loaded_without_a_complaint(server):
 @pytest.mark.parametrize("node_id", NODES)
 def test_every_socket_and_widget_has_a_tooltip(object_info, node_id):
     info = object_info[node_id]
-    assert info["category"] == "AnimateDiff"
+    assert info["category"] in ("AnimateDiff", "AnimateDiff/training", "AnimateDiff/evaluation")
     assert info["description"]
     inputs = info["input"].get("required", {}) | info["input"].get("optional", {})
     assert inputs
@@ -239,3 +243,63 @@ def test_a_file_that_two_nodes_load_is_in_memory_once(server, short_prompt):
     nodes_of(prompt, "KSampler")[0]["model"] = ["second apply", 0]
     render(server, prompt)
     assert server.log_tail(lines=100000).count("twice.safetensors is AnimateDiff v3") == 1
+
+
+def test_a_lora_is_trained_in_a_graph_used_and_saved(server, short_prompt):
+    """From a video through ComfyUI's own dataset node; the trained module moves the clip in the same run."""
+    plain, _ = render(server, short_prompt)
+    prompt = copy.deepcopy(short_prompt)
+    keys = {node["class_type"]: key for key, node in prompt.items()}
+    checkpoint, module = keys["CheckpointLoaderSimple"], keys["ADN_LoadMotionModule"]
+    prompt |= {
+        "video": node("LoadVideo", file=INPUTS[0].name),
+        "frames": node("GetVideoComponents", video=["video", 0]),
+        "dataset": node("MakeTrainingDataset", images=["frames", 0], vae=[checkpoint, 2], clip=[checkpoint, 1]),
+        "train": node(
+            "ADN_TrainMotionLora",
+            model=[checkpoint, 0],
+            motion_module=[module, 0],
+            latents=["dataset", 0],
+            conditioning=["dataset", 1],
+            **{"steps": 3, "learning_rate": 0.01, "rank": 2, "frames": 16, "stride": 1, "seed": 0, "alpha": 0.0},
+            **{
+                "projections": "attention",
+                "appearance_debiased": False,
+                "batch": 1,
+                "accumulate": 1,
+                "loss": "velocity",
+            },
+            **{"first_timestep": 0, "caption_dropout": 0.1, "precision": "automatic", "recompute": True},
+        ),
+        "save": node(
+            "ADN_SaveMotionLora",
+            motion_lora=["train", 1],
+            filename_prefix="animatediff_motion_lora/star",
+            layout="AnimateDiff",
+        ),
+    }
+    nodes_of(prompt, "ADN_ApplyAnimateDiff")[0]["motion_module"] = ["train", 0]
+    trained, _ = render(server, prompt)
+    assert np.abs(pixels(trained) - pixels(plain)).mean() > 1 / 255
+    assert not list((server.base / "output" / "animatediff_training").iterdir())
+
+    loaded = copy.deepcopy(short_prompt)
+    loaded["lora"] = node(
+        "ADN_LoadMotionLora", motion_module=[module, 0], motion_lora="star_00001_.safetensors", strength=1.0
+    )
+    nodes_of(loaded, "ADN_ApplyAnimateDiff")[0]["motion_module"] = ["lora", 0]
+    again, _ = render(server, loaded)
+    np.testing.assert_array_equal(pixels(again), pixels(trained))
+
+
+def test_a_clip_is_scored_in_a_graph(server, short_prompt):
+    prompt = copy.deepcopy(short_prompt)
+    (decode,) = (key for key, each in prompt.items() if each["class_type"] == "VAEDecode")
+    prompt["score"] = node("ADN_ScoreAnimation", images=[decode, 0], text="", context_length=0, context_overlap=4)
+    outputs = server.submit(prompt)
+    (said,) = outputs["score"]["text"]
+    assert "px" in said or "pixels" in said
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}

@@ -80,9 +80,11 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
 def prepared(config: Config, image: ImageModels, processes: OneProcess) -> tuple[Prompt, Data]:
     """The empty prompt, and the data: encoded by the first process, after which the others find it in the cache."""
 
+    @torch.no_grad()  # shards are encoded in the middle of the training
     def encode_frames(frames: Tensor) -> Tensor:
         return image.model.model.process_latent_in(image.vae.encode(frames))
 
+    @torch.no_grad()
     def encode_text(text: str) -> Prompt:
         context, pooled = image.clip.encode_from_tokens(image.clip.tokenize(text), return_pooled=True)
         return Prompt(context[0].cpu(), pooled[0].cpu() if sdxl and pooled is not None else None)
@@ -99,10 +101,9 @@ def prepared(config: Config, image: ImageModels, processes: OneProcess) -> tuple
         )
 
     sdxl = image.model.model.model_config.unet_config.get("adm_in_channels") is not None
-    with torch.no_grad():
-        data = load() if processes.index == 0 else None
-        processes.from_first(None)
-        return encode_text(""), data or load()
+    data = load() if processes.index == 0 else None
+    processes.from_first(None)
+    return encode_text(""), data or load()
 
 
 def fingerprint(*files: Path) -> str:
