@@ -130,8 +130,9 @@ def noise_error(module: Path, seed: int) -> float:
     from . import autoencoder
 
     miniature, errors = Miniature(MODELS), []
-    comfy.model_management.load_models_gpu([miniature.personalised])
-    unet: Any = miniature.personalised.model.diffusion_model
+    personalised: Any = miniature.personalised
+    comfy.model_management.load_models_gpu([personalised])
+    unet = personalised.model.diffusion_model
     model: Any = load_motion_model(str(module)).patcher.model
     for number in range(8):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + number)

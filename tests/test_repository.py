@@ -14,7 +14,7 @@ import tomllib
 from environment import COMFYUI_DEFAULT, COMFYUI_RELEASES
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("nodes", "motion_models", "sampling")
+FOLDERS = ("nodes", "motion_models", "sampling", "training", "evaluation")
 PACK = [ROOT / "__init__.py", *sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -57,17 +57,40 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 UNWANTED = {"ctypes", "ftplib", "http", "marshal", "pickle", "shutil", "socket", "ssl", "subprocess", "urllib"}
-BROUGHT = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "numpy", "safetensors", "torch"}
-WANTED = BROUGHT | set(sys.stdlib_module_names) - UNWANTED
+BROUGHT = {
+    "PIL",
+    "av",
+    "comfy",
+    "comfy_api",
+    "comfy_extras",
+    "folder_paths",
+    "numpy",
+    "pydantic",
+    "safetensors",
+    "torch",
+}
+BROUGHT |= {"torchvision"}
+EXTRA = {"accelerate", "tomli", "webdataset"}  # of `pip install .[training]`
+WANTED = BROUGHT | EXTRA | set(sys.stdlib_module_names) - UNWANTED
 
 
 @pytest.mark.parametrize("file", PACK, ids=ids(PACK))
 def test_the_pack_needs_only_comfyui_and_does_nothing_behind_its_back(file):
     tree = ast.parse(file.read_text(encoding="utf-8"))
     assert set(imports(tree)) <= WANTED
-    called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    names = {f.id if isinstance(f, ast.Name) else f"{ast.unparse(f)}" for f in called}
-    assert not names & {"eval", "exec", "compile", "__import__", "torch.load", "os.system", "torch.hub.load"}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert not {ast.unparse(call.func) for call in calls} & {"eval", "exec", "compile", "__import__", "os.system"}
+    for call in (call for call in calls if ast.unparse(call.func) in ("torch.load", "torch.hub.load")):
+        assert "weights_only=True" in ast.unparse(call)
+
+
+def test_what_training_alone_needs_is_imported_by_training_alone():
+    """And only where it is used, so that the nodes go without."""
+    for file in PACK:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        assert not set(imports(tree)) & EXTRA or file.is_relative_to(ROOT / "training")
+        at_import: list[ast.stmt] = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        assert not set(imports(ast.Module(at_import, []))) & EXTRA
 
 
 def test_nodes_are_registered_by_the_entry_point_alone():

@@ -89,6 +89,7 @@ def test_two_processes_learn_what_one_does_with_the_same_clips_in_a_step(clips, 
     averages = [[each["exp_avg"] for each in found["optimizer"]["state"].values()] for found in (two, one)]
     for name, a, b in zip(one["weights"], *averages, strict=True):
         assert (a - b).norm() < 1e-3 * b.norm() + 1e-9, name
+    assert list((tmp_path / "1 at once").rglob("events.out.tfevents.*"))
 
 
 def test_an_error_is_a_sentence_and_no_traceback(clips, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,14 @@ def test_the_familys_noise_schedule_is_used_unless_another_is_asked_for(run, tmp
     family = losses("family")
     assert losses("motion", beta_schedule="motion") == family
     assert losses("image", beta_schedule="image") != family
+
+
+def test_clips_in_shards_are_encoded_on_the_way(run, clips, tmp_path):
+    with tarfile.open(tmp_path / "clips-0.tar", "w") as shard:
+        for file in sorted(clips.glob("*.*")):
+            shard.add(file, file.name)
+    file = run(data={"shards": str(tmp_path / "clips-0.tar"), "stride": 1, "size": 96})
+    assert notes(file)["data"].endswith("clips-0.tar")
 
 
 def test_a_lora_needs_a_module(run):
