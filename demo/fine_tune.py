@@ -72,7 +72,7 @@ def direction(folder: Path, steps: int, seeds: int) -> list[str]:
         train="motion LoRA",
         motion_module=str(MODULE),
         fit={"steps": steps, "learning_rate": 1e-2},
-        objective={"loss": "velocity", "first_timestep": 600, "batch": 2},
+        objective={"loss": "velocity", "first_timestep": 600, "batch": 4},
         lora={"rank": 2},
     )
     miniature = Miniature(MODELS)
@@ -182,18 +182,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-dir", type=Path, default=Path("output") / "fine_tuning", help="clips and trained files")
     parser.add_argument("--out", type=Path, default=DEMO / "fine_tuning.md")
+    parser.add_argument("--part", choices=["direction", "style", "schedule"], help="only this one")
     parser.add_argument("--quick", action="store_true", help="a few steps of each, to see that everything runs")
     options = parser.parse_args()
     use_cpu()
     folder = options.run_dir.resolve()
     machine = f"{os.cpu_count()} CPU cores, torch {torch.__version__}"
     text = HEAD.format(date=time.strftime("%d %B %Y"), machine=machine)
-    parts = (
-        lambda: direction(folder, *((3, 2) if options.quick else (400, 32))),
-        lambda: style(folder, 3 if options.quick else 300),
-        lambda: schedule(folder, *((3, 2) if options.quick else (400, 16))),
-    )
-    for part in parts:
+    parts = {
+        "direction": lambda: direction(folder, *((3, 2) if options.quick else (600, 32))),
+        "style": lambda: style(folder, 3 if options.quick else 300),
+        "schedule": lambda: schedule(folder, *((3, 2) if options.quick else (250, 16))),
+    }
+    for part in [parts[options.part]] if options.part else parts.values():
         with torch.inference_mode():
             text += "\n".join(part()) + "\n\n"
         options.out.write_text(text.rstrip() + "\n", encoding="utf-8")

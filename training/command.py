@@ -6,7 +6,10 @@ import importlib.util
 import logging
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 from .config import read_config
 from .processes import Accelerated, OneProcess
@@ -16,13 +19,11 @@ from .run import train
 def run(file: Path) -> int:
     """The exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    stopped = []
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stopped.append(True))
     try:
-        config = read_config(file)
-        processes = processes_for(config.name, config.output)
-        path = train(config, processes, lambda: bool(stopped))
+        with stoppable() as stop:
+            config = read_config(file)
+            processes = processes_for(config.name, config.output)
+            path = train(config, processes, stop)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -32,6 +33,29 @@ def run(file: Path) -> int:
     if processes.index == 0:
         print(path)
     return 0
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Gives what says, between steps, whether to stop. Within the context Ctrl-C raises KeyboardInterrupt before the
+    first time that this is asked, and when it comes twice; else it is answered after the step."""
+    asked, steps = Event(), Event()
+
+    def stop() -> bool:
+        steps.set()
+        return asked.is_set()
+
+    def on_signal(*_: object) -> None:
+        if asked.is_set() or not steps.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {name: signal.signal(name, on_signal) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def processes_for(name: str, folder: Path) -> OneProcess:

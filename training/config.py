@@ -75,7 +75,7 @@ def read_config(file: Path) -> Config:
         raise ValueError(f"{file} cannot be read: {error.strerror or error}.") from error
     except toml.TOMLDecodeError as error:
         raise ValueError(f"{file} is no TOML: {error}.") from error
-    return below(file.parent, check(table, file))
+    return below(file.resolve().parent, check(table, file))
 
 
 def toml_reader() -> Any:
@@ -83,8 +83,10 @@ def toml_reader() -> Any:
         import tomllib
 
         return tomllib
-    import tomli  # type: ignore[import-not-found]  # of the pack's optional dependencies
-
+    try:
+        import tomli  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise ValueError("Python 3.10 needs one more package to read this file: pip install .[training]") from error
     return tomli
 
 
@@ -94,16 +96,20 @@ def check(table: Mapping[str, Any], file: Path) -> Config:
     try:
         return pydantic.TypeAdapter(Config).validate_python(table)
     except pydantic.ValidationError as errors:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {lower(e['msg'])}" for e in errors.errors())
+        found = "; ".join(f"{'.'.join(map(str, each['loc']))}: {sentence(each['msg'])}" for each in errors.errors())
         raise ValueError(f"{file}: {found}.") from None
 
 
-def lower(message: str) -> str:
+def sentence(message: str) -> str:
+    """A part of one: ours end with a full stop, and pydantic's begin with a capital letter."""
+    message = message.removeprefix("Value error, ").removesuffix(".")
     return message[:1].lower() + message[1:]
 
 
 def below(folder: Path, value: Any) -> Any:
     """A configuration whose relative paths start in `folder`."""
+    if isinstance(value, DataOptions) and value.shards and "://" not in value.shards:
+        value = replace(value, shards=str(folder / value.shards))
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: below(folder, getattr(value, field.name)) for field in fields(value)})
     if isinstance(value, tuple):

@@ -37,7 +37,7 @@ class ImageModel:
         if prompts[0].pooled is not None:
             pooled = torch.stack([prompt.pooled for prompt in prompts if prompt.pooled is not None])
             label = self.label(pooled.to(noisy.device), *(8 * side for side in noisy.shape[2:]))
-        label = None if label is None else label.repeat_interleave(frames, 0)
+        label = None if label is None else label.to(noisy.device).repeat_interleave(frames, 0)
         options = {"optimized_attention_override": attention}
         return self.unet(
             noisy, time.float(), context.repeat_interleave(frames, 0), y=label, transformer_options=options
@@ -64,14 +64,18 @@ def frozen_copy(
 
     base: Any = model.model
     kinds = {ModelType.EPS: False, ModelType.V_PREDICTION: True}
-    if not isinstance(base.diffusion_model, UNetModel) or base.model_type not in kinds:
+    inputs = base.model_config.unet_config.get("in_channels")
+    if not isinstance(base.diffusion_model, UNetModel) or base.model_type not in kinds or inputs != 4:
         raise ValueError(
             f"This {type(base).__name__} model has no UNet in which motion modules could be trained: use a checkpoint "
-            "of Stable Diffusion 1.5 or SDXL."
+            "of Stable Diffusion 1.5 or SDXL, and none for inpainting."
         )
     config = {**base.model_config.unet_config, "dtype": dtype, "device": torch.device("meta")}
     unet = UNetModel(**config, operations=comfy.ops.disable_weight_init)
     unet.load_state_dict({key: w.to(device, dtype, copy=True) for key, w in weights}, assign=True)
+    for layer in unet.modules():
+        if isinstance(layer, (nn.GroupNorm, nn.LayerNorm)):
+            layer.float()  # what comes out of autocast's other layers is bfloat16, and a CPU takes no norm of both
     unet.requires_grad_(False).eval()
 
     def label(pooled: Tensor, height: int, width: int) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -85,6 +86,7 @@ def train_motion_lora(latents: list[Any], conditioning: list[Any], **inputs: Any
         start = from_file(model, motion, device)
         task = lora_task(model, start, "family", options, seed, objective.dtype, inputs["recompute"])
         trained = train("motion_lora", model, task, clips, objective, fit_options(inputs), device)
+        del start, task
     return apply_motion_lora(motion, trained.path, 1.0), replace(trained, scale=options.scale)
 
 
@@ -100,6 +102,7 @@ def train_motion_module(
             start = from_nothing(model, max(32, inputs["frames"]), False, seed, device)
         task = module_task(model, start, "family", objective.dtype, inputs["recompute"])
         trained = train("motion_module", model, task, clips, objective, fit_options(inputs), device)
+        del start, task
     return load_motion_model(trained.path), trained
 
 
@@ -115,7 +118,7 @@ def lora_options(inputs: dict[str, Any]) -> LoraOptions:
 
 def objective_of(inputs: dict[str, Any], device: torch.device) -> MotionOptions:
     names = [field.name for field in fields(MotionOptions) if field.name in inputs]
-    automatic = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    automatic = comfy.model_management.should_use_bf16(device)
     bf16 = automatic if inputs["precision"] == "automatic" else inputs["precision"] == "bf16"
     return MotionOptions(**{name: inputs[name] for name in names}, bf16=bf16)
 
@@ -132,6 +135,7 @@ def gradients() -> Iterator[torch.device]:
         with torch.inference_mode(False), torch.enable_grad():
             yield comfy.model_management.get_torch_device()
     finally:
+        gc.collect()  # optimisers refer to each other in circles
         comfy.model_management.soft_empty_cache()
 
 
@@ -184,9 +188,10 @@ def reporter(name: str):
 
 def fingerprint(clips: Clips) -> str:
     """Changes with what is learned from."""
-    digest = sha256(f"{clips.frames} {clips.stride}".encode())
+    digest = sha256(f"{clips.frames} {clips.stride} {len(clips.prompts)}".encode())
     prompts = [*clips.prompts, *([clips.empty] if clips.empty is not None else [])]
-    for tensor in (*clips.latents, *(prompt.context for prompt in prompts)):
+    parts = [part for prompt in prompts for part in (prompt.context, prompt.pooled) if part is not None]
+    for tensor in (*clips.latents, *parts):
         digest.update(str(tuple(tensor.shape)).encode())
         digest.update(tensor.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import count
-from math import cos, pi
+from math import cos, isfinite, pi
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +41,12 @@ class FitOptions:
     """Largest norm of the gradients."""
     average: float = 0.998
     """Share that the moving average of the weights (EMA) keeps in each step; 0 keeps none."""
+
+    def __post_init__(self):
+        if self.steps < 1 or self.learning_rate <= 0:
+            raise ValueError(
+                f"{self.steps} steps with a learning rate of {self.learning_rate}: both have to be above 0."
+            )
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,16 @@ def seeded(loss: Callable[[torch.Generator], Tensor], seed: int) -> Losses:
     return losses
 
 
+def share_of_rate(options: FitOptions, step: int) -> float:
+    """The learning rate at a step, of the highest."""
+    warmup = min(options.warmup, options.steps // 10)
+    if step < warmup:
+        return (step + 1) / warmup
+    if options.schedule == "constant":
+        return 1.0
+    return 0.5 + 0.5 * cos(pi * min(1.0, (step - warmup) / max(1, options.steps - warmup)))
+
+
 class Fit:
     """Weights in training, their moving average, and what else the next step depends on."""
 
@@ -85,17 +102,8 @@ class Fit:
         self.optimizer = torch.optim.AdamW(
             self.weights, lr=options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.99)
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, partial(share_of_rate, options))
         self.losses: list[float] = []
-
-    def rate(self, step: int) -> float:
-        """The learning rate at a step, of the highest."""
-        steps, warmup = self.options.steps, min(self.options.warmup, self.options.steps // 10)
-        if step < warmup:
-            return (step + 1) / warmup
-        if self.options.schedule == "constant":
-            return 1.0
-        return 0.5 + 0.5 * cos(pi * min(1.0, (step - warmup) / max(1, steps - warmup)))
 
     def gradients(self, losses: Iterable[Tensor], processes: OneProcess) -> float:
         """Of the mean of a step's losses, which is given back; no weight changes yet."""
@@ -184,8 +192,10 @@ def fit(
     for step in range(first, options.steps):
         with kept(keep):
             loss = training.gradients(next(batches), processes)
-        training.change(loss)
+            if not isfinite(loss):
+                raise ValueError(f"The loss of step {step + 1} is {loss}: lower the learning rate, or compute in fp32.")
         processes.log({"loss": loss, "learning rate": float(training.schedule.get_last_lr()[0])}, step)
+        training.change(loss)
         now = time.monotonic()
         if processes.index == 0:
             with kept(keep):

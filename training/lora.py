@@ -28,6 +28,10 @@ class LoraOptions:
     layout: Literal["AnimateDiff", "MotionDirector", "diffusers"] = "AnimateDiff"
     """Key names of a motion LoRA's file."""
 
+    def __post_init__(self):
+        if self.rank < 1:
+            raise ValueError(f"'rank' is {self.rank}, but has to be 1 or more.")
+
     @property
     def scale(self) -> float:
         return self.alpha / self.rank if self.alpha else 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import log10
 
 from PIL import Image, ImageDraw
@@ -33,7 +34,8 @@ def draw_losses(losses: Sequence[float], title: str) -> Image.Image:
         draw.line(((x, y), (x + width, y)), fill="#eceef2")
         draw.text((x - 4, y), f"{10**value:.3g}", fill=INK, anchor="rm")
     draw.line([place(step, value) for step, value in enumerate(found)], fill=EACH)
-    means = [sum(losses[i - window : i]) / window for i in range(window, len(losses) + 1)]
+    sums = [0.0, *accumulate(losses)]
+    means = [(b - a) / window for a, b in zip(sums, sums[window:], strict=False)]
     smooth = [place(i + (window - 1) / 2, log10(max(mean, 1e-9))) for i, mean in enumerate(means)]
     draw.line(smooth, fill=MEAN, width=2)
     draw.text((MARGIN + width, MARGIN + height + 14), f"mean of the last {window}: {means[-1]:.4g}", INK, anchor="rm")

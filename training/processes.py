@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,11 @@ class Accelerated(OneProcess):
 
     def __init__(self, name: str, folder: Path):
         from accelerate import Accelerator
-        from accelerate.utils import ProjectConfiguration
+        from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
         config = ProjectConfiguration(str(folder), logging_dir=str(folder))
-        self.accelerator = Accelerator(log_with="tensorboard", project_config=config)
+        patience = InitProcessGroupKwargs(timeout=timedelta(days=1))  # while the first process encodes
+        self.accelerator = Accelerator(log_with="tensorboard", project_config=config, kwargs_handlers=[patience])
         self.accelerator.init_trackers(name)
         self.index, self.count = self.accelerator.process_index, self.accelerator.num_processes
         super().__init__(self.accelerator.device)

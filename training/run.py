@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import comfy.sd
 import comfy.utils
 import torch
+from comfy.model_management import unload_all_models
 from torch import Tensor
 
 from ..motion_models.loader import load_motion_model
@@ -41,6 +42,7 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
     image = load_checkpoint(config)
     with task_of(config, image.model, processes) as task:
         empty, data = prepared(config, image, processes)
+        unload_all_models()
         losses = motion_losses(task.image_model, task.moving, data, empty, task.alphas, config.objective, processes)
         told = {**task.notes, "data": str(config.data.folder or config.data.shards)}
 
@@ -48,6 +50,7 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
             write(task.file(values), {**told, "steps": str(step)}, str(path))
             for sample, frames in render(config, image, path):
                 processes.show(sample.stem, frames, step)
+            unload_all_models()  # of ComfyUI's, for the training has copies of its own
 
         def report(progress: Progress) -> None:
             print_progress(progress)
@@ -143,7 +146,7 @@ def import_pack(folder: Path) -> None:
 def task_of(config: Config, model: Any, processes: OneProcess) -> AbstractContextManager[Task]:
     dtype, device, seed = config.objective.dtype, processes.device, config.objective.seed
     if config.train == "domain adapter":
-        return adapter_task(model, config.lora, seed, dtype, device, config.recompute)
+        return adapter_task(model, config.lora, seed, device, config.recompute)
     if config.motion_module is not None:
         start = from_file(model, load_motion_model(str(config.motion_module)), device)
     elif config.train == "motion module":

@@ -121,11 +121,11 @@ def lora_task(
 
 @contextmanager
 def adapter_task(
-    model: ModelPatcher, options: LoraOptions, seed: int, dtype: torch.dtype, device: torch.device, recompute: bool
+    model: ModelPatcher, options: LoraOptions, seed: int, device: torch.device, recompute: bool
 ) -> Iterator[Task]:
     """A LoRA on the image model's attention, for the look of a video's frames: trained on single ones, and left out
     when the motion that was learned with it is used (arXiv 2307.04725, section 4.1)."""
-    image_model = frozen_copy(model, patched_weights(model, "diffusion_model."), device, dtype)
+    image_model = frozen_copy(model, patched_weights(model, "diffusion_model."), device, torch.float32)
     layers = [name for name, _ in image_model.unet.named_modules() if SPATIAL_ATTENTION.search(name)]
     config: Any = model.model.model_config.unet_config
     diffusers = comfy.utils.unet_to_diffusers({**config, **{key: list(config[key]) for key in LISTS if key in config}})
@@ -151,15 +151,21 @@ def animated(
     device = next(start.model.parameters()).device
     image_model = frozen_copy(model, patched_weights(model, "diffusion_model."), device, dtype)
 
+    norms, limit = ExitStack(), start.model.config.pe_length
+
     @contextmanager
     def moving(frames: int) -> Iterator[None]:
-        with ExitStack() as stack:
-            if start.family.unet_norms_over_frames:
-                stack.enter_context(group_norms_over_frames(image_model.unet, frames))
-            stack.enter_context(motion_in_unet(image_model.unet, start.model, frames))
+        if frames > limit:
+            raise ValueError(
+                f"{frames} frames are more than the {limit} that the motion module was made for: set fewer."
+            )
+        norms.close()
+        if start.family.unet_norms_over_frames:  # until the next call: the backward pass may compute this one again
+            norms.enter_context(group_norms_over_frames(image_model.unet, frames))
+        with motion_in_unet(image_model.unet, start.model, frames):
             yield
 
-    with recomputing(image_model, start.model, recompute):
+    with norms, recomputing(image_model, start.model, recompute):
         yield image_model, moving
 
 

@@ -9,6 +9,7 @@ import comfy.utils
 import folder_paths
 import pytest
 import torch
+from comfy_support import make_model
 from node_support import LEVELS, prompt, run, small_model
 from torch import Tensor
 
@@ -142,9 +143,12 @@ def test_a_wrong_base_is_named(lora_node, motion, output):
         train(lora_node, model=small_model_of(3), motion_module=motion)
 
 
-def small_model_of(levels: int) -> Any:
-    from comfy_support import make_model
+def test_an_inpainting_checkpoint_is_refused(adn, output):
+    with pytest.raises(ValueError, match="SDXL, and none for inpainting"):
+        train(adn["ADN_TrainMotionModule"], model=make_model(LEVELS, in_channels=9))
 
+
+def small_model_of(levels: int) -> Any:
     assert levels != LEVELS
     return make_model(levels)
 

@@ -66,6 +66,18 @@ def test_a_run_whose_report_raises_ends_where_an_uninterrupted_one_does(tmp_path
     assert torch.equal(train(tmp_path / "parts"), expected)
 
 
+def test_a_loss_that_is_no_number_is_an_error_and_not_kept(tmp_path):
+    weight = Parameter(torch.zeros(1))
+
+    def losses(first: int):
+        for step in range(first, 100):
+            yield [weight.sum() * (float("nan") if step == 7 else 1.0)]
+
+    with pytest.raises(ValueError, match="The loss of step 8 is nan: lower the learning rate"):
+        fit("line", {"weight": weight}, losses, tmp_path, OPTIONS)
+    assert steps_of(tmp_path) == 7 and torch.load(tmp_path / "line.pt")["weights"]["weight"].isfinite()
+
+
 def steps_of(folder) -> int:
     return len(torch.load(folder / "line.pt")["losses"])
 

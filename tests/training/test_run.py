@@ -126,12 +126,35 @@ def test_a_missing_checkpoint_is_named(run):
         ({"fit": {"steps": 3, "learning_rate": 1e-3, "schedule": "linear"}}, r"fit\.schedule: "),
         ({"fit": {"steps": 3}}, r"fit\.learning_rate: field required"),
         ({"objective": {"loss": "huber"}}, r"objective\.loss: "),
-        ({"data": {"folder": "a", "size": 100}}, r"data: .*'size' is 100, but has to be a multiple of 8"),
+        ({"data": {"folder": "a", "size": 100}}, r"data: 'size' is 100, but has to be a multiple of 8"),
+        ({"lora": {"rank": 0}}, r"lora: 'rank' is 0, but has to be 1 or more"),
+        ({"objective": {"accumulate": 0}}, r"objective: 'batch' is 1 and 'accumulate' 0: both have to be 1 or more"),
+        (
+            {"objective": {"first_timestep": 1000}},
+            r"objective: 'first_timestep' is 1000, but timesteps go from 0 to 999",
+        ),
+        (
+            {"fit": {"steps": 0, "learning_rate": 1e-3}},
+            r"fit: 0 steps with a learning rate of 0.001: both have to be above 0",
+        ),
     ],
 )
 def test_a_wrong_key_is_named(run, changes, message):
     with pytest.raises(ValueError, match=message):
         run(**changes)
+
+
+def test_paths_start_in_the_folder_of_the_configuration(pack, tmp_path, monkeypatch):
+    del pack
+    config = importlib.import_module("animatediff_native.training.config")
+    (tmp_path / "there").mkdir()
+    told = configuration(Path("clips"), Path("out"), loras=["a.safetensors"], data={"shards": "clips-{0..3}.tar"})
+    write_config(tmp_path / "there" / "run.toml", told)
+    monkeypatch.chdir(tmp_path)
+    found, absolute = (config.read_config(folder / "there" / "run.toml") for folder in (Path(), tmp_path))
+    assert found == absolute
+    assert found.output == tmp_path / "there" / "out" and found.loras == (tmp_path / "there" / "a.safetensors",)
+    assert found.data.shards == str(tmp_path / "there" / "clips-{0..3}.tar")
 
 
 def test_an_example_of_every_kind_reads(pack, tmp_path):

@@ -1,0 +1,299 @@
+"""The frozen image models that motion is trained on, against ComfyUI's own predictions, and what is trained on them."""
+
+from __future__ import annotations
+
+import importlib
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import comfy.model_base
+import comfy.model_patcher
+import comfy.supported_models
+import pytest
+import torch
+from comfy_support import (
+    CONTEXT,
+    CPU,
+    POOLED,
+    SDXL_CHANNELS,
+    load_motion,
+    make_model,
+    make_sdxl_model,
+    randomise,
+    unet_config,
+)
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+pytestmark = pytest.mark.autograd
+FRAMES, HEIGHT, WIDTH = 3, 8, 16
+
+
+@pytest.fixture
+def of_pack(pack):
+    del pack  # imported, so that its folders are parts of one package
+    return lambda name: importlib.import_module(f"animatediff_native.{name}")
+
+
+@pytest.fixture
+def frozen(of_pack):
+    def copy(model: Any, dtype: torch.dtype = torch.float32) -> Any:
+        patched = of_pack("motion_models.saving").patched_weights(model, "diffusion_model.")
+        return of_pack("training.image_model").frozen_copy(model, patched, CPU, dtype)
+
+    return copy
+
+
+def make_velocity_model() -> Any:
+    kind = comfy.model_base.ModelType.V_PREDICTION
+    model = comfy.model_base.BaseModel(comfy.supported_models.SD15(unet_config(2)), kind, device=CPU).eval()
+    randomise(model.diffusion_model, 0)
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=CPU, offload_device=CPU)
+
+
+def prompts(of_pack: Any, *tokens: int) -> list[Any]:
+    prompt, generator = of_pack("training.data").Prompt, torch.Generator().manual_seed(4)
+    return [
+        prompt(torch.randn(count, CONTEXT, generator=generator), torch.randn(POOLED, generator=generator))
+        for count in tokens
+    ]
+
+
+def comfyuis_clean(model: Any, noisy: Tensor, timestep: int, prompt: Any) -> Tensor:
+    """The clean latents that ComfyUI predicts for the noisy ones of a training, which it wants divided by their share
+    of the signal."""
+    base = model.model
+    sigma = base.model_sampling.sigmas[timestep]
+    size = {"width": 8 * WIDTH, "height": 8 * HEIGHT}
+    label = base.encode_adm(pooled_output=prompt.pooled[None], device="cpu", **size)
+    y = {} if label is None else {"y": label.expand(len(noisy), -1)}
+    context = prompt.context.expand(len(noisy), -1, -1)
+    with torch.no_grad():
+        return base.apply_model(noisy * (1 + sigma**2).sqrt(), sigma.expand(len(noisy)), c_crossattn=context, **y)
+
+
+@pytest.mark.parametrize("make", [lambda: make_model(2), make_velocity_model, make_sdxl_model])
+def test_a_frozen_copy_predicts_for_every_clip_what_comfyui_does(of_pack, frozen, make):
+    model, told, times = make(), prompts(of_pack, 4, 6), (300, 800)
+    image = frozen(model)
+    noisy = torch.randn(2 * FRAMES, 4, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        found = image(noisy, torch.tensor(times).repeat_interleave(FRAMES), told)
+    for clip, timestep, out, prompt in zip(noisy.split(FRAMES), times, found.split(FRAMES), told, strict=True):
+        alpha = of_pack("training.diffusion").alphas_cumprod("image")[timestep]
+        signal, rest = alpha.sqrt(), (1 - alpha).sqrt()
+        clean = signal * clip - rest * out if image.velocity else (clip - rest * out) / signal
+        torch.testing.assert_close(clean, comfyuis_clean(model, clip, timestep, prompt), rtol=1e-4, atol=1e-4)
+
+
+class PredictsZeros(torch.nn.Module):
+    def forward(self, noisy: Tensor, *_: Any, **__: Any) -> Tensor:
+        return torch.zeros_like(noisy)
+
+
+def clips(of_pack: Any, count: int = 2, frames: int = FRAMES) -> Any:
+    data, generator = of_pack("training.data"), torch.Generator().manual_seed(3)
+    latents = [torch.randn(frames, 4, 8, 8, generator=generator) for _ in range(count)]
+    prompt = prompts(of_pack, 4)[0]
+    return data.EncodedClips([data.MemoryClip(each, prompt) for each in latents], frames)
+
+
+def losses_of(of_pack: Any, task: Any, data: Any, processes: Any = None, **options: Any) -> Any:
+    motion = of_pack("training.motion")
+    processes = processes or of_pack("training.processes").OneProcess()
+    objective = motion.MotionOptions(**options)
+    return motion.motion_losses(task.image_model, task.moving, data, None, task.alphas, objective, processes)
+
+
+@pytest.mark.parametrize("predicts_velocity", [False, True])
+def test_the_loss_is_the_error_of_what_the_model_predicts(of_pack, predicts_velocity):
+    motion, diffusion, data = of_pack("training.motion"), of_pack("training.diffusion"), clips(of_pack)
+    alphas, options = diffusion.alphas_cumprod("image"), motion.MotionOptions()
+    image = of_pack("training.image_model").ImageModel(PredictsZeros(), predicts_velocity)
+    one = of_pack("training.processes").OneProcess()
+    item = next(iter(data.stream(0)))
+    drawn = motion.draw(item, options, None)
+    alpha = alphas[drawn.time]
+    velocity = alpha.sqrt() * drawn.noise - (1 - alpha).sqrt() * item.latents
+    expected = alpha * velocity.square().mean() if predicts_velocity else drawn.noise.square().mean()
+    losses = motion.motion_losses(image, lambda _: torch.no_grad(), data, None, alphas, options, one)
+    torch.testing.assert_close(next(iter(next(losses(0)))), expected)
+
+
+def test_processes_share_the_items_of_a_step(of_pack):
+    """Each of two takes every other one, so together they learn what one process does with twice the batch."""
+    motion, processes = of_pack("training.motion"), of_pack("training.processes")
+    image, data = of_pack("training.image_model").ImageModel(PredictsZeros()), clips(of_pack, 4)
+    alphas = of_pack("training.diffusion").alphas_cumprod("image")
+
+    def steps(index: int, count: int, batch: int, first: int = 0) -> list[float]:
+        share = processes.OneProcess()
+        share.index, share.count = index, count
+        options = motion.MotionOptions(batch=batch)
+        losses = motion.motion_losses(image, lambda _: torch.no_grad(), data, None, alphas, options, share)
+        return [next(iter(step)).item() for step in islice(losses(first), 4 - first)]
+
+    a, b, together = steps(0, 2, 1), steps(1, 2, 1), steps(0, 1, 2)
+    assert [(x + y) / 2 for x, y in zip(a, b, strict=True)] == pytest.approx(together)
+    assert steps(1, 2, 1, first=2) == b[2:]
+
+
+def start(of_pack: Any, model: Any, motion: Any = None, seed: int = 0) -> Any:
+    tasks = of_pack("training.tasks")
+    return tasks.from_file(model, motion, CPU) if motion else tasks.from_nothing(model, 16, False, seed, CPU)
+
+
+def gradients(of_pack: Any, model: Any, first: Any, recompute: bool = False, **options: Any) -> dict[str, Tensor]:
+    dtype = of_pack("training.motion").MotionOptions(**options).dtype
+    with of_pack("training.tasks").module_task(model, first, "family", dtype, recompute) as task:
+        for parameter in task.parameters.values():
+            parameter.requires_grad_(True)
+        for loss in next(losses_of(of_pack, task, clips(of_pack), **options)(0)):
+            loss.backward()
+        return {name: p.grad for name, p in task.parameters.items() if p.grad is not None}
+
+
+def load(of_pack: Any, folder: Path, family: str) -> Any:
+    load_motion(folder, family)
+    return of_pack("motion_models.loader").load_motion_model(str(folder / f"{family}_1.safetensors"))
+
+
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys() and expected
+    for key, value in expected.items():
+        assert (found[key] - value).norm() < 1e-4 * value.norm() + 1e-7, key
+
+
+@pytest.mark.parametrize("family", ["v1", "v2"])
+def test_recomputing_gives_every_family_the_same_gradients(of_pack, tmp_path, family):
+    model, motion = make_model(), load(of_pack, tmp_path, family)
+    plain, again = (gradients(of_pack, model, start(of_pack, model, motion), recompute) for recompute in (False, True))
+    assert_close(again, plain)
+
+
+def test_v1_is_trained_with_the_unets_norms_over_all_frames(of_pack, tmp_path):
+    """As ComfyUI's UNet predicts with Apply AnimateDiff's own context, whose results are diffusers'."""
+    model, motion = make_model(), load(of_pack, tmp_path, "v1")
+    noisy, told = torch.randn(FRAMES, 4, 8, 8), prompts(of_pack, 4)
+    first, unet = start(of_pack, model, motion), of_pack("motion_models.unet")
+    with torch.no_grad(), of_pack("training.tasks").module_task(model, first, "family", torch.float32, False) as task:
+        time = torch.full((FRAMES,), 400)
+        with task.moving(FRAMES):
+            found = task.image_model(noisy, time, told)
+        own = model.model.diffusion_model
+        with unet.group_norms_over_frames(own, FRAMES), unet.motion_in_unet(own, first.model, FRAMES):
+            expected = own(noisy, time.float(), told[0].context.expand(FRAMES, -1, -1))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_trains_on_a_cpu_too(of_pack, tmp_path):
+    model, motion = make_model(), load(of_pack, tmp_path, "v2")
+    found = gradients(of_pack, model, start(of_pack, model, motion), bf16=True)
+    expected = gradients(of_pack, model, start(of_pack, model, motion))
+    whole, of_all = (torch.cat([each[key].flatten() for key in expected]) for each in (expected, found))
+    assert 0 < (of_all - whole).norm() < 0.1 * whole.norm()
+
+
+def test_a_module_for_sdxl_starts_from_nothing_and_its_file_loads(of_pack, tmp_path):
+    model = make_sdxl_model()
+    first = start(of_pack, model)
+    found = gradients(of_pack, model, first)
+    assert found.keys() == of_pack("training.motion").weights(first.model).keys()
+    with of_pack("training.tasks").module_task(model, first, "family", torch.float32, False) as task:
+        official = DDPMScheduler(beta_start=0.00085, beta_end=0.02, beta_schedule="scaled_linear")
+        torch.testing.assert_close(task.alphas, official.alphas_cumprod)
+        path = str(tmp_path / "sdxl.safetensors")
+        of_pack("motion_models.saving").write(task.file(task.parameters), task.notes, path)
+    loaded = of_pack("motion_models.loader").load_motion_model(path)
+    assert loaded.family.name == "AnimateDiff-SDXL" and loaded.config.norm_over_frames
+    assert loaded.config.down == tuple((c, c) for c in SDXL_CHANNELS) and loaded.config.pe_length == 16
+
+
+def test_a_start_from_nothing_comes_from_the_seed(of_pack):
+    model = make_model(2)
+    models = [start(of_pack, model, seed=seed).model.state_dict() for seed in (0, 0, 1)]
+    first, again, other = (torch.cat([value.flatten() for value in each.values()]) for each in models)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_domain_adapter_for_sdxl_loads_on_every_attention_layer(of_pack):
+    import comfy.sd
+
+    model, options = make_sdxl_model(), of_pack("training.lora").LoraOptions(rank=2)
+    with of_pack("training.tasks").adapter_task(model, options, 0, CPU, True) as task:
+        file = task.file(task.parameters)
+        layers = {key.partition(".lora_")[0] for key in task.parameters}
+    altered: Any = comfy.sd.load_lora_for_models(model, None, file, 1.0, 0.0)[0]
+    assert {key.removeprefix("diffusion_model.").removesuffix(".weight") for key in altered.patches} == layers
+
+
+def test_a_lora_is_trained_at_the_scale_that_its_file_has(of_pack, tmp_path):
+    model, motion = make_model(), load(of_pack, tmp_path, "v2")
+    first, options = start(of_pack, model, motion), of_pack("training.lora").LoraOptions(rank=4, alpha=2.0)
+    path, before = str(tmp_path / "lora.safetensors"), first.model.state_dict()
+    with of_pack("training.tasks").lora_task(model, first, "family", options, 0, torch.float32, False) as task:
+        for parameter in task.parameters.values():
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(7))
+        of_pack("motion_models.saving").write(task.file(task.parameters), task.notes, path)
+        layers = {key.partition(".lora_")[0] for key in task.parameters}
+        trained = {f"{layer}.weight": first.model.get_submodule(layer).weight.detach() for layer in layers}
+    altered = of_pack("motion_models.lora").apply_motion_lora(motion, path, 1.0)
+    loaded = of_pack("motion_models.saving").float32_copy(altered, CPU).state_dict()
+    for key, weight in trained.items():
+        assert (weight - before[key]).abs().max() > 0.1
+        torch.testing.assert_close(weight, loaded[key], rtol=1e-4, atol=1e-4)
+
+
+def test_a_debiased_loss_takes_the_anchor_that_was_drawn(of_pack):
+    motion, data = of_pack("training.motion"), clips(of_pack)
+    options, alphas = motion.MotionOptions(appearance_debiased=True), torch.full((1000,), 0.5)
+    image, one = of_pack("training.image_model").ImageModel(PredictsZeros()), of_pack("training.processes").OneProcess()
+    losses = motion.motion_losses(image, lambda _: torch.no_grad(), data, None, alphas, options, one)(0)
+    anchors = set()
+    for item, step in zip(islice(data.stream(0), 8), losses, strict=False):
+        drawn = motion.draw(item, options, None)
+        anchors.add(drawn.anchor % FRAMES)
+        change = 2**0.5 * drawn.noise - drawn.noise[drawn.anchor % FRAMES]
+        torch.testing.assert_close(next(iter(step)), drawn.noise.square().mean() + change.square().mean())
+    assert anchors == {0, 1, 2}
+
+
+def fit_line(of_pack: Any, folder: Path, stop_after: int = 0, parts: int = 1, **options: Any) -> Any:
+    """A weight that is drawn to 3; the weight and its losses."""
+    loop, weight = of_pack("training.loop"), torch.nn.Parameter(torch.zeros(1))
+
+    def losses(first: int) -> Any:
+        while True:
+            yield ((weight - 3).square() * 100 for _ in range(parts))
+
+    def report(progress: Any) -> None:
+        if len(progress.losses) == stop_after:
+            raise KeyboardInterrupt
+
+    given = {"steps": 12, "learning_rate": 0.1, "schedule": "constant", "weight_decay": 0.0} | options
+    found = loop.fit("line", {"w": weight}, losses, folder, loop.FitOptions(**given), report=report)
+    return weight, found
+
+
+def test_the_loss_of_a_step_is_the_mean_of_its_parts(of_pack, tmp_path):
+    assert fit_line(of_pack, tmp_path / "a", parts=4)[1] == pytest.approx(fit_line(of_pack, tmp_path / "b")[1])
+
+
+def test_gradients_are_clipped(of_pack, tmp_path):
+    weight, _ = fit_line(of_pack, tmp_path, clip=0.5)
+    assert weight.grad.norm() == pytest.approx(0.5, rel=1e-3) and not weight.requires_grad
+
+
+def test_the_average_goes_on_from_where_it_was(of_pack, tmp_path):
+    whole, _ = fit_line(of_pack, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(of_pack, tmp_path / "parts", stop_after=11)
+    assert torch.equal(fit_line(of_pack, tmp_path / "parts")[0], whole)
+
+
+def test_the_average_of_a_short_training_forgets_where_it_began(of_pack, tmp_path):
+    """Its share begins at a tenth and rises: 0.998 from the first of 12 steps on would have left it near 0."""
+    last, _ = fit_line(of_pack, tmp_path / "last", average=0.0)
+    mean, _ = fit_line(of_pack, tmp_path / "mean")
+    assert 0.5 * last < mean < last
