@@ -14,7 +14,7 @@ from comfy_support import animate, conditioning, load_motion, sample
 from node_support import CHANNELS, error, small_model
 
 from sampling.clips import apply_sliding_context
-from sampling.context_windows import MOTION, ContextOptions
+from sampling.context_windows import MOTION, ContextOptions, Window
 from sampling.windows import FUSES, SCHEDULES, fuse_weights, windows
 
 
@@ -70,6 +70,13 @@ def test_long_clip_is_the_weighted_mean_of_its_windows(animated, schedule, fuse)
         expected[window] += one_step(animated, noise[window]) * weight.view(-1, 1, 1, 1)
     clip = one_step(windowed(animated, schedule=schedule, fuse=fuse), noise)
     torch.testing.assert_close(clip, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_one_for_all_frames_is_whole_in_every_window():
+    one, each = torch.ones(1, 3), torch.arange(6.0).view(6, 1)
+    window = Window([[4, 5], [5, 0]], 6)
+    assert window.get_tensor(one) is one
+    assert window.get_tensor(each).flatten().tolist() == [4, 5, 5, 0]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
