@@ -8,6 +8,7 @@ import comfy.controlnet
 import comfy.model_management
 import comfy.sample
 import comfy.sampler_helpers
+import comfy.samplers
 import pytest
 import torch
 from comfy_support import animate, conditioning, load_motion, sample
@@ -141,6 +142,23 @@ def test_windows_change_in_the_course_of_the_sampling(animated):
     sample(model, frames=10, steps=4, cfg=1.0)
     lengths = [len(window) for window in seen]
     assert lengths == [8, 8] * 2 + [4, 4, 4] * 2
+
+
+def test_windows_change_at_the_step_whose_noise_is_just_their_start(animated):
+    model, seen = recorded(windowed(windowed(animated, 8, 2), 4, 1, start_percent=0.5))
+    to_sigma = model.get_model_object("model_sampling").percent_to_sigma
+    sigmas = torch.tensor([to_sigma(percent) for percent in (0.25, 0.5)] + [0.0], dtype=torch.float64)
+    euler, zeros = comfy.samplers.sampler_object("euler"), torch.zeros(10, 4, 8, 8)
+    prompts = conditioning(5), conditioning(6)
+    comfy.sample.sample_custom(model, noise_of(10), 1.0, euler, sigmas, *prompts, zeros, seed=3)
+    assert [len(window) for window in seen] == [8, 8, 4, 4, 4]
+
+
+def test_a_sampler_that_chooses_its_own_steps_keeps_to_the_last_windows(animated):
+    model, seen = recorded(windowed(animated, schedule="uniform"))
+    noise, prompts = noise_of(10), (conditioning(5), conditioning(6))
+    comfy.sample.sample(model, noise, 2, 1.0, "dpm_adaptive", "normal", *prompts, torch.zeros_like(noise), seed=3)
+    assert len(seen) > 3 * len(windows("uniform", 10, 6, 2, step=0))
 
 
 def test_a_later_node_with_the_same_start_replaces_the_earlier(animated):
