@@ -33,6 +33,7 @@ from motion_models.curves import Curve, Samples
 from motion_models.strength import MotionStrength
 from sampling.clips import apply_sliding_context
 from sampling.context_windows import ContextOptions
+from sampling.per_frame import hints_of_window
 from sampling.windows import fuse_weights, windows
 
 LONG, LENGTH, OVERLAP = 10, 6, 2
@@ -150,6 +151,15 @@ def test_hints_are_put_back_after_an_error_in_a_window(animated):
     with pytest.raises(RuntimeError, match="out of memory"):
         predict(windowed(animated), with_control(control), noise_of(LONG))
     assert control.cond_hint_original is hints
+
+
+def test_what_a_control_has_made_of_a_windows_hints_is_forgotten_after_it():
+    """ComfyUI makes it anew only where there is none, or for another size."""
+    control: Any = comfy.controlnet.ControlBase().set_cond_hint(hints_for(LONG))
+    with hints_of_window([control], LONG, [1, 2]):
+        assert len(control.cond_hint_original) == 2 and control.cond_hint is None
+        control.cond_hint = control.cond_hint_original
+    assert control.cond_hint is None
 
 
 # Prompts
