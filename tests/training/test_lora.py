@@ -34,3 +34,12 @@ def test_core_applies_the_file_as_it_was_trained():
         found, wanted = sample(patched), sample(expected)
     assert (found - wanted).norm() / wanted.norm() < 1e-4
     assert (sample(model) - wanted).norm() / wanted.norm() > 1e-2
+
+
+@pytest.mark.autograd
+def test_training_starts_at_the_model_itself_with_features_of_unit_size():
+    layer = torch.nn.Sequential(torch.nn.Linear(400, 300))
+    with lora(layer, ["0"], rank=64, generator=torch.Generator().manual_seed(0)) as parameters:
+        assert not parameters["0.lora_up.weight"].any()
+        features = torch.randn(100, 400) @ parameters["0.lora_down.weight"].detach().T
+    assert abs(features.std() - 1) < 0.05

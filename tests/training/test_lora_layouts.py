@@ -103,5 +103,10 @@ def test_a_domain_adapter_has_the_names_of_v3s_own():
             "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0"
         )
     }
-    file = domain_adapter_file(values, names)
+    file = domain_adapter_file(values, names, scale=0.5)
     assert list(file) == ["down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_out_lora.down.weight"]
+    up = {key.replace("lora_down", "lora_up"): value for key, value in values.items()}
+    assert [float(each.mean()) for each in (*file.values(), *domain_adapter_file(up, names, 0.5).values())] == [
+        1.0,
+        0.5,
+    ]

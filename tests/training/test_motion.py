@@ -166,9 +166,10 @@ def test_accumulated_batches_give_the_gradients_of_one(tmp_path):
 
 def test_a_training_that_goes_on_sees_what_it_would_have_seen():
     clips = data(moving_square(), moving_square() * 2)
-    setting, options = Setting(zero=False), replace(VELOCITY, batch=2)
-    whole = first_losses(setting.losses(clips, options), 5)
-    assert first_losses(setting.losses(clips, options), 2, first=3) == whole[3:]
+    setting = Setting(zero=False)
+    for options in (replace(VELOCITY, batch=2), replace(VELOCITY, accumulate=3)):
+        whole = first_losses(setting.losses(clips, options), 5)
+        assert first_losses(setting.losses(clips, options), 2, first=3) == whole[3:]
 
 
 def test_all_frames_of_a_clip_have_one_timestep_and_noise_of_their_own():
