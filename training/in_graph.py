@@ -200,4 +200,4 @@ def fingerprint(clips: Clips) -> str:
 def sums(task: Task) -> str:
     """Changes with the weights that a training starts from."""
     parts = [parameter.detach() for model in task.models for parameter in model.parameters()]
-    return sha256(str([float(part.double().sum()) for part in parts]).encode()).hexdigest()
+    return sha256(str([float(part.sum(dtype=torch.float32)) for part in parts]).encode()).hexdigest()
