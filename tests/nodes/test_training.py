@@ -84,20 +84,25 @@ def test_a_module_from_nothing_changes_nothing_before_its_first_step(adn, apply,
     torch.testing.assert_close(ksampler(still), ksampler(model), rtol=1e-4, atol=1e-4)
 
 
-def test_an_interrupted_training_goes_on_where_it_was(lora_node, model, motion, output):
-    whole, _, whole_losses = train(lora_node, model=model, motion_module=motion, steps=5, seed=1)
-    assert not list((output / "animatediff_training").iterdir())
+def train_and_interrupt(node: Any, **inputs: Any) -> None:
+    """The user presses Interrupt after two steps."""
 
-    def interrupt_after_two(done: int, *_others: Any, **_more: Any) -> None:
+    def press(done: int, *_others: Any, **_more: Any) -> None:
         if done == 2:
             comfy.model_management.interrupt_current_processing()
 
-    comfy.utils.set_progress_bar_global_hook(interrupt_after_two)
+    comfy.utils.set_progress_bar_global_hook(press)
     try:
         with pytest.raises(comfy.model_management.InterruptProcessingException):
-            train(lora_node, model=model, motion_module=motion, steps=5, seed=1)
+            train(node, **inputs)
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
+
+
+def test_an_interrupted_training_goes_on_where_it_was(lora_node, model, motion, output):
+    whole, _, whole_losses = train(lora_node, model=model, motion_module=motion, steps=5, seed=1)
+    assert not list((output / "animatediff_training").iterdir())
+    train_and_interrupt(lora_node, model=model, motion_module=motion, steps=5, seed=1)
     assert len(list((output / "animatediff_training").glob("*.pt"))) == 1
     resumed, _, losses = train(lora_node, model=model, motion_module=motion, steps=5, seed=1)
     assert losses == whole_losses
@@ -158,3 +163,20 @@ def test_another_seed_or_prompt_is_another_training(lora_node, model, motion, ou
     assert train(lora_node, model=small_model(), motion_module=motion)[2] == first
     assert train(lora_node, model=model, motion_module=motion, seed=1)[2] != first
     assert train(lora_node, model=model, motion_module=motion, conditioning=[prompt(7)])[2] != first
+
+
+@pytest.mark.parametrize("changed", ["clip", "prompt", "module", "model"])
+def test_an_interrupted_training_is_not_taken_up_with_another(changed, lora_node, model, motion, load_motion, output):
+    others = {
+        "clip": {"latents": [{"samples": moving_square()["samples"].flip(0)}]},
+        "prompt": {"conditioning": [prompt(6)]},
+        "module": {"motion_module": load_motion("v2", seed=2)},
+        "model": {"model": make_model(LEVELS, seed=2)},
+    }
+    inputs = {"model": model, "motion_module": motion, "seed": 1}
+    train_and_interrupt(lora_node, **inputs)
+    _, _, losses = train(lora_node, **inputs | others[changed])
+    for state in (output / "animatediff_training").iterdir():
+        state.unlink()
+    _, _, fresh = train(lora_node, **inputs | others[changed])
+    assert losses == fresh

@@ -12,6 +12,7 @@ import comfy.model_patcher
 import comfy.supported_models
 import pytest
 import torch
+from comfy.ldm.modules.attention import CrossAttention
 from comfy_support import (
     CONTEXT,
     CPU,
@@ -85,6 +86,18 @@ def test_a_frozen_copy_predicts_for_every_clip_what_comfyui_does(of_pack, frozen
         signal, rest = alpha.sqrt(), (1 - alpha).sqrt()
         clean = signal * clip - rest * out if image.velocity else (clip - rest * out) / signal
         torch.testing.assert_close(clean, comfyuis_clean(model, clip, timestep, prompt), rtol=1e-4, atol=1e-4)
+
+
+def test_attention_is_pytorchs_whatever_the_user_chose(of_pack, frozen):
+    chosen = comfy.ldm.modules.attention.optimized_attention
+    assert chosen is not comfy.ldm.modules.attention.attention_pytorch, "ComfyUI takes another one on a CPU"
+    noisy, time = torch.randn(FRAMES, 4, HEIGHT, WIDTH), torch.full((FRAMES,), 500)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
+        image_model = frozen(make_model(2))
+        image_model(noisy, time, prompts(of_pack, 77))
+    layers = [each for each in image_model.unet.modules() if isinstance(each, CrossAttention)]
+    called = {event.key: event.count for event in profile.key_averages()}
+    assert called["aten::scaled_dot_product_attention"] == len(layers) > 0
 
 
 class PredictsZeros(torch.nn.Module):
