@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..motion_models.injection import MotionSettings, apply_motion_model
 from ..motion_models.schedules import AUTOMATIC, BETA_SCHEDULES, KEEP
 from ..sampling.clips import prepare_clips, use_default_windows
+from ..sampling.progress import FRAME_RATE
 from .sockets import MotionModel, MotionStrength
 
 
@@ -70,6 +71,15 @@ class ApplyAnimateDiff(io.ComfyNode):
                     tooltip="Multiplies the attention between frames: above 1 frames follow each other more sharply, "
                     "below 1 more loosely.",
                 ),
+                io.Float.Input(
+                    "frame_rate",
+                    default=FRAME_RATE,
+                    min=1.0,
+                    max=60.0,
+                    step=0.5,
+                    advanced=True,
+                    tooltip="Frames per second of the live preview; motion modules were trained on clips of 8.",
+                ),
                 MotionStrength.Input(
                     "motion_strength",
                     optional=True,
@@ -92,7 +102,9 @@ class ApplyAnimateDiff(io.ComfyNode):
         end_percent: float = 1.0,
         beta_schedule: str = AUTOMATIC,
         motion_scale: float = 1.0,
+        frame_rate: float = FRAME_RATE,
         motion_strength: tuple = (),
     ) -> io.NodeOutput:
         settings = MotionSettings(strength, motion_scale, start_percent, end_percent, beta_schedule, motion_strength)
-        return io.NodeOutput(prepare_clips(apply_motion_model(model, motion_module, settings, use_default_windows)))
+        animated = apply_motion_model(model, motion_module, settings, use_default_windows)
+        return io.NodeOutput(prepare_clips(animated, frame_rate))

@@ -99,6 +99,7 @@ class SlidingContextNode(io.ComfyNode):
                     tooltip="From where in the sampling on these windows are used. Chain several nodes to change them.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Model.Output(tooltip="The model, sampling in windows when a clip has more frames than one holds."),
             ],
@@ -128,5 +129,6 @@ class SlidingContextNode(io.ComfyNode):
             windows_at_once,
             free_noise,
             start_percent,
+            cls.hidden and cls.hidden.unique_id,
         )
         return io.NodeOutput(apply_sliding_context(model, options))

@@ -10,12 +10,14 @@ import comfy.patcher_extension
 from . import noise as noises
 from .context_windows import ContextOptions, SlidingContext
 from .per_frame import check_frames
+from .progress import FRAME_RATE, show_progress
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from torch import Tensor
 
 KEY = "animatediff_native.clips"
+RATE = "animatediff_native.frame_rate"
 Wrapper = comfy.patcher_extension.WrappersMP
 
 
@@ -34,8 +36,11 @@ def use_default_windows(model_options: dict[str, Any], limit: int) -> None:
     model_options["context_handler"] = SlidingContext(ContextOptions.for_limit(limit))
 
 
-def prepare_clips(model: ModelPatcher) -> ModelPatcher:
-    """Let the runs of `model`, a clone, go through `sample_clip`: once, and inside of all other nodes' wrappers."""
+def prepare_clips(model: ModelPatcher, frame_rate: float | None = None) -> ModelPatcher:
+    """Let the runs of `model`, a clone, go through `sample_clip`: once, and inside of all other nodes' wrappers.
+    `frame_rate`, in frames per second, is that of the live preview; without one it stays what it was."""
+    if frame_rate is not None:
+        model.model_options[RATE] = frame_rate
     for kind, wrapper in ((Wrapper.OUTER_SAMPLE, sample_clip), (Wrapper.SAMPLER_SAMPLE, follow_steps)):
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
@@ -51,8 +56,9 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
         logging.warning("Sliding Context: this model samples whole videos, use ComfyUI's Context Windows for it.")
     elif frames > 1:
         check_frames((cond for kind in guider.conds.values() for cond in kind), frames)
+        callback = show_progress(callback, guider.model_patcher, len(sigmas) - 1, options.get(RATE, FRAME_RATE))
         if isinstance(handler, SlidingContext):
-            options["context_handler"] = handler.for_run()
+            options["context_handler"] = handler.for_run(callback)
             arrangements += handler.noise(frames)
             comfy.patcher_extension.add_wrapper_with_key(
                 Wrapper.PREPARE_SAMPLING, KEY, frames_in_flight, options, is_model_options=True
@@ -76,7 +82,7 @@ def follow_steps(executor, guider, sigmas: Tensor, extra_args, callback, noise: 
     handler.begin(guider, noise, sigmas.tolist())
 
     def counted(step: int, *state):
-        handler.step = step + 1
+        handler.next_step(step, len(noise))
         return callback(step, *state) if callback is not None else None
 
     return executor(guider, sigmas, extra_args, counted, noise, *args, **kwargs)

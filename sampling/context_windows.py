@@ -31,6 +31,8 @@ from .windows import fuse_weights, windows
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .progress import Progress
+
 UNET, MOTION = "whole UNet", "motion module"
 WITHIN = (UNET, MOTION)
 CLOSING = 0.25  # part of the sampling in which it is settled what moves where
@@ -52,6 +54,8 @@ class ContextOptions:
     """Windows that share a call of the model, if memory allows."""
     free_noise: bool = True
     start_percent: float = 0.0
+    node: str | None = None
+    """The id of the node, which shows its windows."""
 
     def __post_init__(self):
         if not 0 <= self.overlap < self.length:
@@ -115,8 +119,10 @@ WeightedWindows = tuple[list[list[int]], list["Tensor"]]
 class Plan(NamedTuple):
     """What happens in one step: calls of the model, or one call with windows inside of the motion modules."""
 
-    calls: list[Call]
-    inside: WeightedWindows | None
+    options: ContextOptions
+    windows: list[list[int]]
+    calls: Sequence[Call] = ()
+    inside: WeightedWindows | None = None
 
 
 class SlidingContext(IndexListContextHandler):
@@ -126,6 +132,7 @@ class SlidingContext(IndexListContextHandler):
         self.options = sorted(options, key=lambda each: each.start_percent)
         self.plans: list[Plan] = []
         self.step = 0
+        self.progress: Progress | None = None
         longest = max(options, key=lambda each: each.length)
         core: dict[str, Any] = {"context_length": longest.length, "context_overlap": longest.overlap, "dim": 0}
         if "causal_window_fix" in inspect.signature(IndexListContextHandler.__init__).parameters:
@@ -137,9 +144,11 @@ class SlidingContext(IndexListContextHandler):
         kept = (each for each in self.options if each.start_percent != options.start_percent)
         return SlidingContext(*kept, options)
 
-    def for_run(self) -> SlidingContext:
+    def for_run(self, progress: Progress | None) -> SlidingContext:
         """Clones of a MODEL share its handler, but a run counts its steps and holds the model."""
-        return copy.copy(self)
+        own = copy.copy(self)
+        own.progress = progress
+        return own
 
     def noise(self, frames: int) -> tuple[FreeNoise, ...]:
         first = self.options[0]
@@ -167,6 +176,18 @@ class SlidingContext(IndexListContextHandler):
             self.plans.append(made[key])
         if first:
             logging.info(f"Sliding Context: {describe(self.plans[0], len(noise))}")
+        self.show_windows(None, len(noise))
+
+    def next_step(self, step: int, frames: int) -> None:
+        """After the sampler's report of step `step`."""
+        before, self.step = self.plan, step + 1
+        self.show_windows(before, frames)
+
+    def show_windows(self, before: Plan | None, frames: int) -> None:
+        """On the node, if they are others than `before`."""
+        plan = self.plan
+        if self.progress is not None and plan is not None and plan is not before:
+            self.progress.show_windows(plan.options.node, plan.windows, frames)
 
     @property
     def plan(self) -> Plan | None:
@@ -199,7 +220,10 @@ class SlidingContext(IndexListContextHandler):
                 x, t = window.get_tensor(x_in), window.get_tensor(timestep)
                 return calc_cond_batch(model, sub_conds, x, t, options_of_window(model_options, window))
 
-        for call, outs in spread_over_devices(evaluate, self.plan.calls, model, conds, x_in, timestep, model_options):
+        parts = spread_over_devices(evaluate, self.plan.calls, model, conds, x_in, timestep, model_options)
+        for done, (call, outs) in enumerate(parts, start=1):
+            if self.progress is not None:
+                self.progress.within_step(done, len(self.plan.calls))
             for result, out in zip(results, outs, strict=True):
                 for (index, weight), part in zip(call.parts, out.chunk(len(call.parts)), strict=True):
                     result.index_add_(0, index, part * weight)
@@ -219,11 +243,12 @@ def options_of_window(model_options: dict[str, Any], window: Window) -> dict[str
 
 def make_plan(options: ContextOptions, weighted: WeightedWindows, at_once: int, noise: Tensor) -> Plan:
     """For windows over noise (f, c, h, w)."""
-    if len(weighted[0]) == 1:
-        return Plan([], None)
+    found, _ = weighted
+    if len(found) == 1:
+        return Plan(options, found)
     if options.within == MOTION:
-        return Plan([], weighted)
-    return Plan(list(calls(weighted, at_once, noise)), None)
+        return Plan(options, found, inside=weighted)
+    return Plan(options, found, list(calls(weighted, at_once, noise)))
 
 
 def calls(weighted: WeightedWindows, at_once: int, noise: Tensor) -> Iterator[Call]:

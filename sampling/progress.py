@@ -1,0 +1,108 @@
+"""Touches comfy. What the sampler's node shows of a run: how far it is, and the whole clip moving.
+
+ComfyUI itself shows the first frame alone, and of a step in many windows nothing before its end.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import comfy.utils
+import latent_preview
+from PIL import Image
+from torch import Tensor
+
+from .window_picture import draw_windows
+
+FRAME_RATE = 8.0  # of the videos that AnimateDiff's motion modules were trained on
+SHARE = 0.02  # of the time since sampling began, for previews
+LONGEST_SIDE = 256  # pixels of a preview
+
+Callback = Callable[[int, Tensor, Tensor, int], Any]
+
+
+class Progress:
+    """A sampler's callback around ComfyUI's own, which also shows the clip and how far a step is."""
+
+    def __init__(self, callback: Callback, steps: int, preview: LivePreview | None):
+        self.callback, self.preview = callback, preview
+        self.bar, self.done = comfy.utils.ProgressBar(steps), 0
+        self.windows_bar: Any = None
+
+    def __call__(self, step: int, denoised: Tensor, noisy: Tensor, steps: int) -> Any:
+        picture = self.preview.picture(denoised) if self.preview is not None else None
+        answer = self.callback(step, denoised, noisy, steps)
+        self.done, self.bar.total = step + 1, steps
+        if picture is not None:  # even an old one, since ComfyUI has just shown the first frame
+            self.bar.update_absolute(self.done, steps, ("JPEG", picture, None))
+        return answer
+
+    def show_windows(self, node: str | None, windows: Sequence[Sequence[int]], frames: int) -> None:
+        """On the node that asked for them, with a progress bar of its own."""
+        self.windows_bar = comfy.utils.ProgressBar(len(windows), node_id=node) if node is not None else None
+        if self.windows_bar is not None:
+            self.windows_bar.update_absolute(0, preview=("PNG", draw_windows(windows, frames), None))
+
+    def within_step(self, done: int, calls: int) -> None:
+        """`done` of the `calls` of the model that a step consists of."""
+        self.bar.update_absolute(self.done + done / calls)
+        if self.windows_bar is not None:
+            self.windows_bar.update_absolute(self.windows_bar.total * done / calls)
+
+
+class LivePreview:
+    """The clip as it is, decoded frame by frame with ComfyUI's previewer as often as takes at most `SHARE` of the
+    time, and seeming to go on from where the picture before has come to."""
+
+    def __init__(self, previewer: latent_preview.LatentPreviewer, frame_rate: float):
+        self.previewer, self.frame_rate = previewer, frame_rate
+        self.began = time.monotonic()
+        self.spent = self.last = 0.0
+        self.shown: MovingPicture | None = None
+
+    def picture(self, denoised: Tensor) -> MovingPicture | None:
+        """Of latents (f, c, h, w); None where another pack's previewer does not give pictures."""
+        start = time.monotonic()
+        elapsed = start - self.began
+        if self.shown is None or self.spent + self.last < SHARE * elapsed:
+            self.shown = self.draw(denoised, int(elapsed * self.frame_rate) % len(denoised))
+            self.last = time.monotonic() - start
+            self.spent += self.last
+        return self.shown
+
+    def draw(self, denoised: Tensor, first: int) -> MovingPicture | None:
+        frames: list[Any] = [self.previewer.decode_latent_to_preview(frame) for frame in denoised.split(1)]
+        if not all(isinstance(frame, Image.Image) for frame in frames):
+            return None
+        for frame in frames:
+            frame.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        return MovingPicture(frames[first:] + frames[:first], self.frame_rate)
+
+
+class MovingPicture(Image.Image):
+    """The first of `frames`, but `save` writes all of them: ComfyUI's message of a preview holds what `save` writes,
+    and browsers play an animation whatever type it is announced as."""
+
+    def __init__(self, frames: Sequence[Image.Image], frame_rate: float):
+        super().__init__()
+        still, *rest = frames
+        self.im, self._mode, self._size = still.im, still.mode, still.size
+        animation, duration = io.BytesIO(), round(1000 / frame_rate)
+        quick = {"quality": 70, "method": 0}
+        still.save(animation, "WEBP", save_all=True, append_images=rest, duration=duration, loop=0, **quick)
+        self.animation = animation.getvalue()
+
+    def save(self, fp: Any, format: str | None = None, **_options: Any) -> None:
+        fp.write(self.animation)
+
+
+def show_progress(callback: Callback | None, model: Any, steps: int, frame_rate: float) -> Progress | None:
+    """Around a sampler's callback; None if there is none. `model` is a ModelPatcher. The user's choice of a preview
+    method is obeyed."""
+    if callback is None:
+        return None
+    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+    return Progress(callback, steps, LivePreview(previewer, frame_rate) if previewer is not None else None)
