@@ -1,0 +1,191 @@
+"""Draws the pictures of the help pages: `python tools/dev.py run -- python -m demo.help_pictures`.
+
+Into web/docs/pictures, from the pack's own windows, weights, schedules and attention. The only words in them are names
+of options, so that the pages of all languages share them.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from motion_models.motion_model import attend, sinusoids
+from motion_models.schedules import BETA_SCHEDULES, BetaSchedule
+from sampling.window_picture import BACKGROUND, INK, SEEN, SHARED, UNSEEN, draw_windows
+from sampling.windows import FUSES, SCHEDULES, fuse_weights, windows
+
+PICTURES = Path(__file__).resolve().parent.parent / "web" / "docs" / "pictures"
+WIDTH, TEXT = 480, 17  # pixels; the editor shows help pages in a narrow column
+SHARPER = 2  # lines are drawn this much larger, to be smooth
+FRAMES, LENGTH, OVERLAP = 40, 16, 4
+COLOURS = [SEEN, SHARED, (117, 201, 133)]
+Point = tuple[float, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=PICTURES)
+    folder = parser.parse_args().output
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, draw in PICTURE.items():
+        draw().quantize(256, dither=Image.Dither.NONE).save(folder / f"{name}.png", optimize=True)
+
+
+def context_windows() -> Image.Image:
+    """The frames of each window of the default schedule."""
+    left = 68
+    shown = windows("static", FRAMES, LENGTH, OVERLAP)
+    drawn = draw_windows(shown, FRAMES, WIDTH - left)
+    canvas = Canvas(drawn.height)
+    canvas.picture.paste(drawn, (left, 0))
+    for row, window in enumerate(shown):
+        canvas.write((left + 6, 16 + 18 * row + 9), f"{window[0]} - {window[-1]}", "rm")
+    return canvas.picture
+
+
+def window_schedules() -> Image.Image:
+    """A row for each schedule, a column for each of the first two steps."""
+    left, column, row = 104, 188, 116
+    canvas = Canvas(30 + row * len(SCHEDULES))
+    for step in range(2):
+        canvas.write((left + column * (step + 0.5), 20), f"step {step + 1}", "mm")
+    for number, schedule in enumerate(SCHEDULES):
+        top = 30 + row * number
+        canvas.write((12, top + 40), schedule, "lm")
+        for step in range(2):
+            shown = windows(schedule, FRAMES, LENGTH, OVERLAP, step=step)
+            canvas.picture.paste(draw_windows(shown, FRAMES, column), (left + column * step, top))
+    return canvas.picture
+
+
+def fuse() -> Image.Image:
+    """How much each window counts in each frame, for each method."""
+    canvas = Canvas(356, sharper=SHARPER)
+    shown = windows("static", FRAMES, LENGTH, OVERLAP)
+    for number, name in enumerate(FUSES):
+        axes = Axes(canvas, left=40 + number % 2 * 234, top=38 + number // 2 * 176, width=190, height=106)
+        axes.frame(name, across=[(frame / (FRAMES - 1), str(frame)) for frame in (0, 10, 20, 30, 39)])
+        for window, weights, colour in zip(shown, fuse_weights(name, shown, FRAMES, OVERLAP), COLOURS, strict=True):
+            points = [(i / (FRAMES - 1), weight) for i, weight in zip(window, weights.tolist(), strict=True)]
+            axes.line([(points[0][0], 0.0), *points, (points[-1][0], 0.0)], colour)
+    return canvas.finish()
+
+
+def beta_schedules() -> Image.Image:
+    """How much of a noised latent is noise at each timestep, for each schedule that differs from the others."""
+    canvas = Canvas(320, sharper=SHARPER)
+    axes = Axes(canvas, left=40, top=20, width=412, height=260)
+    axes.frame("", across=[(timestep / 1000, str(timestep)) for timestep in range(0, 1001, 200)])
+    curves: dict[tuple, list[str]] = {}
+    for name, schedule in BETA_SCHEDULES.items():
+        curves.setdefault(schedule[:3], []).append(name)
+    for row, ((_, names), colour) in enumerate(zip(curves.items(), COLOURS, strict=True)):
+        noise = share_of_noise(BETA_SCHEDULES[names[0]]).tolist()
+        axes.line([(t / 999, share) for t, share in enumerate(noise)], colour)
+        y = 180 + 32 * row
+        canvas.line([(124, y), (146, y)], colour)
+        canvas.write((154, y), ", ".join(names), "lm", 16)
+    return canvas.finish()
+
+
+def share_of_noise(schedule: BetaSchedule) -> Tensor:
+    """(1000,) standard deviation of the noise in a latent of unit variance, as ComfyUI samples with it."""
+    from comfy.model_sampling import ModelSamplingDiscrete
+
+    sampling = ModelSamplingDiscrete()
+    sampling._register_schedule(
+        beta_schedule=schedule.beta_schedule, linear_start=schedule.linear_start, linear_end=schedule.linear_end
+    )
+    sigmas: Tensor = sampling.sigmas  # type: ignore[assignment]
+    return sigmas / (1 + sigmas**2).sqrt()
+
+
+def motion_scale() -> Image.Image:
+    """How much of each frame (a column) goes into each frame (a row), for three motion scales."""
+    frames, cell, gap = 16, 8, 24
+    canvas = Canvas(210)
+    most = float(attention(frames, 2.0).max())
+    for number, scale in enumerate((0.5, 1.0, 2.0)):
+        left, top = 34 + number * (frames * cell + gap), 42
+        canvas.write((left + frames * cell / 2, 22), f"{scale:g}", "mm", 20)
+        for row, weights in enumerate(attention(frames, scale).tolist()):
+            for column, weight in enumerate(weights):
+                x, y = left + column * cell, top + row * cell
+                canvas.draw.rectangle((x, y, x + cell - 2, y + cell - 2), fill=heat(weight / most))
+        for frame in (0, 15):
+            canvas.write((left + (frame + 0.5) * cell, top + frames * cell + 18), str(frame), "mm")
+            if number == 0:
+                canvas.write((left - 6, top + (frame + 0.5) * cell), str(frame), "rm")
+    return canvas.picture
+
+
+def attention(frames: int, scale: float) -> Tensor:
+    """(frames, frames) weights of the motion module's attention, where frames differ by their positions alone."""
+    positions = sinusoids(frames, 64)
+    return attend(positions, positions, torch.eye(frames, 64)[None], 1, scale)[0, :, :frames]
+
+
+def heat(share: float) -> tuple[int, ...]:
+    """Dark, blue, yellow."""
+    low, high, way = (UNSEEN, SEEN, 2 * share) if share < 0.5 else (SEEN, SHARED, min(2 * share - 1, 1.0))
+    return tuple(round(a + (b - a) * way) for a, b in zip(low, high, strict=True))
+
+
+class Canvas:
+    """A picture that is drawn larger by a factor, in pixels of the finished one."""
+
+    def __init__(self, height: int, sharper: int = 1):
+        self.sharper = sharper
+        self.picture = Image.new("RGB", (WIDTH * sharper, height * sharper), BACKGROUND)
+        self.draw = ImageDraw.Draw(self.picture)
+
+    def write(self, at: Point, text: str, anchor: str, size: int = TEXT) -> None:
+        font = ImageFont.load_default(size * self.sharper)
+        self.draw.text(self.larger([at])[0], text, fill=INK, font=font, anchor=anchor)
+
+    def line(self, points: Iterable[Point], colour: tuple[int, int, int], width: int = 3) -> None:
+        self.draw.line(self.larger(points), fill=colour, width=width * self.sharper, joint="curve")
+
+    def larger(self, points: Iterable[Point]) -> list[Point]:
+        return [(x * self.sharper, y * self.sharper) for x, y in points]
+
+    def finish(self) -> Image.Image:
+        size = (WIDTH, self.picture.height // self.sharper)
+        return self.picture.resize(size, Image.Resampling.LANCZOS)
+
+
+class Axes:
+    """Part of a canvas, in which 0 to 1 goes from the left to the right and from below up."""
+
+    def __init__(self, canvas: Canvas, left: int, top: int, width: int, height: int):
+        self.canvas = canvas
+        self.left, self.top, self.width, self.height = left, top, width, height
+
+    def frame(self, title: str, across: Sequence[tuple[float, str]]) -> None:
+        for value in (0.0, 0.5, 1.0):
+            self.line([(0.0, value), (1.0, value)], UNSEEN, 2)
+            self.canvas.write(self.at(0.0, value, -7, 0), f"{value:g}", "rm")
+        for x, text in across:
+            self.canvas.write(self.at(x, 0.0, 0, 17), text, "mm")
+        self.canvas.write(self.at(0.5, 1.0, 0, -18), title, "mm")
+
+    def line(self, points: Iterable[Point], colour: tuple[int, int, int], width: int = 3) -> None:
+        self.canvas.line([self.at(*point) for point in points], colour, width)
+
+    def at(self, x: float, y: float, right: int = 0, down: int = 0) -> Point:
+        return self.left + x * self.width + right, self.top + (1 - y) * self.height + down
+
+
+PICTURE: dict[str, Callable[[], Image.Image]] = {
+    "context_windows": context_windows,
+    "window_schedules": window_schedules,
+    "fuse": fuse,
+    "beta_schedules": beta_schedules,
+    "motion_scale": motion_scale,
+}
+
+if __name__ == "__main__":
+    main()
