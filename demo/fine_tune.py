@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from .train import DEMO, MODELS, use_cpu
 REPO = DEMO.parent
 MODULE = MODELS / "animatediff_models" / "miniature_motion.safetensors"
 SIZE = shapes.SIZE
+NOISE_LEVELS = (500, 900, 999)
 HEAD = """# Teaching the miniature
 
 {date}, {machine}. Trained with `python -m training` on videos that `python -m demo.fine_tune` draws; it prints this.
@@ -113,14 +115,15 @@ def style(folder: Path, steps: int) -> list[str]:
     )
     lines = ["## Style", "", "Error of the predicted noise in neon clips, the mean over noise levels.", ""]
     lines += ["| | the 8 clips | 8 others |", "|---|--:|--:|"]
+    model = Miniature(MODELS).personalised
     for name, file in (("motion module", MODULE), ("trained on", tuned)):
-        errors = (noise_error(file, seed) for seed in (6, 7))
+        errors = (np.mean(noise_errors(file, model, "neon", seed, range(100, 1000, 100))) for seed in (6, 7))
         lines.append(f"| {name} | " + " | ".join(f"{error:.4f}" for error in errors) + " |")
     return lines
 
 
-def noise_error(module: Path, seed: int) -> float:
-    """On the drawn clips of a seed, as the personalised model sees them."""
+def noise_errors(module: Path, model: Any, look: str, seed: int, timesteps: Sequence[int]) -> list[float]:
+    """Mean squared error of the noise predicted in 8 drawn clips, for each timestep of AnimateDiff's schedule."""
     import comfy.model_management
 
     from motion_models.loader import load_motion_model
@@ -129,25 +132,21 @@ def noise_error(module: Path, seed: int) -> float:
 
     from . import autoencoder
 
-    miniature, errors = Miniature(MODELS), []
-    personalised: Any = miniature.personalised
-    comfy.model_management.load_models_gpu([personalised])
-    unet = personalised.model.diffusion_model
-    model: Any = load_motion_model(str(module)).patcher.model
-    for number in range(8):
+    comfy.model_management.load_models_gpu([model])
+    unet, motion = model.model.diffusion_model, load_motion_model(str(module)).patcher.model
+    clip, errors = Miniature(MODELS).clip, np.zeros((8, len(timesteps)))
+    for number in range(len(errors)):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
         scene = shapes.random_clip(1, 16, generator)
-        latents = autoencoder.encode(shapes.draw(scene, "neon"), *autoencoder.projection())
-        words = miniature.clip.encode_from_tokens(miniature.clip.tokenize(shapes.captions(scene)[0]))
-        for timestep in range(100, 1000, 100):
+        latents = autoencoder.encode(shapes.draw(scene, look), *autoencoder.projection())
+        words = clip.encode_from_tokens(clip.tokenize(shapes.captions(scene)[0])).repeat(16, 1, 1)
+        for column, timestep in enumerate(timesteps):
             noise = torch.randn(latents.shape, generator=generator)
             noisy = add_noise(latents, noise, alphas_cumprod("motion")[timestep].expand(16))
-            with motion_in_unet(unet, model, 16):
-                predicted = unet(
-                    noisy, torch.full((16,), float(timestep)), words.repeat(16, 1, 1), transformer_options={}
-                )
-            errors.append((predicted - noise).square().mean().item())
-    return sum(errors) / len(errors)
+            with motion_in_unet(unet, motion, 16):
+                predicted = unet(noisy, torch.full((16,), float(timestep)), words, transformer_options={})
+            errors[number, column] = (predicted - noise).square().mean()
+    return list(errors.mean(0))
 
 
 def schedule(folder: Path, steps: int, seeds: int) -> list[str]:
@@ -173,9 +172,26 @@ def schedule(folder: Path, steps: int, seeds: int) -> list[str]:
             steps_px.append(metrics.displacement(path))
             shown += sum(frame is not None and frame.shape == shape for frame in frames)
         share = 100 * shown / (16 * seeds)
-        rows.append(f"| {name} | {np.mean(steps_px):.1f} | {np.mean(jerks):.1f} | {share:.1f} |")
-    lines = ["## Noise schedule", "", f"{steps} steps from nothing on 200 clips, {seeds} seeds each.", ""]
-    return [*lines, "| betas in training | step px | jerk px | shape % |", "|---|--:|--:|--:|", *rows]
+        wrong = " | ".join(f"{error:.3f}" for error in clip_errors(module, miniature.base))
+        rows.append(f"| {name} | {wrong} | {np.mean(steps_px):.1f} | {np.mean(jerks):.1f} | {share:.1f} |")
+    lines = ["## Noise schedule", "", f"{steps} steps from nothing on 200 clips. Error of the clip that is predicted"]
+    lines[-1] += (
+        f" from noise of AnimateDiff's schedule, in 8 other clips, and {seeds} seeds sampled with that schedule."
+    )
+    head = [f"error at t={timestep}" for timestep in NOISE_LEVELS]
+    head = ["betas in training", *head, "step px", "jerk px", "shape %"]
+    return [*lines, "", f"| {' | '.join(head)} |", "|---" + "|--:" * (len(head) - 1) + "|", *rows]
+
+
+def clip_errors(module: Path, model: Any) -> list[float]:
+    """Of the clean clip that the predicted noise leaves, for each of NOISE_LEVELS."""
+    from training.diffusion import alphas_cumprod
+
+    alphas = alphas_cumprod("motion")[list(NOISE_LEVELS)]
+    return [
+        float(error * (1 - alpha) / alpha)
+        for error, alpha in zip(noise_errors(module, model, "paper", 9, NOISE_LEVELS), alphas, strict=True)
+    ]
 
 
 def main() -> None:

@@ -12,14 +12,14 @@ from typing import Any
 
 import comfy.utils
 import latent_preview
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from .window_picture import draw_windows
 
 FRAME_RATE = 8.0  # of the videos that AnimateDiff's motion modules were trained on
 SHARE = 0.02  # of the time since sampling began, for previews
-LONGEST_SIDE = 256  # pixels of a preview
+SIZE = (256, 256)  # pixels into which a preview fits
 
 Callback = Callable[[int, Tensor, Tensor, int], Any]
 
@@ -77,9 +77,9 @@ class LivePreview:
         frames: list[Any] = [self.previewer.decode_latent_to_preview(frame) for frame in denoised.split(1)]
         if not all(isinstance(frame, Image.Image) for frame in frames):
             return None
-        for frame in frames:
-            frame.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-        return MovingPicture(frames[first:] + frames[:first], self.frame_rate)
+        # The page shows a picture no larger than it is, and a pixel of the quickest previewer is 8 of the clip.
+        sized = [ImageOps.contain(frame, SIZE, Image.Resampling.BILINEAR) for frame in frames]
+        return MovingPicture(sized[first:] + sized[:first], self.frame_rate)
 
 
 class MovingPicture(Image.Image):
