@@ -14,6 +14,9 @@ class AnimateDiffExtension(ComfyExtension):
             register_folder(name)
             saved = os.path.join(folder_paths.get_output_directory(), name)
             folder_paths.add_model_folder_path(name, saved)  # as ComfyUI does for its own kinds
+        from .nodes.old_workflows.replacements import register_replacements
+
+        await register_replacements()
 
     async def get_node_list(self) -> list[type]:
         from .nodes import NODES
@@ -24,7 +27,8 @@ class AnimateDiffExtension(ComfyExtension):
 def register_folder(name: str) -> None:
     """Add models/<name>, without losing what extra_model_paths.yaml or another pack has set for that name."""
     folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
-    folder_paths.folder_names_and_paths[name][1].update(folder_paths.supported_pt_extensions)
+    folders, extensions = folder_paths.folder_names_and_paths[name]  # another pack may use its set elsewhere too
+    folder_paths.folder_names_and_paths[name] = folders, {*extensions, *folder_paths.supported_pt_extensions}
 
 
 async def comfy_entrypoint() -> ComfyExtension:

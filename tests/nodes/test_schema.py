@@ -56,6 +56,7 @@ NODES = {
             "end_percent": ("FLOAT", 1.0, True),
             "beta_schedule": ("COMBO", "automatic", True),
             "motion_scale": ("FLOAT", 1.0, True),
+            "frame_rate": ("FLOAT", 8.0, True),
             "motion_strength": ("MOTION_STRENGTH_ADN", None, False),
         },
         ["MODEL"],
@@ -217,7 +218,8 @@ OPTIONS = {
 
 
 def test_no_node_is_missing_or_new(adn):
-    assert list(adn) == list(NODES)
+    """The nodes for old workflows, which nobody looks for, have tests of their own (test_replacements.py)."""
+    assert [node_id for node_id, node in adn.items() if not node.GET_SCHEMA().is_deprecated] == list(NODES)
 
 
 @pytest.mark.parametrize("node_id", NODES)
