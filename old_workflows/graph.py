@@ -1,0 +1,252 @@
+"""A workflow as ComfyUI's page saves it, held so that nodes and links can be changed. Needs no ComfyUI.
+
+Nodes stay the page's own dictionaries. A link knows the sockets that it joins and not their numbers, so that sockets
+can come and go; `Graph.saved` counts them again.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .node_types import NODE_TYPES, input_entry, output_entry, properties
+
+Node = dict[str, Any]
+Socket = dict[str, Any]
+Point = tuple[float, float]
+TITLE, GAP = 30, 40  # pixels of the page: a node's title bar, and what is left free between two nodes
+PACK_MARKS = ("🎭", "🎥", "🛂", "📅")  # in the names that the old packs gave their nodes
+
+
+class Output(NamedTuple):
+    """Where a link begins."""
+
+    node: Node
+    socket: Socket
+
+
+@dataclass(eq=False)
+class Link:
+    id: int
+    source: Output
+    target: Node
+    input: Socket
+    type: str
+
+
+class Graph:
+    """A copy of `workflow`. ValueError, in one sentence, if it is none that the page has saved."""
+
+    def __init__(self, workflow: dict[str, Any]):
+        check(workflow)
+        self.workflow = copy.deepcopy(workflow)
+        self.nodes: dict[Any, Node] = {node["id"]: node for node in self.workflow["nodes"]}
+        for node in self.nodes.values():
+            node.setdefault("pos", [0, 0])
+            node.setdefault("size", [220, 80])
+        self.links = [
+            link for entry in self.workflow["links"] if entry and (link := self._link(*fields(entry))) is not None
+        ]
+        state = self.workflow.get("state", {})
+        numbers = [key for key in self.nodes if isinstance(key, int)]
+        self.last_node = max([0, *numbers, *filled(self.workflow.get("last_node_id"), state.get("lastNodeId"))])
+        numbers = [link.id for link in self.links]
+        self.last_link = max([0, *numbers, *filled(self.workflow.get("last_link_id"), state.get("lastLinkId"))])
+
+    def _link(self, id: int, source: Any, output: int, target: Any, input: int, type: str) -> Link | None:
+        """None for one that leads nowhere, as old files have."""
+        if source not in self.nodes or target not in self.nodes:
+            return None
+        outputs, inputs = self.nodes[source].get("outputs") or [], self.nodes[target].get("inputs") or []
+        if output >= len(outputs) or input >= len(inputs):
+            return None
+        return Link(id, Output(self.nodes[source], outputs[output]), self.nodes[target], inputs[input], type)
+
+    # Reading
+
+    def link_into(self, node: Node, name: str) -> Link | None:
+        return next((link for link in self.links if link.target is node and link.input["name"] == name), None)
+
+    def source(self, node: Node, name: str) -> Output | None:
+        """What an input gets, before any Reroutes on the way."""
+        link = self.link_into(node, name)
+        if link is not None and link.source.node["type"] == "Reroute":
+            return self.source(link.source.node, link.source.node["inputs"][0]["name"])
+        return link.source if link is not None else None
+
+    def links_from(self, node: Node, output: int | None = None) -> list[Link]:
+        """Of one output, or of all."""
+        sockets = node.get("outputs") or []
+        wanted = sockets if output is None else sockets[output : output + 1]
+        return [link for link in self.links if any(link.source.socket is socket for socket in wanted)]
+
+    # Changing
+
+    def connect(self, source: Output, target: Node, name: str) -> None:
+        """Replaces a link that the input has."""
+        socket = self._input(target, name)
+        self.links = [link for link in self.links if link.input is not socket]
+        self.last_link += 1
+        link = Link(self.last_link, source, target, socket, source.socket["type"])
+        name_primitive(link)
+        self.links.append(link)
+
+    def redirect(self, links: Sequence[Link], source: Output | None) -> None:
+        """Let links begin elsewhere; with None they are cut."""
+        for link in links:
+            if source is None:
+                self.links.remove(link)
+            else:
+                link.source, link.type = source, source.socket["type"]
+
+    def add(self, kind: str, values: Mapping[str, Any], at: Point, like: Node) -> Node:
+        """A new node near `at`, where there is room, switched on or off as `like` is."""
+        self.last_node += 1
+        size = list(NODE_TYPES[kind].size)
+        node = {"id": self.last_node, "type": kind, "pos": [0, 0], "size": size, "flags": {}, "order": 0}
+        node |= {"mode": like.get("mode", 0), "inputs": [], "outputs": []}
+        self._fill(node, kind, values)
+        node["pos"] = list(self.free_place(at, size))
+        self.nodes[node["id"]] = node
+        return node
+
+    def become(
+        self, node: Node, kind: str, values: Mapping[str, Any], inputs: Mapping[str, str], outputs: Sequence[int | None]
+    ) -> Node:
+        """Make a node one of another type, in its place and with its title and colours.
+
+        `inputs` says which old input each new one takes its link from, and `outputs` which old output each new one's
+        links; the other links are cut.
+        """
+        into = {link.input["name"]: link for link in self.links if link.target is node}
+        moved = {new: into[old] for new, old in inputs.items() if old in into}
+        self.links = [link for link in self.links if link.target is not node or link in moved.values()]
+        leaving = [self.links_from(node, index) for index in range(len(node.get("outputs") or []))]
+        size = width_and_height(node["size"])
+        node["size"] = [max(pair) for pair in zip(size, NODE_TYPES[kind].size, strict=True)]
+        if any(mark in node.get("title", "") for mark in PACK_MARKS):
+            del node["title"]
+        self._fill(node, kind, values)
+        for name, link in moved.items():
+            link.input = self._input(node, name)
+            name_primitive(link)
+        for old, links in enumerate(leaving):
+            self.redirect(links, Output(node, node["outputs"][outputs.index(old)]) if old in outputs else None)
+        return node
+
+    def _input(self, node: Node, name: str) -> Socket:
+        """A widget of that name gets a socket."""
+        inputs = node.setdefault("inputs", [])
+        socket = next((entry for entry in inputs if entry["name"] == name), None)
+        if socket is None:
+            socket = input_entry(node["type"], name)
+            inputs.append(socket)
+        return socket
+
+    def _fill(self, node: Node, kind: str, values: Mapping[str, Any]) -> None:
+        made = NODE_TYPES[kind]
+        node["type"] = kind
+        node["properties"] = properties(kind)
+        node["inputs"] = [input_entry(kind, name) for name in made.sockets]
+        node["outputs"] = [output_entry(name, type) for name, type in made.outputs.items()]
+        node["widgets_values"] = [*(values.get(name, default) for name, default in made.widgets.items()), *made.extra]
+
+    def remove(self, node: Node) -> None:
+        gone = self.links_from(node)
+        self.links = [link for link in self.links if link.target is not node and link not in gone]
+        del self.nodes[node["id"]]
+
+    def free_place(self, at: Point, size: Sequence[float]) -> Point:
+        """`at`, or the next place below it where a node of that size hides no other."""
+        x, y = at
+        while True:
+            hidden = [node for node in self.nodes.values() if overlap(node, x, y, *size)]
+            if not hidden:
+                return x, y
+            y = max(position(node)[1] + width_and_height(node["size"])[1] for node in hidden) + GAP + TITLE
+
+    def saved(self) -> dict[str, Any]:
+        """As the page saves it, in the form that it had."""
+        for node in self.nodes.values():
+            for index, socket in enumerate(node.get("inputs") or []):
+                socket["link"] = next((link.id for link in self.links if link.input is socket), None)
+                if "slot_index" in socket:
+                    socket["slot_index"] = index
+            for socket in node.get("outputs") or []:
+                leaving = [link.id for link in self.links if link.source.socket is socket]
+                socket["links"] = leaving or (None if socket.get("links") is None else [])
+        self.workflow["nodes"] = list(self.nodes.values())
+        objects = any(isinstance(entry, dict) for entry in self.workflow["links"])
+        values = [numbered(link) for link in self.links]
+        self.workflow["links"] = [dict(zip(FIELDS, each, strict=True)) for each in values] if objects else values
+        self._count()
+        return self.workflow
+
+    def _count(self) -> None:
+        if "state" in self.workflow:
+            self.workflow["state"] |= {"lastNodeId": self.last_node, "lastLinkId": self.last_link}
+        if "state" not in self.workflow or "last_node_id" in self.workflow:
+            self.workflow |= {"last_node_id": self.last_node, "last_link_id": self.last_link}
+        kept = {link.id for link in self.links}
+        for owner in (self.workflow, self.workflow.get("extra") or {}):  # points that a link goes through on the page
+            for point in owner.get("reroutes") or []:
+                point["linkIds"] = [link for link in point.get("linkIds") or [] if link in kept]
+            if "linkExtensions" in owner:
+                owner["linkExtensions"] = [entry for entry in owner["linkExtensions"] if entry["id"] in kept]
+
+
+FIELDS = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+
+
+def fields(entry: Any) -> list[Any]:
+    """Of a link, which is a list in a workflow of version 0.4 and an object in newer ones."""
+    return [entry[name] for name in FIELDS] if isinstance(entry, dict) else list(entry[:6])
+
+
+def numbered(link: Link) -> list[Any]:
+    output = index_of(link.source.node["outputs"], link.source.socket)
+    return [link.id, link.source.node["id"], output, link.target["id"], index_of(link.target["inputs"], link.input),
+            link.type]  # fmt: skip
+
+
+def index_of(sockets: Sequence[Socket], wanted: Socket) -> int:
+    return next(index for index, socket in enumerate(sockets) if socket is wanted)
+
+
+def name_primitive(link: Link) -> None:
+    """A Primitive says which widget it stands for."""
+    if link.source.node["type"] == "PrimitiveNode" and "widget" in link.source.socket:
+        link.source.socket["widget"] = {"name": link.input["name"]}
+
+
+def filled(*values: Any) -> list[int]:
+    return [value for value in values if isinstance(value, int)]
+
+
+def position(node: Node) -> Point:
+    return width_and_height(node["pos"])
+
+
+def width_and_height(pair: Any) -> Point:
+    """The page has saved pairs as lists and as objects with the keys 0 and 1."""
+    return (pair["0"], pair["1"]) if isinstance(pair, dict) else (pair[0], pair[1])
+
+
+def overlap(node: Node, x: float, y: float, width: float, height: float) -> bool:
+    left, top = position(node)
+    wide, high = width_and_height(node["size"])
+    return left < x + width and x < left + wide and top - TITLE < y + height and y - TITLE < top + high
+
+
+def check(workflow: Any) -> None:
+    found = workflow if isinstance(workflow, dict) else {}
+    if isinstance(found.get("nodes"), list) and isinstance(found.get("links"), list):
+        return
+    if any(isinstance(node, dict) and "class_type" in node for node in found.values()):
+        raise ValueError(
+            "This is a prompt in ComfyUI's API format, without positions and titles: open it in ComfyUI, and save it "
+            "from there with Save."
+        )
+    raise ValueError("This is no workflow as ComfyUI's page saves it: it has no nodes and links.")
