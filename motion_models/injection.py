@@ -143,6 +143,15 @@ class Run:
             self.made[device] = inside, AttentionWindows.of(windows, weights, device)
         return self.made[device][1]
 
+    def frames_at_once(self, options: dict[str, Any]) -> int | None:
+        """Frames of the clip that a call holds for each cond; None if another pack's context handler does not say."""
+        window = options.get("context_window")
+        if window is not None:
+            return len(frames_of_window(window)) // getattr(window, "clips", 1)
+        handler = self.guider.model_options.get("context_handler")
+        divided = handler is not None and getattr(handler, "context_length", 1) < self.strength.frames
+        return None if divided else self.strength.frames
+
     def motion_model(self, device: torch.device) -> MotionModel:
         """The weights for this device. Clones of the MODEL on other GPUs hold motion models of their own, which are
         made while sampling prepares: so this looks at every call, and only at what the run's own patcher holds."""
@@ -230,7 +239,7 @@ class Injection:
         run = options.get(self.key)
         if run is None or not run.active(options):
             return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
-        frames = frames_per_clip(x, options)
+        frames = frames_per_clip(x, options, run.frames_at_once(options))
         windows = run.attention_windows(frames, x.device)
         self.check_length(windows.length if windows else frames)
         options = {"ad_params": ad_params(run.strength.frames, frames, options), **options}
@@ -249,22 +258,32 @@ class Injection:
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 
-def frames_per_clip(x: torch.Tensor, options: dict[str, Any]) -> int:
+def frames_per_clip(x: torch.Tensor, options: dict[str, Any], known: int | None = None) -> int:
     """Frames in this call that belong together: the batch holds all frames of one cond after the other, and those of
-    one window after the other where Sliding Context puts several into a call."""
+    one window after the other where Sliding Context puts several into a call. With the `known` number of them, another
+    node may have put several clips after each other for a cond, such as the tiles of a large picture."""
     conds, windows = len(options["cond_or_uncond"]), getattr(options.get("context_window"), "clips", 1)
     if x.shape[0] % (conds * windows):
         raise ValueError(f"A batch of {x.shape[0]} latents cannot be shared by {conds} prompts: give each all frames.")
-    return x.shape[0] // (conds * windows)
+    frames = x.shape[0] // (conds * windows)
+    if known is not None and frames % known:
+        raise ValueError(
+            f"A call of the model holds {frames} frames where {known} belong together: another node divides the batch; "
+            "remove it, or set it to leave the batch whole."
+        )
+    return known or frames
+
+
+def frames_of_window(window: Any) -> list[int]:
+    """The frames of the clip that a call of this context window holds."""
+    anchor = getattr(window, "causal_anchor_index", None)  # a frame that core puts before the window's own
+    return [*([] if anchor is None else [anchor]), *window.index_list]
 
 
 def ad_params(total_frames: int, frames: int, options: dict[str, Any]) -> dict[str, Any]:
     """What other packs (IPAdapter_plus, Advanced-ControlNet) read to slice their per-frame inputs to a window."""
     window = options.get("context_window")
-    indices = None
-    if window is not None and frames < total_frames:
-        anchor = getattr(window, "causal_anchor_index", None)  # a frame that core puts before the window's own
-        indices = [*([] if anchor is None else [anchor]), *window.index_list]
+    indices = frames_of_window(window) if window is not None and frames < total_frames else None
     return {"full_length": total_frames, "context_length": frames, "sub_idxs": indices}
 
 

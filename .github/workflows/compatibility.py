@@ -1,0 +1,85 @@
+"""Say what in a newer version of the pack breaks workflows that were saved with an older one.
+
+    python tools/dev.py run -- python .github/workflows/compatibility.py OLDER NEWER
+
+OLDER and NEWER are folders of the pack. Ends with status 1 if something breaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def start_comfyui() -> None:
+    """ComfyUI reads its command line when it is imported."""
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    argv, sys.argv = sys.argv, ["comfyui", "--cpu"]
+    try:
+        import comfy.cli_args
+    finally:
+        sys.argv = argv
+
+
+def load_nodes(folder: Path, name: str) -> dict[str, Any]:
+    """Node class by id, loaded as ComfyUI loads a pack."""
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py")
+    assert spec and spec.loader
+    pack = importlib.util.module_from_spec(spec)
+    sys.modules[name] = pack
+    spec.loader.exec_module(pack)
+
+    async def node_list() -> list[Any]:
+        extension = await pack.comfy_entrypoint()
+        await extension.on_load()
+        return await extension.get_node_list()
+
+    return {node.GET_SCHEMA().node_id: node for node in asyncio.run(node_list())}
+
+
+def breaks(older: dict[str, Any], newer: dict[str, Any]) -> Iterator[str]:
+    for name, node in older.items():
+        if name not in newer:
+            yield f"{name} is gone."
+            continue
+        yield from (f"{name}: {what}" for what in broken_inputs(inputs(node), inputs(newer[name])))
+        outputs, kept = node.RETURN_TYPES, newer[name].RETURN_TYPES
+        if list(kept[: len(outputs)]) != list(outputs):
+            yield f"{name}: the outputs were {', '.join(outputs)} and are {', '.join(kept)}."
+
+
+def inputs(node: Any) -> dict[str, tuple[bool, Any, list[str]]]:
+    """Input id: whether it must be given, its type, the choices it has."""
+    schema, found = node.INPUT_TYPES(), {}
+    for part in ("required", "optional"):
+        for name, (kind, *rest) in schema.get(part, {}).items():
+            options = rest[0] if rest else {}
+            choices = kind if isinstance(kind, list) else options.get("options", [])
+            found[name] = part == "required", "COMBO" if isinstance(kind, list) else kind, list(map(str, choices))
+    return found
+
+
+def broken_inputs(older: dict[str, tuple], newer: dict[str, tuple]) -> Iterator[str]:
+    for name, (_, kind, choices) in older.items():
+        if name not in newer:
+            yield f"the input {name} is gone."
+        elif newer[name][1] != kind:
+            yield f"the input {name} was {kind} and is {newer[name][1]}."
+        elif lost := [choice for choice in choices if choice not in newer[name][2]]:
+            yield f"the input {name} has no choice {', '.join(lost)} any more."
+    for name, (required, *_) in newer.items():
+        if required and name not in older:
+            yield f"the new input {name} has to be optional: prompts that were saved do not give it."
+
+
+if __name__ == "__main__":
+    start_comfyui()
+    found = list(breaks(*(load_nodes(Path(folder), f"pack_{i}") for i, folder in enumerate(sys.argv[1:3]))))
+    print("\n".join(found) or "Workflows that were saved with the older version still run.")
+    sys.exit(bool(found))

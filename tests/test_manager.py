@@ -1,0 +1,80 @@
+"""ComfyUI-Manager, the package comfyui-manager, installs the pack from a git address; no other network is needed."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import importlib.util
+import json
+import os
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from comfy_server import ComfyServer
+from test_server import FOLDERS, frames_of, nodes_of, shortened
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "animatediff-native"
+# Nothing is looked up elsewhere, and addresses that no list knows are allowed, as for a user who ticks that option.
+CONFIGURATION = "[default]\nnetwork_mode = offline\nallow_git_url_install = true\nfile_logging = false\n"
+MANAGER = ["--enable-manager", "--enable-manager-legacy-ui"]  # the page with "Install via Git URL"
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("comfyui_manager") is None,
+    reason="comfyui-manager is not installed: see manager_requirements.txt of ComfyUI",
+)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    """Of a git repository with what is committed here, served on this machine."""
+    folder = tmp_path_factory.mktemp("git")
+    repository = folder / f"{NAME}.git"
+    clone = ["git", "clone", "--quiet", "--bare", "--no-local", str(ROOT), str(repository)]
+    answer = subprocess.run(clone, capture_output=True, text=True)
+    if answer.returncode:
+        pytest.skip(f"The pack is no git repository here: {answer.stderr.strip()}")
+    subprocess.run(["git", "-C", str(repository), "update-server-info"], check=True)
+    files = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/{repository.name}"
+        running.shutdown()
+
+
+@pytest.fixture
+def comfyui(tmp_path, monkeypatch) -> ComfyServer:
+    """With the Manager and without the pack."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")  # git would ask a proxy for this machine
+    configuration = tmp_path / "user" / "__manager" / "config.ini"
+    configuration.parent.mkdir(parents=True)
+    configuration.write_text(CONFIGURATION, encoding="utf-8")
+    packs = {"comfyui-miniature": ROOT / "demo" / "comfyui-miniature"}
+    models = {name: ROOT / "demo" / "models" / name for name in FOLDERS}
+    arguments = ["--cpu", *MANAGER]
+    return ComfyServer(Path(os.environ["ADN_COMFYUI"]), tmp_path, packs, models, arguments=arguments)
+
+
+def ask(server: ComfyServer, path: str, body: str | None = None) -> bytes:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    data = None if body is None else body.encode()
+    with opener.open(f"http://127.0.0.1:{server.port}{path}", data=data, timeout=120) as answer:
+        return answer.read()
+
+
+def test_the_manager_installs_it_from_a_git_address(comfyui, address):
+    with comfyui as server:
+        assert "ADN_ApplyAnimateDiff" not in server.object_info()
+        ask(server, "/v2/customnode/install/git_url", address)
+    with comfyui as server:
+        installed = json.loads(ask(server, "/v2/customnode/installed"))
+        assert installed[NAME]["enabled"]
+        prompt = shortened(ROOT / "workflows" / "text_to_animation.json", server.object_info())
+        nodes_of(prompt, "EmptyLatentImage")[0]["batch_size"] = 4
+        files = server.output_files(server.submit(prompt))
+        assert sorted(file.suffix for file in files) == [".mp4", ".webp"]
+        assert {frames_of(file)[0] for file in files} == {4}
