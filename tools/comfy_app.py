@@ -15,9 +15,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from comfy_server import ComfyServer, ServerError, device_arguments, free_port, server_command
-from workflow import workflow_to_prompt
+from workflow import with_stand_ins, workflow_to_prompt
 
 REPO = Path(__file__).resolve().parent.parent
 PACKS = {"animatediff-native": REPO, "comfyui-miniature": REPO / "demo" / "comfyui-miniature"}
@@ -37,7 +38,8 @@ def render(options: argparse.Namespace) -> int:
         )
         try:
             with server:
-                outputs = server.submit(workflow_to_prompt(workflow, server.object_info()), show_progress)
+                prompt = with_stand_ins(workflow_to_prompt(workflow, server.object_info()), stand_ins())
+                outputs = server.submit(prompt, show_progress)
         except (ServerError, ValueError) as error:
             print(f"\n{server.log_tail()}\n\nThe workflow was not rendered. {error}", file=sys.stderr)
             return 1
@@ -47,6 +49,11 @@ def render(options: argparse.Namespace) -> int:
         return 1
     print(f"\nRendered in {time.monotonic() - start:.0f} s:", *files, sep="\n  ")
     return 0
+
+
+def stand_ins() -> dict[str, dict[str, Any]]:
+    """The miniature's values for those that the example workflows have for the published models."""
+    return json.loads((REPO / "demo" / "templates" / "stand_ins.json").read_text(encoding="utf-8"))
 
 
 def serve(options: argparse.Namespace) -> int:

@@ -39,6 +39,18 @@ def workflow_to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) ->
     return prompt
 
 
+def with_stand_ins(prompt: dict[str, Any], stand_ins: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A prompt with other values: `stand_ins` has, for an input's name, a value as text and what takes its place."""
+
+    def replaced(name: str, value: Any) -> Any:
+        return value if isinstance(value, list) else stand_ins.get(name, {}).get(str(value), value)
+
+    return {
+        key: {**node, "inputs": {name: replaced(name, value) for name, value in node["inputs"].items()}}
+        for key, node in prompt.items()
+    }
+
+
 def named_widgets(schema: dict[str, Any], values: list[Any] | dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The values of a node's widgets with their names."""
     if isinstance(values, dict):

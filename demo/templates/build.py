@@ -1,0 +1,157 @@
+"""The example workflows, built in ComfyUI's page: `python tools/dev.py run -- python -m demo.templates.build`.
+
+What each holds stands in graphs.py. The page makes the nodes, measures them and saves the graph, so that
+workflows/*.json are what a user would have saved; here they are only laid out, in columns from left to right.
+`--check` writes nothing and says which differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .graph import Graph, Node
+from .graphs import TEMPLATES
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACK = "animatediff-native"
+GAP, TITLE = 60, 30  # pixels between nodes, and of a node's title; Vue nodes are a little taller
+WIDTH = {"MarkdownNote": 420, "CLIPTextEncode": 340, "ADN_PromptSchedule": 340, "SaveVideo": 340}
+WIDTH |= {"SaveAnimatedWEBP": 340, "ADN_ScoreAnimation": 340, "PreviewImage": 340}
+# Room for what a node shows when it runs.
+SHOWN = {
+    "KSampler": 280,
+    "ADN_SlidingContext": 130,
+    "SaveVideo": 300,
+    "SaveAnimatedWEBP": 280,
+    "PreviewImage": 260,
+    "LoadVideo": 260,
+    "ADN_ScoreAnimation": 160,
+    "ADN_TrainMotionLora": 240,
+    "CLIPTextEncode": 60,
+    "ADN_PromptSchedule": 120,
+    "ADN_MotionCurve": 40,
+    "MarkdownNote": 200,
+}
+
+BUILD = """async ({nodes, gap, title}) => {
+    const graph = window.app.rootGraph, made = {}
+    window.app.graph.clear()
+    for (const {key, type, name, widgets, properties} of nodes) {
+        const node = made[key] = LiteGraph.createNode(type)
+        if (!node) throw new Error(`The page has no node ${type}.`)
+        graph.add(node)
+        if (name) node.title = name
+        Object.assign(node.properties, properties)
+        for (const [widget, value] of Object.entries(widgets)) {
+            const found = node.widgets.find(each => each.name === widget)
+            if (!found) throw new Error(`${type} has no widget ${widget}.`)
+            found.value = value
+            found.callback?.(value)
+        }
+    }
+    for (const {key, links} of nodes)
+        for (const [input, [source, output]] of Object.entries(links)) {
+            const from = made[source].findOutputSlot(output), to = made[key].findInputSlot(input)
+            if (from < 0 || to < 0) throw new Error(`${source}.${output} and ${key}.${input} are no sockets.`)
+            made[source].connect(from, made[key], to)
+        }
+    const columns = []
+    for (const {key, column, width, shown} of nodes) {
+        const [least, height] = made[key].computeSize()
+        made[key].setSize([Math.max(width ?? 270, least), height + shown])
+        ;(columns[column] ??= []).push(made[key])
+    }
+    let x = 0
+    for (const column of columns) {
+        let y = 0
+        for (const node of column) {
+            node.pos = [x, y]
+            y += node.size[1] + title + gap
+        }
+        x += Math.max(...column.map(node => node.size[0])) + gap
+    }
+    window.app.canvas.ds.reset()
+    return JSON.stringify(graph.serialize())
+}"""
+
+
+def described(node: Node, version: str) -> dict[str, Any]:
+    """For the page."""
+    own = node.type.startswith("ADN_")
+    properties: dict[str, Any] = {"cnr_id": PACK, "ver": version} if own else {"cnr_id": "comfy-core"}
+    if node.models:
+        properties["models"] = [model._asdict() for model in node.models]
+    if node.type == "MarkdownNote":
+        properties = {}
+    return {
+        "key": node.key,
+        "type": node.type,
+        "name": node.title,
+        "widgets": node.widgets,
+        "links": node.links,
+        "properties": properties,
+        "column": node.column,
+        "width": WIDTH.get(node.type),
+        "shown": SHOWN.get(node.type, 0),
+    }
+
+
+def build(page: Any, template: Callable[[Graph], None], version: str) -> dict[str, Any]:
+    """The workflow, the same for the same description and page."""
+    graph = Graph()
+    template(graph)
+    nodes = [described(node, version) for node in graph.nodes]
+    workflow = json.loads(page.browser.evaluate(BUILD, {"nodes": nodes, "gap": GAP, "title": TITLE}))
+    workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK}/{template.__name__}"))
+    workflow["extra"] = {"ds": {"scale": 0.7, "offset": [80, 120]}}
+    return workflow
+
+
+def write(workflow: dict[str, Any], file: Path) -> None:
+    file.write_text(json.dumps(workflow, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    sys.path.insert(0, str(ROOT / "tools"))
+    import tomllib
+    from comfy_app import INPUTS, MODELS, PACKS
+    from comfy_page import ComfyPage
+    from comfy_server import ComfyServer
+    from environment import find_chromium
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("names", nargs="*", help="only these; default all")
+    options = parser.parse_args()
+    chromium = find_chromium()
+    if chromium is None:
+        sys.exit("Chromium is needed for this: install it with your system's package manager.")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    others = []
+    with tempfile.TemporaryDirectory() as base:
+        server = ComfyServer(Path(os.environ["ADN_COMFYUI"]), Path(base), PACKS, MODELS, inputs=INPUTS)
+        with server, ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as page:
+            for template in TEMPLATES:
+                name = template.__name__
+                if options.names and name not in options.names:
+                    continue
+                file = ROOT / "workflows" / f"{name}.json"
+                workflow = build(page, template, version)
+                if not file.exists() or json.loads(file.read_text(encoding="utf-8")) != workflow:
+                    others.append(name)
+                    if not options.check:
+                        write(workflow, file)
+    print(f"{'different' if options.check else 'written'}: {', '.join(others) or 'none'}")
+    return int(options.check and bool(others))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

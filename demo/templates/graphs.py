@@ -1,0 +1,419 @@
+"""The example workflows. Their settings are for the published models; stand_ins.json has those for the miniature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .graph import Graph, Model, Node, Output
+from .models import CANNY, LCM, LCM_LORA, MOTION_SDXL, PAN_LEFT, SD15, SDXL, V2, V3, V3_ADAPTER
+
+FOX = "a red fox running through fresh snow, morning light, photograph"
+BALLOON = "a blue hot air balloon over mountains, oil painting"
+LANTERN = "a green paper lantern on a river at night, photograph"
+FLOWER = "a purple flower in the wind, macro photograph"
+LIGHTHOUSE = "a yellow lighthouse, waves, storm, oil painting"
+NEGATIVE = "worst quality, low quality, blurry, text, watermark"
+FRAMES = "The **batch size** of *Empty Latent Image* is the number of frames."
+
+
+def text_to_animation(graph: Graph) -> None:
+    graph.note(
+        "Text to animation",
+        f"A motion module makes the images of a batch the frames of one clip. {FRAMES} 16 suits most motion modules; "
+        "more than it holds are sampled in windows.",
+        "Take any checkpoint for Stable Diffusion 1.5, with any LoRA in front of *Apply AnimateDiff*. The noise "
+        "schedule and the like are chosen by what the motion module is.",
+        "The clip moves on the sampler while it is made, if a preview method is set in ComfyUI's settings.",
+    )
+    simple_clip(graph, "text_to_animation", FOX)
+
+
+def personalised_animation(graph: Graph) -> None:
+    graph.note(
+        "A personalised model, animated",
+        "A LoRA, or another checkpoint of the same base, gives the model another look. The motion module was trained "
+        "on the base alone and animates this one untouched.",
+        "The LoRA here is the adapter that AnimateDiff v3 was trained with: it takes the look of the training videos "
+        "into the model. Choose the LoRA of your style instead, or load both.",
+    )
+    checkpoint, motion = loaders(graph)
+    styled = graph.add(1, "LoraLoaderModelOnly", model=checkpoint["MODEL"], lora_name=V3_ADAPTER, strength_model=1.0)
+    clip(graph, "personalised_animation", checkpoint, apply(graph, styled["MODEL"], motion), BALLOON, seed=2)
+
+
+def motion_lora(graph: Graph) -> None:
+    graph.note(
+        "Motion LoRA",
+        "A motion LoRA alters the motion module: with this one the camera pans. Without it, at strength 0, things move "
+        "as they like.",
+        "AnimateDiff's eight camera LoRAs were made for its v2. Several can be chained, and a negative strength turns "
+        "a movement round more or less. *Train Motion LoRA* makes your own.",
+    )
+    checkpoint, motion = loaders(graph, motion=V2)
+    panned = graph.add(
+        1, "ADN_LoadMotionLora", motion_module=motion["motion_module"], motion_lora=PAN_LEFT, strength=1.0
+    )
+    clip(graph, "motion_lora", checkpoint, apply(graph, checkpoint["MODEL"], panned), FOX)
+
+
+def prompt_travel(graph: Graph) -> None:
+    graph.note(
+        "Prompts over time",
+        "One line for each prompt, `frame: prompt`. Up to frame 12 it is summer, from frame 20 on winter, and in "
+        "between one prompt goes over into the other.",
+        "`0.5: ...` is the middle of the clip, `-1: ...` the last frame, `10-20: ...` holds, `--` begins a comment. A "
+        'list such as `"0": "...", "24": "..."` pastes in unchanged. The number of frames comes from the latent.',
+    )
+    checkpoint, motion = loaders(graph)
+    animated = sliding(graph, 1, apply(graph, checkpoint["MODEL"], motion))
+    latents = empty(graph, 2, frames=32)
+    schedule = graph.add(
+        2,
+        "ADN_PromptSchedule",
+        clip=checkpoint["CLIP"],
+        latent=latents,
+        prompts="0: a tree on a hill in summer\n12 ease: a tree on a hill in summer\n20: a tree on a hill in winter",
+    )
+    negative = graph.add(2, "CLIPTextEncode", "Negative prompt", clip=checkpoint["CLIP"], text=NEGATIVE)
+    samples = sampler(graph, 3, animated, (schedule["CONDITIONING"], negative["CONDITIONING"]), latents, seed=3)
+    save(graph, 4, samples, checkpoint["VAE"], "prompt_travel")
+
+
+def long_animation(graph: Graph) -> None:
+    graph.note(
+        "A clip longer than the motion module",
+        "40 frames in windows of 16 that overlap by 4: the memory of 16 frames. The node shows which frames each "
+        "call sees.",
+        "FreeNoise lets later windows begin with the noise of the first, in another order, so that the clip stays one "
+        "scene. Without *Sliding Context* a long clip gets windows with these settings by itself.",
+    )
+    checkpoint, motion = loaders(graph)
+    animated = sliding(graph, 1, apply(graph, checkpoint["MODEL"], motion))
+    clip(graph, "long_animation", checkpoint, animated, LANTERN, frames=40, seed=3)
+
+
+def closed_loop(graph: Graph) -> None:
+    graph.note(
+        "A seamless loop",
+        "With the schedule *closed loop* windows go on round the end of the clip, so that the last frame leads to the "
+        "first. It works for clips of any length, also for one that fits into a single window.",
+    )
+    checkpoint, motion = loaders(graph)
+    animated = sliding(graph, 1, apply(graph, checkpoint["MODEL"], motion), schedule="closed loop")
+    clip(graph, "closed_loop", checkpoint, animated, FLOWER, seed=5)
+
+
+def video_to_video(graph: Graph) -> None:
+    graph.note(
+        "Video to video",
+        "Edges of every frame of a video lead the new clip through ControlNet, each its frame, also through the "
+        "windows of a long clip. Choose your video, of 16 frames or more. Where Canny finds no edges, lower its "
+        "thresholds.",
+        "The video's latents are what is sampled: with a denoise below 1 its colours stay, too.",
+    )
+    checkpoint, motion = loaders(graph)
+    video = graph.add(0, "LoadVideo", file="moving_star.mp4")
+    parts = graph.add(1, "GetVideoComponents", video=video["VIDEO"])
+    frames = graph.add(
+        1, "ImageScale", image=parts["images"], upscale_method="lanczos", width=512, height=512, crop="center"
+    )["IMAGE"]
+    latents = graph.add(1, "VAEEncode", pixels=frames, vae=checkpoint["VAE"])["LATENT"]
+    styled = graph.add(1, "LoraLoaderModelOnly", model=checkpoint["MODEL"], lora_name=V3_ADAPTER, strength_model=1.0)
+    animated = apply(graph, styled["MODEL"], motion, column=2)
+    edges = graph.add(2, "Canny", image=frames, low_threshold=0.4, high_threshold=0.8)
+    positive, negative = prompts(graph, 2, checkpoint["CLIP"], FOX)
+    net = graph.add(3, "ControlNetLoader", control_net_name=CANNY)
+    led = graph.add(
+        3,
+        "ControlNetApplyAdvanced",
+        positive=positive,
+        negative=negative,
+        control_net=net["CONTROL_NET"],
+        image=edges["IMAGE"],
+        strength=0.8,
+    )
+    samples = sampler(graph, 4, animated, (led["positive"], led["negative"]), latents)
+    save(graph, 5, samples, checkpoint["VAE"], "video_to_video", fps=parts["fps"])
+
+
+def hires_second_pass(graph: Graph) -> None:
+    graph.note(
+        "Larger, in a second pass",
+        "The first pass settles what moves where. Its latents are made 1.5 times as large and sampled again at a "
+        "denoise of about 0.5 with the same motion module, which draws details anew and keeps the frames alike.",
+        "Lower denoise keeps more of the first pass. A clip of more than 16 frames needs *Sliding Context* in front "
+        "of both samplers.",
+    )
+    checkpoint, motion = loaders(graph)
+    animated = apply(graph, checkpoint["MODEL"], motion)
+    told = prompts(graph, 2, checkpoint["CLIP"], FOX)
+    first = sampler(graph, 3, animated, told, empty(graph, 2), title="First pass")
+    larger = graph.add(3, "LatentUpscaleBy", samples=first, upscale_method="bilinear", scale_by=1.5)
+    second = sampler(graph, 4, animated, told, larger["LATENT"], title="Second pass", seed=2, denoise=0.55)
+    save(graph, 5, second, checkpoint["VAE"], "hires_second_pass")
+
+
+def few_steps(graph: Graph) -> None:
+    graph.note(
+        "A clip in eight steps",
+        "AnimateLCM was taught to need few steps: sampler `lcm`, 4 to 8 steps and a cfg of 1 to 2, with its own LoRA "
+        "on the checkpoint. *Apply AnimateDiff* sees what it is and chooses its noise schedule.",
+        "For AnimateDiff-Lightning leave out the LoRA: `euler`, `sgm_uniform`, cfg 1, and as many steps as the file's "
+        "name says.",
+    )
+    checkpoint, motion = loaders(graph, motion=LCM)
+    quick = graph.add(1, "LoraLoaderModelOnly", model=checkpoint["MODEL"], lora_name=LCM_LORA, strength_model=0.8)
+    clip(
+        graph,
+        "few_steps",
+        checkpoint,
+        apply(graph, quick["MODEL"], motion),
+        FLOWER,
+        seed=4,
+        steps=8,
+        cfg=1.5,
+        sampler_name="lcm",
+        scheduler="sgm_uniform",
+    )
+
+
+def sdxl(graph: Graph) -> None:
+    graph.note(
+        "Stable Diffusion XL",
+        "AnimateDiff's module for SDXL is a beta that saw 16 frames of 1024 pixels; HotshotXL was trained on 8 frames "
+        "of about 512. Both move less, and less surely, than the modules for SD1.5.",
+        "A module fits one base: with the wrong one *Apply AnimateDiff* says so before anything is sampled.",
+    )
+    checkpoint, motion = loaders(graph, SDXL, MOTION_SDXL)
+    clip(graph, "sdxl", checkpoint, apply(graph, checkpoint["MODEL"], motion), LIGHTHOUSE, size=1024, seed=4)
+
+
+def train_motion_lora(graph: Graph) -> None:
+    graph.note(
+        "Train a motion LoRA",
+        "The motion of one video, learned and used in the same run. For a movement in general, such as a camera's, "
+        "take 20 to 50 clips (*Make Training Dataset*), rank 2 and 1000 steps or more.",
+        "Interrupted, a training goes on where it was when it is queued again. *Save Motion LoRA* writes to "
+        "`output/animatediff_motion_lora`, where *Load Motion LoRA* finds it. A GPU with 16 GB is a good start; with "
+        "less, make the frames smaller.",
+    )
+    checkpoint, motion = loaders(graph)
+    video = graph.add(0, "LoadVideo", file="moving_star.mp4")
+    frames = graph.add(1, "GetVideoComponents", video=video["VIDEO"])["images"]
+    scaled = graph.add(1, "ImageScale", image=frames, upscale_method="lanczos", width=512, height=512, crop="center")[
+        "IMAGE"
+    ]
+    latents = graph.add(1, "VAEEncode", pixels=scaled, vae=checkpoint["VAE"])["LATENT"]
+    shown = graph.add(
+        1, "CLIPTextEncode", "What the video shows", clip=checkpoint["CLIP"], text="a blue star on white paper"
+    )
+    trained = graph.add(
+        2,
+        "ADN_TrainMotionLora",
+        model=checkpoint["MODEL"],
+        motion_module=motion["motion_module"],
+        latents=latents,
+        conditioning=shown["CONDITIONING"],
+        steps=400,
+    )
+    graph.add(3, "ADN_SaveMotionLora", motion_lora=trained["motion_lora"])
+    animated = apply(graph, checkpoint["MODEL"], trained, column=3)
+    told = prompts(graph, 3, checkpoint["CLIP"], FOX)
+    samples = sampler(graph, 4, animated, told, empty(graph, 3))
+    save(graph, 5, samples, checkpoint["VAE"], "train_motion_lora")
+
+
+def score_and_compare(graph: Graph) -> None:
+    graph.note(
+        "Score and compare",
+        "The same prompt and seed without a motion module and with it, and what *Score Animation* measures of both: "
+        "how much moves, and how steady that is. A still clip is the steadiest: look at both numbers.",
+        "With *Load CLIP Vision* it also measures smoothness and look, with *Load CLIP* how well the clip shows the "
+        "prompt. `python -m evaluation` scores whole folders.",
+    )
+    checkpoint, motion = loaders(graph)
+    animated = apply(graph, checkpoint["MODEL"], motion)
+    told, latents = prompts(graph, 1, checkpoint["CLIP"], FOX), empty(graph, 1)
+    for title, used in (("Without", checkpoint["MODEL"]), ("With", animated)):
+        samples = sampler(graph, 2, used, told, latents, title=f"{title} the motion module")
+        images = graph.add(3, "VAEDecode", samples=samples, vae=checkpoint["VAE"])["IMAGE"]
+        scored = graph.add(3, "ADN_ScoreAnimation", f"{title} the motion module", images=images)
+        graph.add(4, "PreviewImage", images=scored["plot"])
+        graph.add(5, "SaveAnimatedWEBP", images=images, filename_prefix=f"animatediff/compare_{title.lower()}", fps=8.0)
+
+
+def motion_strength(graph: Graph) -> None:
+    graph.note(
+        "Motion strength",
+        "*Effect* is how much of the motion is added, *scale* how sharply frames follow each other. Here the effect is "
+        "halved in the last fifth of the sampling, the scale rises and falls over the clip, and in the finest level of "
+        "the UNet the effect is a little less.",
+        "A *Motion Curve* also takes a curve from Curve Editor, a mask (or one for each frame), or a sound.",
+    )
+    checkpoint, motion = loaders(graph)
+    over_sampling = graph.add(
+        1, "ADN_MotionCurve", "Over the sampling", keyframes="0: 1 hold\n0.8: 0.5", over="sampling"
+    )
+    over_frames = graph.add(
+        1, "ADN_MotionCurve", "Over the frames", keyframes="0: 0.9 ease\n8: 1.15 ease\n15: 0.9", over="frames"
+    )
+    strength = graph.add(2, "ADN_MotionStrength", effect=over_sampling["curve"], scale=over_frames["curve"])
+    levels = graph.add(2, "ADN_MotionStrengthPerLevel", previous=strength["motion_strength"], down_1_effect=0.8)
+    animated = apply(graph, checkpoint["MODEL"], motion, column=3, motion_strength=levels["motion_strength"])
+    clip(graph, "motion_strength", checkpoint, animated, LIGHTHOUSE, column=3, seed=3)
+
+
+def merge_motion_modules(graph: Graph) -> None:
+    graph.note(
+        "Merge motion modules",
+        "The weights of two motion modules are mixed half and half, and saved to `output/animatediff_models`, where "
+        "*Load Motion Module* finds them. Here the second one is the first with a motion LoRA.",
+        "Both have to be for the same base, such as v3 and a fine-tune of it.",
+    )
+    checkpoint, motion = loaders(graph, motion=V2)
+    panned = graph.add(
+        1, "ADN_LoadMotionLora", motion_module=motion["motion_module"], motion_lora=PAN_LEFT, strength=1.0
+    )
+    merged = graph.add(
+        2, "ADN_MergeMotionModules", first=motion["motion_module"], second=panned["motion_module"], ratio=0.5
+    )
+    graph.add(2, "ADN_SaveMotionModule", motion_module=merged["motion_module"])
+    animated = apply(graph, checkpoint["MODEL"], merged, column=3)
+    clip(graph, "merge_motion_modules", checkpoint, animated, LANTERN, column=3, seed=7)
+
+
+def lora_over_time(graph: Graph) -> None:
+    graph.note(
+        "A LoRA over time",
+        "ComfyUI's own hooks load a LoRA for one prompt alone. The mask, one picture for each frame, says where that "
+        "prompt counts: not in the first eight frames, and in the last eight. Grey frames in between would let the "
+        "look fade in.",
+        "*Create Hook Keyframes Interpolated* changes the LoRA's strength in the course of the sampling as well. "
+        "Choose the LoRA of a style, with which the change is easy to see.",
+    )
+    checkpoint, motion = loaders(graph)
+    lora = graph.add(0, "CreateHookLora", lora_name=V3_ADAPTER, strength_model=1.0, strength_clip=0.0)
+    animated = apply(graph, checkpoint["MODEL"], motion)
+    told = prompts(graph, 1, checkpoint["CLIP"], FOX)
+    keyframes = graph.add(
+        1,
+        "CreateHookKeyframesInterpolated",
+        strength_start=0.8,
+        strength_end=1.0,
+        end_percent=0.3,
+        print_keyframes=False,
+    )
+    hooks = graph.add(2, "SetHookKeyframes", hooks=lora["HOOKS"], hook_kf=keyframes["HOOK_KF"])
+    off = graph.add(2, "EmptyImage", "Frames without", width=512, height=512, batch_size=8, color=0)
+    on = graph.add(2, "EmptyImage", "Frames with the LoRA", width=512, height=512, batch_size=8, color=16777215)
+    both = graph.add(3, "ImageBatch", image1=off["IMAGE"], image2=on["IMAGE"])
+    mask = graph.add(3, "ImageToMask", image=both["IMAGE"], channel="red")
+    with_lora = graph.add(
+        3,
+        "PairConditioningSetProperties",
+        positive_NEW=told[0],
+        negative_NEW=told[1],
+        mask=mask["MASK"],
+        hooks=hooks["HOOKS"],
+    )
+    pair = graph.add(
+        3,
+        "PairConditioningSetDefaultCombine",
+        positive=with_lora["positive"],
+        negative=with_lora["negative"],
+        positive_DEFAULT=told[0],
+        negative_DEFAULT=told[1],
+    )
+    samples = sampler(graph, 4, animated, (pair["positive"], pair["negative"]), empty(graph, 3))
+    save(graph, 5, samples, checkpoint["VAE"], "lora_over_time")
+
+
+# What they have in common, from left to right
+
+
+def loaders(graph: Graph, checkpoint: Model = SD15, motion: Model = V3) -> tuple[Node, Node]:
+    loaded = graph.add(0, "CheckpointLoaderSimple", ckpt_name=checkpoint)
+    return loaded, graph.add(0, "ADN_LoadMotionModule", motion_module=motion)
+
+
+def apply(graph: Graph, model: Output, motion: Node, column: int = 1, **inputs: Any) -> Output:
+    applied = graph.add(column, "ADN_ApplyAnimateDiff", model=model, motion_module=motion["motion_module"], **inputs)
+    return applied["MODEL"]
+
+
+def sliding(graph: Graph, column: int, model: Output, **settings: Any) -> Output:
+    return graph.add(column, "ADN_SlidingContext", model=model, **settings)["MODEL"]
+
+
+def prompts(graph: Graph, column: int, clip: Output, text: str) -> tuple[Output, Output]:
+    positive = graph.add(column, "CLIPTextEncode", "Prompt", clip=clip, text=text)
+    negative = graph.add(column, "CLIPTextEncode", "Negative prompt", clip=clip, text=NEGATIVE)
+    return positive["CONDITIONING"], negative["CONDITIONING"]
+
+
+def empty(graph: Graph, column: int, frames: int = 16, size: int = 512) -> Output:
+    title = "Size and number of frames"
+    return graph.add(column, "EmptyLatentImage", title, width=size, height=size, batch_size=frames)["LATENT"]
+
+
+def sampler(
+    graph: Graph,
+    column: int,
+    model: Output,
+    told: tuple[Output, Output],
+    latents: Output,
+    title: str | None = None,
+    **changed: Any,
+) -> Output:
+    settings = {"seed": 1, "steps": 20, "cfg": 7.5, "sampler_name": "euler_ancestral", "scheduler": "normal"}
+    inputs = {"model": model, "positive": told[0], "negative": told[1], "latent_image": latents}
+    fixed = {"control_after_generate": "fixed", "denoise": 1.0}
+    return graph.add(column, "KSampler", title, **inputs, **{**settings, **fixed, **changed})["LATENT"]
+
+
+def save(graph: Graph, column: int, samples: Output, vae: Output, name: str, fps: Any = 8.0) -> None:
+    images = graph.add(column, "VAEDecode", samples=samples, vae=vae)["IMAGE"]
+    video = graph.add(column, "CreateVideo", images=images, fps=fps)
+    graph.add(column + 1, "SaveVideo", video=video["VIDEO"], filename_prefix=f"animatediff/{name}")
+    graph.add(column + 1, "SaveAnimatedWEBP", images=images, filename_prefix=f"animatediff/{name}", fps=8.0)
+
+
+def clip(
+    graph: Graph,
+    name: str,
+    checkpoint: Node,
+    model: Output,
+    text: str,
+    frames: int = 16,
+    size: int = 512,
+    column: int = 2,
+    **settings: Any,
+) -> None:
+    """From a model to a saved clip."""
+    told, latents = prompts(graph, column, checkpoint["CLIP"], text), empty(graph, column, frames, size)
+    save(graph, column + 2, sampler(graph, column + 1, model, told, latents, **settings), checkpoint["VAE"], name)
+
+
+def simple_clip(graph: Graph, name: str, text: str) -> None:
+    checkpoint, motion = loaders(graph)
+    clip(graph, name, checkpoint, apply(graph, checkpoint["MODEL"], motion), text)
+
+
+TEMPLATES: tuple[Callable[[Graph], None], ...] = (
+    text_to_animation,
+    personalised_animation,
+    motion_lora,
+    prompt_travel,
+    long_animation,
+    closed_loop,
+    video_to_video,
+    hires_second_pass,
+    few_steps,
+    sdxl,
+    train_motion_lora,
+    score_and_compare,
+    motion_strength,
+    merge_motion_modules,
+    lora_over_time,
+)
