@@ -14,7 +14,7 @@ import tomllib
 from environment import COMFYUI_DEFAULT, COMFYUI_RELEASES
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("nodes", "motion_models", "sampling", "training", "evaluation")
+FOLDERS = ("nodes", "motion_models", "sampling", "training", "evaluation", "old_workflows")
 PACK = [ROOT / "__init__.py", *sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -64,6 +64,7 @@ BROUGHT = {
     "comfy_api",
     "comfy_extras",
     "folder_paths",
+    "latent_preview",
     "numpy",
     "pydantic",
     "safetensors",

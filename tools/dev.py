@@ -36,6 +36,7 @@ from environment import (
     SetupError,
     cache_directory,
     disk_is_full,
+    install_chromium,
     is_disk_full,
     prepare,
     say,
@@ -57,6 +58,7 @@ def serve(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def test(options: argparse.Namespace, pytest_arguments: list[str]) -> int:
+    install_chromium()
     versions = list(COMFYUI_RELEASES) if options.comfyui == "all" else [options.comfyui]
     results = {version: run_pytest(version, pytest_arguments) for version in versions}
     if len(results) > 1:

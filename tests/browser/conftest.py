@@ -1,0 +1,88 @@
+"""A real server with the pack and its miniature models, and ComfyUI's page of it in a real browser."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import comfyui_version
+import pytest
+import safetensors.torch
+import torch
+from comfy_app import INPUTS, MODELS, PACKS
+from comfy_page import ComfyPage
+from comfy_server import ComfyServer
+from comfy_support import motion_state_dict
+from environment import COMFYUI_DEFAULT, find_chromium
+
+CLASSIC, VUE = "classic canvas", "Vue nodes"
+SCREENSHOTS = Path(os.environ.get("ADN_SCREENSHOTS", "")) if "ADN_SCREENSHOTS" in os.environ else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without a browser these tests say why they did not run."""
+    reason = None if find_chromium() else "no Chromium: install it with your system's package manager"
+    if importlib.util.find_spec("playwright") is None:
+        reason = "Playwright is not installed"
+    if comfyui_version.__version__ != COMFYUI_DEFAULT:
+        reason = "the page is the newest ComfyUI's"
+    for item in items:
+        if reason and Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[ComfyServer]:
+    base = tmp_path_factory.mktemp("browser")
+    modules = base / "models" / "animatediff_models"
+    modules.mkdir(parents=True)
+    write_unfit_files(modules)
+    arguments = ["--cpu", "--preview-method", "latent2rgb"]
+    with ComfyServer(
+        Path(os.environ["ADN_COMFYUI"]), base, PACKS, MODELS, arguments=arguments, inputs=INPUTS
+    ) as running:
+        yield running
+
+
+def write_unfit_files(folder: Path) -> None:
+    """What people put into the folder of motion modules by mistake."""
+    (folder / "truncated.safetensors").write_bytes(b"not a weights file")
+    block = "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0"
+    lora = f"{block}.processor.to_q_lora"
+    pair = {f"{lora}.up.weight": torch.zeros(320, 2), f"{lora}.down.weight": torch.zeros(2, 320)}
+    safetensors.torch.save_file(pair, folder / "motion_lora.safetensors")
+    module = motion_state_dict("v3", channels=(32, 64))
+    safetensors.torch.save_file(module, folder / "other_base.safetensors")
+    hint = {"controlnet_cond_embedding.conv_in.weight": torch.zeros(16, 4, 3, 3), **module}
+    safetensors.torch.save_file(hint, folder / "sparse_control.safetensors")
+    good = safetensors.torch.load_file(MODELS["animatediff_models"] / "miniature_motion.safetensors")
+    large = {key: value.float() * 1e30 if "proj_out" in key else value for key, value in good.items()}
+    safetensors.torch.save_file(large, folder / "too_large.safetensors")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    return find_chromium() or ""
+
+
+@pytest.fixture(scope="module", params=[CLASSIC, VUE])
+def page(request, server, chromium) -> Iterator[ComfyPage]:
+    """In each of the frontend's two ways to draw nodes."""
+    with ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as opened:
+        opened.set("Comfy.VueNodes.Enabled", request.param == VUE)
+        yield opened
+
+
+@pytest.fixture
+def picture(request, page) -> Iterator[Any]:
+    """Keep what the page shows, for people to look at: in the folder that ADN_SCREENSHOTS names."""
+
+    def keep(name: str = "") -> None:
+        if SCREENSHOTS is not None:
+            title = "".join(c if c.isalnum() else "_" for c in f"{request.node.name} {name}".strip())
+            page.screenshot(SCREENSHOTS / f"{title}.png")
+
+    yield keep

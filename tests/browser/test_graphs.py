@@ -1,0 +1,105 @@
+"""Graphs in the page: made by hand, with nodes from the library and links drawn by mouse, or opened as examples."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_server import NODES
+from workflow import workflow_to_prompt
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+
+
+def drag_from_library(page: Any, name: str, x: int, y: int) -> None:
+    """`name` as the library shows it, to a place on the canvas in pixels."""
+    page.browser.get_by_placeholder("Search...").first.fill(name)
+    page.browser.wait_for_timeout(400)  # until the list has settled
+    entry = page.browser.locator("[role=treeitem][draggable=true]")
+    entry.filter(has_text=re.compile(rf"^\s*{name}\s*$")).first.drag_to(
+        page.browser.locator("#graph-canvas"), target_position={"x": x, "y": y}
+    )
+
+
+@pytest.fixture
+def library(page):
+    page.clear()
+    tab = page.browser.get_by_role("button", name="Node Library")
+    tab.click()
+    yield
+    tab.click()
+
+
+def test_every_node_is_dragged_from_the_library(page, server, library, picture):
+    info = server.object_info()
+    for node in NODES:
+        drag_from_library(page, info[node]["display_name"], 900, 200)
+        page.browser.wait_for_function("() => window.app.graph.nodes.length === 1")
+        assert [node["type"] for node in page.workflow()["nodes"]] == [node]
+        if node != NODES[-1]:
+            page.clear()
+    assert page.errors == []
+    picture()
+
+
+def test_nodes_are_connected_with_the_mouse(page, library, picture):
+    drag_from_library(page, "Load Motion Module", 420, 200)
+    drag_from_library(page, "Apply AnimateDiff", 900, 200)
+    page.browser.wait_for_timeout(500)
+    load, apply = page.browser.evaluate(
+        """() => {
+            const rect = window.app.canvas.canvas.getBoundingClientRect(), [load, apply] = window.app.graph.nodes
+            const place = ([x, y]) => {
+                const [left, top] = window.app.canvas.ds.convertOffsetToCanvas([x, y])
+                return [rect.left + left, rect.top + top]
+            }
+            return [place(load.getOutputPos(0)), place(apply.getInputPos(1))]
+        }"""
+    )
+    mouse = page.browser.mouse
+    mouse.move(*load)
+    mouse.down()
+    mouse.move((load[0] + apply[0]) / 2, apply[1], steps=5)
+    mouse.move(*apply, steps=5)
+    mouse.up()
+    (link,) = page.workflow()["links"]
+    assert link[-1] == "MOTION_MODEL_ADN"
+    picture()
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_an_example_opens_from_the_template_browser(page, server, workflow, picture):
+    page.open_template("animatediff-native", workflow.stem)
+    page.browser.wait_for_timeout(500)
+    nodes = page.workflow()["nodes"]
+    saved = json.loads(workflow.read_text(encoding="utf-8"))
+    assert sorted(node["type"] for node in nodes) == sorted(node["type"] for node in saved["nodes"])
+    assert list(overlaps(nodes)) == []
+    found = {key: (node["class_type"], node["inputs"]) for key, node in page.prompt().items()}
+    expected = workflow_to_prompt(saved, server.object_info())
+    for _, inputs in found.values():
+        inputs.pop("video-preview", None)  # a widget of the page alone
+    assert found == {key: (node["class_type"], node["inputs"]) for key, node in expected.items()}
+    page.fit()
+    picture()
+
+
+def overlaps(nodes: list[dict[str, Any]], title: int = 30):
+    boxes = [(n["type"], n["pos"][0], n["pos"][1] - title, *n["size"]) for n in nodes]
+    for number, (a, x, y, width, height) in enumerate(boxes):
+        for b, left, top, wide, high in boxes[number + 1 :]:
+            if x < left + wide and left < x + width and y < top + high + title and top < y + height + title:
+                yield a, b
+
+
+def test_the_published_models_are_offered_to_those_who_lack_them(page, picture):
+    page.open_template("animatediff-native", "text_to_animation")
+    page.browser.get_by_text("View details").first.click()
+    download = page.browser.get_by_test_id("missing-model-download")
+    download.nth(1).wait_for()
+    assert download.count() == 2
+    picture()

@@ -1,0 +1,147 @@
+"""ComfyUI's page in a headless Chromium, as a user has it before them.
+
+    with ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as page:
+        page.load(workflow)
+        page.queue()
+        page.wait_until_done()
+
+Playwright drives it; `page.browser` is Playwright's own page for all else.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+READY = "window.app?.graph && window.app.extensionManager?.setting && window.app.vueAppReady"
+QUIET = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Release.Status": "skipped",
+}
+
+
+class ComfyPage:
+    """`chromium` is the browser's executable. Errors of the page's own scripts are collected in `errors`."""
+
+    def __init__(self, address: str, chromium: str, size: tuple[int, int] = (1600, 1000)):
+        self.address, self.chromium, self.size = address, chromium, size
+        self.errors: list[str] = []
+
+    def __enter__(self) -> ComfyPage:
+        from playwright.sync_api import sync_playwright
+
+        self.playwright = sync_playwright().start()
+        try:
+            # Containers lack what Chromium's sandbox needs; only this machine's own server is visited.
+            started = self.playwright.chromium.launch(
+                executable_path=self.chromium, args=["--no-sandbox", "--disable-gpu"]
+            )
+            width, height = self.size
+            self.browser = started.new_page(viewport={"width": width, "height": height})
+            self.browser.on("pageerror", lambda error: self.errors.append(str(error)))
+            self.open()
+        except BaseException:
+            self.playwright.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.playwright.stop()
+
+    def open(self) -> None:
+        self.browser.goto(self.address)
+        self.browser.wait_for_function(READY, timeout=120_000)
+        for name, value in QUIET.items():
+            self.set(name, value)
+        self.browser.evaluate("() => new Promise(done => setTimeout(done, 500))")
+        self.browser.keyboard.press("Escape")
+
+    def set(self, setting: str, value: Any) -> None:
+        self.browser.evaluate(
+            "([name, value]) => window.app.extensionManager.setting.set(name, value)", [setting, value]
+        )
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        self.browser.evaluate("async workflow => { await window.app.loadGraphData(workflow) }", workflow)
+        self.browser.wait_for_timeout(300)
+
+    def forget(self) -> None:
+        """Let the server run again what it remembers the results of."""
+        self.browser.evaluate(
+            """() => window.app.api.fetchApi('/free', {
+                method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{"free_memory": true}'
+            })"""
+        )
+
+    def clear(self) -> None:
+        self.browser.evaluate("() => { window.app.graph.clear(); window.app.canvas.ds.reset() }")
+
+    def fit(self) -> None:
+        self.browser.evaluate("() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        self.browser.wait_for_timeout(700)
+
+    def open_template(self, pack: str, name: str) -> None:
+        """Through the template browser."""
+        self.browser.get_by_role("button", name="Templates").click()
+        self.browser.get_by_role("button", name=pack).last.click()
+        self.browser.get_by_test_id(f"template-workflow-{name}").click()
+        self.browser.wait_for_function(
+            "name => window.app.extensionManager.workflow.activeWorkflow?.filename.startsWith(name)", arg=name
+        )
+
+    def use(self, values: dict[str, dict[str, Any]]) -> None:
+        """Put other values into widgets: for a widget's name, a value as text and what takes its place."""
+        self.browser.evaluate(
+            """values => {
+                for (const node of window.app.graph.nodes)
+                    for (const widget of node.widgets ?? []) {
+                        const other = values[widget.name]?.[String(widget.value)]
+                        if (other !== undefined) widget.value = other
+                    }
+            }""",
+            values,
+        )
+
+    def workflow(self) -> dict[str, Any]:
+        """The graph as the page would save it."""
+        return json.loads(self.browser.evaluate("() => JSON.stringify(window.app.rootGraph.serialize())"))
+
+    def prompt(self) -> dict[str, Any]:
+        """The graph as the page would queue it, in API format."""
+        return self.browser.evaluate("async () => (await window.app.graphToPrompt()).output")
+
+    def queue(self) -> None:
+        """Press Run. What the server says of the run is kept in the page."""
+        self.browser.evaluate(
+            """() => {
+                const told = window.told = {previews: [], values: [], errors: [], done: false};
+                if (!window.listening) {
+                    window.listening = true;
+                    const hear = (kind, use) => window.app.api.addEventListener(kind, event => use(event.detail));
+                    hear('b_preview_with_metadata', async ({blob, displayNodeId}) => {
+                        const bytes = new Uint8Array(await blob.arrayBuffer());
+                        window.told.previews.push([displayNodeId, btoa(String.fromCharCode(...bytes))]);
+                    });
+                    hear('progress', ({node, value, max}) => window.told.values.push([node, value, max]));
+                    hear('execution_error', error => window.told.errors.push([error.node_id, error.exception_message]));
+                    for (const end of ['execution_success', 'execution_error', 'execution_interrupted'])
+                        hear(end, () => { window.told.done = true });
+                }
+            }"""
+        )
+        self.browser.evaluate("async () => { await window.app.queuePrompt(0) }")
+
+    def told(self) -> dict[str, Any]:
+        return self.browser.evaluate("() => window.told")
+
+    def wait_until_done(self, seconds: float = 120) -> dict[str, Any]:
+        """To the end of the run; what the server said of it: previews, values of progress, errors."""
+        self.browser.wait_for_function("() => window.told.done", timeout=seconds * 1000)
+        self.browser.wait_for_timeout(300)
+        return self.told()
+
+    def screenshot(self, file: Path) -> Path:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.browser.screenshot(path=file)
+        return file
