@@ -40,7 +40,8 @@ def prepare_clips(model: ModelPatcher, frame_rate: float | None = None) -> Model
     """Let the runs of `model`, a clone, go through `sample_clip`: once, and inside of all other nodes' wrappers.
     `frame_rate`, in frames per second, is that of the live preview; without one it stays what it was."""
     if frame_rate is not None:
-        model.model_options[RATE] = frame_rate
+        others: dict[str, Any] = model.model_options
+        others[RATE] = frame_rate
     for kind, wrapper in ((Wrapper.OUTER_SAMPLE, sample_clip), (Wrapper.SAMPLER_SAMPLE, follow_steps)):
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)

@@ -58,6 +58,8 @@ class LivePreview:
     time, and seeming to go on from where the picture before has come to."""
 
     def __init__(self, previewer: latent_preview.LatentPreviewer, frame_rate: float):
+        from PIL import WebPImagePlugin as _  # noqa: F401 - here, or the first picture would wait for it
+
         self.previewer, self.frame_rate = previewer, frame_rate
         self.began = time.monotonic()
         self.spent = self.last = 0.0

@@ -159,9 +159,8 @@ def install_chromium() -> None:
     if find_chromium() is not None or not may:
         return
     say("Installing Chromium for the tests in the browser ...")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     for command in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
-        if subprocess.run(["apt-get", *command], **quiet).returncode != 0:
+        if subprocess.run(["apt-get", *command], capture_output=True).returncode != 0:
             say("That did not work: the tests in the browser will be skipped.")
             return
 

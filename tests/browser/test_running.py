@@ -45,7 +45,7 @@ def node_of(page: Any, kind: str) -> str:
     return next(str(node["id"]) for node in page.workflow()["nodes"] if node["type"] == kind)
 
 
-def animations(told: dict[str, Any], node: str) -> list[Image.Image]:
+def animations(told: dict[str, Any], node: str) -> list[Any]:
     """Of the previews that a node was given those that move."""
     pictures = (Image.open(io.BytesIO(base64.b64decode(data))) for shown, data in told["previews"] if shown == node)
     return [picture for picture in pictures if getattr(picture, "is_animated", False)]

@@ -53,7 +53,7 @@ def sample(model: Any) -> torch.Tensor:
     return comfy.sample.sample(model, noise, STEPS, 3.0, "euler", "normal", *told, callback=callback, seed=3)
 
 
-def written(preview: Any) -> Image.Image:
+def written(preview: Any) -> Any:
     """The picture in the message that ComfyUI's server makes of a preview."""
     kind, picture, largest = preview
     assert largest is None, "the server would make a still of it"
@@ -75,7 +75,7 @@ def test_every_frame_moves_in_the_preview_as_comfyui_would_show_it(previews, sen
     model = prepare_clips(small_model())
     latents = model.model.process_latent_in(sample(model))
     shown = written(sent[-1][2])
-    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+    previewer: Any = latent_preview.get_previewer(model.load_device, model.model.latent_format)
     expected = colours(previewer.decode_latent_to_preview(frame) for frame in latents.split(1))
     found = colours(ImageSequence.Iterator(shown))
     assert shown.is_animated and shown.info["loop"] == 0 and len(found) == FRAMES

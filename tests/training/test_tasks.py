@@ -12,7 +12,7 @@ import comfy.model_patcher
 import comfy.supported_models
 import pytest
 import torch
-from comfy.ldm.modules.attention import CrossAttention
+from comfy.ldm.modules.attention import CrossAttention, attention_pytorch, optimized_attention
 from comfy_support import (
     CONTEXT,
     CPU,
@@ -89,8 +89,7 @@ def test_a_frozen_copy_predicts_for_every_clip_what_comfyui_does(of_pack, frozen
 
 
 def test_attention_is_pytorchs_whatever_the_user_chose(of_pack, frozen):
-    chosen = comfy.ldm.modules.attention.optimized_attention
-    assert chosen is not comfy.ldm.modules.attention.attention_pytorch, "ComfyUI takes another one on a CPU"
+    assert optimized_attention is not attention_pytorch, "ComfyUI takes another one on a CPU"
     noisy, time = torch.randn(FRAMES, 4, HEIGHT, WIDTH), torch.full((FRAMES,), 500)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         image_model = frozen(make_model(2))
