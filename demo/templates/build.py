@@ -1,7 +1,9 @@
-"""The example workflows, built in ComfyUI's page: `python tools/dev.py run -- python -m demo.templates.build`.
+"""The example workflows and the blueprint, built in ComfyUI's page.
 
-What each holds stands in graphs.py. The page makes the nodes, measures them and saves the graph, so that
-workflows/*.json are what a user would have saved; here they are only laid out, in columns from left to right.
+    python tools/dev.py run -- python -m demo.templates.build
+
+What each holds stands in graphs.py and blueprints.py. The page makes the nodes, measures them and saves the
+graph, so that workflows/*.json are what a user would have saved; here they are only laid out, from left to right.
 `--check` writes nothing and says which differ.
 """
 
@@ -10,18 +12,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .blueprints import BLUEPRINTS, Blueprint
 from .graph import Graph, Node
 from .graphs import TEMPLATES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACK = "animatediff-native"
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 GAP, TITLE = 60, 30  # pixels between nodes, and of a node's title; Vue nodes are a little taller
 WIDTH = {"MarkdownNote": 420, "CLIPTextEncode": 340, "ADN_PromptSchedule": 340, "SaveVideo": 340}
 WIDTH |= {"SaveAnimatedWEBP": 340, "ADN_ScoreAnimation": 340, "PreviewImage": 340}
@@ -83,6 +90,29 @@ BUILD = """async ({nodes, gap, title}) => {
 }"""
 
 
+# All nodes become one, whose sockets are those of `outputs` and the widgets of `inputs`, with the names given there.
+ENCLOSE = """({name, description, category, inputs, outputs}) => {
+    const graph = window.app.rootGraph
+    const {subgraph, node} = graph.convertToSubgraph(new Set(graph.nodes))
+    for (const input of [...subgraph.inputs]) subgraph.removeInput(input)  // the page's own choice
+    subgraph.name = node.title = name
+    Object.assign(subgraph, {description, category})
+    const inner = title => subgraph.nodes.find(each => each.title === title || each.type === title)
+    for (const [title, widget, label] of inputs) {
+        const owner = inner(title), slot = owner.inputs.find(each => each.widget?.name === widget)
+        const input = subgraph.addInput(label, slot.type)
+        input.connect(slot, owner)
+    }
+    for (const [title, output, label] of outputs) {
+        const owner = inner(title), slot = owner.outputs.find(each => each.name === output)
+        subgraph.addOutput(label, slot.type).connect(slot, owner)
+    }
+    node.pos = [0, 0]
+    node.setSize([320, node.computeSize()[1]])
+    return JSON.stringify(graph.serialize())
+}"""
+
+
 def described(node: Node, version: str) -> dict[str, Any]:
     """For the page."""
     own = node.type.startswith("ADN_")
@@ -115,7 +145,23 @@ def build(page: Any, template: Callable[[Graph], None], version: str) -> dict[st
     return workflow
 
 
+def build_blueprint(page: Any, blueprint: Blueprint, version: str) -> dict[str, Any]:
+    graph = Graph()
+    blueprint.graph(graph)
+    page.browser.evaluate(
+        BUILD, {"nodes": [described(node, version) for node in graph.nodes], "gap": GAP, "title": TITLE}
+    )
+    told = {name: value for name, value in asdict(blueprint).items() if name != "graph"}
+    text = page.browser.evaluate(ENCLOSE, told)
+    for number, found in enumerate(sorted(set(UUID.findall(text)), key=text.index)):
+        text = text.replace(found, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK}/{blueprint.name}/{number}")))
+    workflow = json.loads(text)
+    workflow["extra"] = {"BlueprintDescription": blueprint.description}
+    return workflow
+
+
 def write(workflow: dict[str, Any], file: Path) -> None:
+    file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(workflow, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -139,12 +185,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as base:
         server = ComfyServer(Path(os.environ["ADN_COMFYUI"]), Path(base), PACKS, MODELS, inputs=INPUTS)
         with server, ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as page:
-            for template in TEMPLATES:
-                name = template.__name__
-                if options.names and name not in options.names:
+            made = {f"workflows/{each.__name__}.json": partial(build, page, each) for each in TEMPLATES}
+            made |= {f"subgraphs/{each.name}.json": partial(build_blueprint, page, each) for each in BLUEPRINTS}
+            for name, make in made.items():
+                file = ROOT / name
+                if options.names and file.stem not in options.names:
                     continue
-                file = ROOT / "workflows" / f"{name}.json"
-                workflow = build(page, template, version)
+                workflow = make(version)
                 if not file.exists() or json.loads(file.read_text(encoding="utf-8")) != workflow:
                     others.append(name)
                     if not options.check:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from .graph import Graph, Model, Node, Output
-from .models import CANNY, LCM, LCM_LORA, MOTION_SDXL, PAN_LEFT, SD15, SDXL, V2, V3, V3_ADAPTER
+from .graph import Graph
+from .models import CANNY, LCM, LCM_LORA, MOTION_SDXL, PAN_LEFT, SDXL, V2, V3_ADAPTER
+from .parts import FOX, NEGATIVE, apply, clip, empty, loaders, prompts, sampler, save, sliding, text_to_clip
 
-FOX = "a red fox running through fresh snow, morning light, photograph"
 BALLOON = "a blue hot air balloon over mountains, oil painting"
 LANTERN = "a green paper lantern on a river at night, photograph"
 FLOWER = "a purple flower in the wind, macro photograph"
 LIGHTHOUSE = "a yellow lighthouse, waves, storm, oil painting"
-NEGATIVE = "worst quality, low quality, blurry, text, watermark"
 FRAMES = "The **batch size** of *Empty Latent Image* is the number of frames."
 
 
@@ -26,7 +24,8 @@ def text_to_animation(graph: Graph) -> None:
         "schedule and the like are chosen by what the motion module is.",
         "The clip moves on the sampler while it is made, if a preview method is set in ComfyUI's settings.",
     )
-    simple_clip(graph, "text_to_animation", FOX)
+    checkpoint, samples = text_to_clip(graph)
+    save(graph, 4, samples, checkpoint["VAE"], "text_to_animation")
 
 
 def personalised_animation(graph: Graph) -> None:
@@ -327,77 +326,6 @@ def lora_over_time(graph: Graph) -> None:
     )
     samples = sampler(graph, 4, animated, (pair["positive"], pair["negative"]), empty(graph, 3))
     save(graph, 5, samples, checkpoint["VAE"], "lora_over_time")
-
-
-# What they have in common, from left to right
-
-
-def loaders(graph: Graph, checkpoint: Model = SD15, motion: Model = V3) -> tuple[Node, Node]:
-    loaded = graph.add(0, "CheckpointLoaderSimple", ckpt_name=checkpoint)
-    return loaded, graph.add(0, "ADN_LoadMotionModule", motion_module=motion)
-
-
-def apply(graph: Graph, model: Output, motion: Node, column: int = 1, **inputs: Any) -> Output:
-    applied = graph.add(column, "ADN_ApplyAnimateDiff", model=model, motion_module=motion["motion_module"], **inputs)
-    return applied["MODEL"]
-
-
-def sliding(graph: Graph, column: int, model: Output, **settings: Any) -> Output:
-    return graph.add(column, "ADN_SlidingContext", model=model, **settings)["MODEL"]
-
-
-def prompts(graph: Graph, column: int, clip: Output, text: str) -> tuple[Output, Output]:
-    positive = graph.add(column, "CLIPTextEncode", "Prompt", clip=clip, text=text)
-    negative = graph.add(column, "CLIPTextEncode", "Negative prompt", clip=clip, text=NEGATIVE)
-    return positive["CONDITIONING"], negative["CONDITIONING"]
-
-
-def empty(graph: Graph, column: int, frames: int = 16, size: int = 512) -> Output:
-    title = "Size and number of frames"
-    return graph.add(column, "EmptyLatentImage", title, width=size, height=size, batch_size=frames)["LATENT"]
-
-
-def sampler(
-    graph: Graph,
-    column: int,
-    model: Output,
-    told: tuple[Output, Output],
-    latents: Output,
-    title: str | None = None,
-    **changed: Any,
-) -> Output:
-    settings = {"seed": 1, "steps": 20, "cfg": 7.5, "sampler_name": "euler_ancestral", "scheduler": "normal"}
-    inputs = {"model": model, "positive": told[0], "negative": told[1], "latent_image": latents}
-    fixed = {"control_after_generate": "fixed", "denoise": 1.0}
-    return graph.add(column, "KSampler", title, **inputs, **{**settings, **fixed, **changed})["LATENT"]
-
-
-def save(graph: Graph, column: int, samples: Output, vae: Output, name: str, fps: Any = 8.0) -> None:
-    images = graph.add(column, "VAEDecode", samples=samples, vae=vae)["IMAGE"]
-    video = graph.add(column, "CreateVideo", images=images, fps=fps)
-    graph.add(column + 1, "SaveVideo", video=video["VIDEO"], filename_prefix=f"animatediff/{name}")
-    graph.add(column + 1, "SaveAnimatedWEBP", images=images, filename_prefix=f"animatediff/{name}", fps=8.0)
-
-
-def clip(
-    graph: Graph,
-    name: str,
-    checkpoint: Node,
-    model: Output,
-    text: str,
-    frames: int = 16,
-    size: int = 512,
-    column: int = 2,
-    **settings: Any,
-) -> None:
-    """From a model to a saved clip."""
-    told, latents = prompts(graph, column, checkpoint["CLIP"], text), empty(graph, column, frames, size)
-    save(graph, column + 2, sampler(graph, column + 1, model, told, latents, **settings), checkpoint["VAE"], name)
-
-
-def simple_clip(graph: Graph, name: str, text: str) -> None:
-    checkpoint, motion = loaders(graph)
-    clip(graph, name, checkpoint, apply(graph, checkpoint["MODEL"], motion), text)
 
 
 TEMPLATES: tuple[Callable[[Graph], None], ...] = (
