@@ -137,7 +137,10 @@ class ComfyPage:
 
     def wait_until_done(self, seconds: float = 120) -> dict[str, Any]:
         """To the end of the run; what the server said of it: previews, values of progress, errors."""
-        self.browser.wait_for_function("() => window.told.done", timeout=seconds * 1000)
+        refused = "Object.keys(window.app.lastNodeErrors ?? {}).length"
+        self.browser.wait_for_function(f"() => window.told.done || {refused}", timeout=seconds * 1000)
+        if not self.browser.evaluate("() => window.told.done"):
+            raise ValueError(f"The server refused it: {self.browser.evaluate('() => window.app.lastNodeErrors')}")
         self.browser.wait_for_timeout(300)
         return self.told()
 

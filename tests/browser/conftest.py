@@ -17,6 +17,7 @@ from comfy_page import ComfyPage
 from comfy_server import ComfyServer
 from comfy_support import motion_state_dict
 from environment import COMFYUI_DEFAULT, find_chromium
+from PIL import Image
 
 CLASSIC, VUE = "classic canvas", "Vue nodes"
 SCREENSHOTS = Path(os.environ.get("ADN_SCREENSHOTS", "")) if "ADN_SCREENSHOTS" in os.environ else None
@@ -40,6 +41,7 @@ def server(tmp_path_factory) -> Iterator[ComfyServer]:
     modules = base / "models" / "animatediff_models"
     modules.mkdir(parents=True)
     write_unfit_files(modules)
+    write_what_old_workflows_name(base)
     arguments = ["--cpu", "--preview-method", "latent2rgb"]
     with ComfyServer(
         Path(os.environ["ADN_COMFYUI"]), base, PACKS, MODELS, arguments=arguments, inputs=INPUTS
@@ -63,6 +65,18 @@ def write_unfit_files(folder: Path) -> None:
     safetensors.torch.save_file(large, folder / "too_large.safetensors")
 
 
+def write_what_old_workflows_name(base: Path) -> None:
+    """A VAE of its own, and a folder of pictures."""
+    (base / "models" / "vae").mkdir()
+    checkpoint = safetensors.torch.load_file(MODELS["checkpoints"] / "miniature.safetensors")
+    prefix = "first_stage_model."
+    vae = {key.removeprefix(prefix): value for key, value in checkpoint.items() if key.startswith(prefix)}
+    safetensors.torch.save_file(vae, base / "models" / "vae" / "miniature_vae.safetensors")
+    (base / "input" / "frames").mkdir(parents=True)
+    for number in range(8):
+        Image.new("RGB", (64, 64), (30 * number, 60, 90)).save(base / "input" / "frames" / f"{number:03}.png")
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     return find_chromium() or ""
@@ -73,6 +87,14 @@ def page(request, server, chromium) -> Iterator[ComfyPage]:
     """In each of the frontend's two ways to draw nodes."""
     with ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as opened:
         opened.set("Comfy.VueNodes.Enabled", request.param == VUE)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def classic_page(server, chromium) -> Iterator[ComfyPage]:
+    """For what does not depend on how nodes are drawn."""
+    with ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as opened:
+        opened.set("Comfy.VueNodes.Enabled", False)
         yield opened
 
 
