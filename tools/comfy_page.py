@@ -11,6 +11,7 @@ Playwright drives it; `page.browser` is Playwright's own page for all else.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,14 @@ class ComfyPage:
         self.browser.wait_for_function(
             "name => window.app.extensionManager.workflow.activeWorkflow?.filename.startsWith(name)", arg=name
         )
+
+    def drag_from_library(self, name: str, x: int, y: int) -> None:
+        """A node by the name that the open node library shows, to a place on the canvas in pixels."""
+        self.browser.get_by_placeholder("Search...").first.fill(name)
+        self.browser.wait_for_timeout(400)  # until the list has settled
+        entries = self.browser.locator("[role=treeitem][draggable=true]")
+        entry = entries.filter(has_text=re.compile(rf"^\s*{re.escape(name)}\s*$")).first
+        entry.drag_to(self.browser.locator("#graph-canvas"), target_position={"x": x, "y": y})
 
     def use(self, values: dict[str, dict[str, Any]]) -> None:
         """Put other values into widgets: for a widget's name, a value as text and what takes its place."""

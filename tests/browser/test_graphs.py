@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,6 @@ from workflow import workflow_to_prompt
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-
-
-def drag_from_library(page: Any, name: str, x: int, y: int) -> None:
-    """`name` as the library shows it, to a place on the canvas in pixels."""
-    page.browser.get_by_placeholder("Search...").first.fill(name)
-    page.browser.wait_for_timeout(400)  # until the list has settled
-    entry = page.browser.locator("[role=treeitem][draggable=true]")
-    entry.filter(has_text=re.compile(rf"^\s*{name}\s*$")).first.drag_to(
-        page.browser.locator("#graph-canvas"), target_position={"x": x, "y": y}
-    )
 
 
 @pytest.fixture
@@ -37,7 +26,7 @@ def library(page):
 def test_every_node_is_dragged_from_the_library(page, server, library, picture):
     info = server.object_info()
     for node in NODES:
-        drag_from_library(page, info[node]["display_name"], 900, 200)
+        page.drag_from_library(info[node]["display_name"], 900, 200)
         page.browser.wait_for_function("() => window.app.graph.nodes.length === 1")
         assert [node["type"] for node in page.workflow()["nodes"]] == [node]
         if node != NODES[-1]:
@@ -47,8 +36,8 @@ def test_every_node_is_dragged_from_the_library(page, server, library, picture):
 
 
 def test_nodes_are_connected_with_the_mouse(page, library, picture):
-    drag_from_library(page, "Load Motion Module", 420, 200)
-    drag_from_library(page, "Apply AnimateDiff", 900, 200)
+    page.drag_from_library("Load Motion Module", 420, 200)
+    page.drag_from_library("Apply AnimateDiff", 900, 200)
     page.browser.wait_for_timeout(500)
     load, apply = page.browser.evaluate(
         """() => {
