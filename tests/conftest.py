@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from comfy_server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +34,9 @@ def start_comfyui() -> None:
 
 start_comfyui()
 torch.set_num_threads(1)
+# In processes that tests start, threads sleep while they wait for each other: where other programs use the processor
+# too, small models take up to ten times as long with threads that spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,6 +52,25 @@ def pack() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[ComfyServer]:
+    """ComfyUI with the pack and its miniature models, one for all tests: a start takes seconds.
+
+    It remembers what earlier tests ran and has loaded their models. Its classic cache keeps exactly the last prompt's
+    results, so it is known which nodes run again.
+    """
+    from server_support import miniature_server  # in a folder that only start_comfyui makes importable
+
+    with miniature_server(tmp_path_factory.mktemp("comfyui"), arguments=("--cache-classic",)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def object_info(server) -> dict[str, Any]:
+    """As it is when the server starts; files that a test adds later are not among the choices."""
+    return server.object_info()
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,13 @@ def run(node: Any, **inputs: Any) -> Any:
     return outputs[0] if len(outputs) == 1 else outputs
 
 
+def inputs_of(node_id: str) -> tuple[dict[str, tuple[Any, ...]], set[str]]:
+    """Types and options of a node's inputs, and which of them it needs."""
+    kinds = core_nodes.NODE_CLASS_MAPPINGS[node_id].INPUT_TYPES()
+    required = kinds.get("required", {})
+    return required | kinds.get("optional", {}), set(required)
+
+
 def small_model() -> Any:
     """Predicts noise of about unit variance, so that what changes the prediction shows in what is sampled."""
     model = make_model(LEVELS)

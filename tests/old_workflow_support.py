@@ -1,12 +1,9 @@
-"""The corpus of old workflows, and what makes them small enough for the miniature."""
+"""Old workflows in the page: which nodes it lacks, and what makes them small enough for the miniature."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-CORPUS = Path(__file__).resolve().parent / "old_workflows" / "corpus"
 SMALL = {
     "ckpt_name": "miniature.safetensors",
     "motion_module": "miniature_motion.safetensors",
@@ -21,10 +18,6 @@ SMALL = {
     "width": 64,
     "height": 64,
 }
-
-
-def read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def unknown(page: Any) -> list[str]:

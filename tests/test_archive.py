@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from comfy_app import PACKS
 from comfy_server import ComfyServer
-from test_server import FOLDERS, INPUTS, NODES, WORKFLOWS, frames_of, nodes_of, shortened
+from server_support import NODES, ROOT, WORKFLOWS, fetch, four_frames, frames_of, miniature_server
 
-ROOT = Path(__file__).resolve().parent.parent
 NAME = "animatediff-native"
 DEVELOPMENT = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "CONTRIBUTING.md"}
 DEVELOPMENT |= {"benchmarks", "demo", "tests", "tools"}
@@ -57,16 +55,9 @@ def base(archive, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(base) -> Iterator[ComfyServer]:
-    packs = {"comfyui-miniature": ROOT / "demo" / "comfyui-miniature"}  # it only reads the miniature's checkpoints
-    models = {name: ROOT / "demo" / "models" / name for name in FOLDERS}
-    with ComfyServer(Path(os.environ["ADN_COMFYUI"]), base, packs, models, inputs=INPUTS) as running:
+    packs = {"comfyui-miniature": PACKS["comfyui-miniature"]}  # it only reads the miniature's checkpoints
+    with miniature_server(base, packs) as running:
         yield running
-
-
-def fetch(server: ComfyServer, path: str) -> bytes:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://127.0.0.1:{server.port}{path}", timeout=60) as answer:
-        return answer.read()
 
 
 def test_it_is_smaller_than_one_megabyte(archive):
@@ -128,9 +119,7 @@ def test_every_translation_is_served(server, language):
 
 
 def test_it_renders_a_clip(server):
-    prompt = shortened(ROOT / "workflows" / "text_to_animation.json", server.object_info())
-    nodes_of(prompt, "EmptyLatentImage")[0]["batch_size"] = 4
-    files = server.output_files(server.submit(prompt))
+    files = server.output_files(server.submit(four_frames(server.object_info())))
     assert sorted(file.suffix for file in files) == [".mp4", ".webp"]
     assert {frames_of(file)[0] for file in files} == {4}
 

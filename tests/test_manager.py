@@ -6,22 +6,19 @@ import functools
 import http.server
 import importlib.util
 import json
-import os
 import subprocess
 import threading
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from comfy_app import PACKS
 from comfy_server import ComfyServer
-from test_server import FOLDERS, frames_of, nodes_of, shortened
+from server_support import ROOT, fetch, four_frames, frames_of, miniature_server
 
-ROOT = Path(__file__).resolve().parent.parent
 NAME = "animatediff-native"
 # Nothing is looked up elsewhere, and addresses that no list knows are allowed, as for a user who ticks that option.
 CONFIGURATION = "[default]\nnetwork_mode = offline\nallow_git_url_install = true\nfile_logging = false\n"
-MANAGER = ["--enable-manager", "--enable-manager-legacy-ui"]  # the page with "Install via Git URL"
+MANAGER = ("--enable-manager", "--enable-manager-legacy-ui")  # the page with "Install via Git URL"
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("comfyui_manager") is None,
@@ -53,28 +50,16 @@ def comfyui(tmp_path, monkeypatch) -> ComfyServer:
     configuration = tmp_path / "user" / "__manager" / "config.ini"
     configuration.parent.mkdir(parents=True)
     configuration.write_text(CONFIGURATION, encoding="utf-8")
-    packs = {"comfyui-miniature": ROOT / "demo" / "comfyui-miniature"}
-    models = {name: ROOT / "demo" / "models" / name for name in FOLDERS}
-    arguments = ["--cpu", *MANAGER]
-    return ComfyServer(Path(os.environ["ADN_COMFYUI"]), tmp_path, packs, models, arguments=arguments)
-
-
-def ask(server: ComfyServer, path: str, body: str | None = None) -> bytes:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    data = None if body is None else body.encode()
-    with opener.open(f"http://127.0.0.1:{server.port}{path}", data=data, timeout=120) as answer:
-        return answer.read()
+    return miniature_server(tmp_path, {"comfyui-miniature": PACKS["comfyui-miniature"]}, MANAGER)
 
 
 def test_the_manager_installs_it_from_a_git_address(comfyui, address):
     with comfyui as server:
         assert "ADN_ApplyAnimateDiff" not in server.object_info()
-        ask(server, "/v2/customnode/install/git_url", address)
+        fetch(server, "/v2/customnode/install/git_url", address.encode())
     with comfyui as server:
-        installed = json.loads(ask(server, "/v2/customnode/installed"))
+        installed = json.loads(fetch(server, "/v2/customnode/installed"))
         assert installed[NAME]["enabled"]
-        prompt = shortened(ROOT / "workflows" / "text_to_animation.json", server.object_info())
-        nodes_of(prompt, "EmptyLatentImage")[0]["batch_size"] = 4
-        files = server.output_files(server.submit(prompt))
+        files = server.output_files(server.submit(four_frames(server.object_info())))
         assert sorted(file.suffix for file in files) == [".mp4", ".webp"]
         assert {frames_of(file)[0] for file in files} == {4}

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import folder_paths
 import pytest
 import safetensors.torch
+from comfy_app import PACKS
 from comfy_server import ComfyServer, ServerError
-from test_server import FOLDERS, NODES, node
+from server_support import NODES, ROOT, miniature_server, node
 from torch import Tensor
 from workflow import named_widgets
 
-ROOT = Path(__file__).resolve().parent.parent
 OTHERS = {path.name: path for path in (ROOT / "tests" / "packs").iterdir() if path.is_dir()}
 STEPS, WINDOWS = 2, 2  # of 6 frames: 0 to 3 and 2 to 5
 CALLS = {  # of the other pack in a clip; None where it is a matter of the UNet's layers
@@ -60,10 +58,7 @@ def server(tmp_path_factory) -> Iterator[ComfyServer]:
         (base / "models" / folder).mkdir(parents=True)
         for name in ("module.safetensors", "module.motion", "notes.txt"):
             (base / "models" / folder / f"{folder}_{name}").touch()
-    packs = {"animatediff-native": ROOT, "comfyui-miniature": ROOT / "demo" / "comfyui-miniature", **OTHERS}
-    models = {name: ROOT / "demo" / "models" / name for name in FOLDERS}
-    arguments = ["--cpu", "--cache-classic"]
-    with ComfyServer(Path(os.environ["ADN_COMFYUI"]), base, packs, models, arguments=arguments) as running:
+    with miniature_server(base, PACKS | OTHERS, ("--cache-classic",)) as running:
         yield running
 
 

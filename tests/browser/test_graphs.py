@@ -35,6 +35,27 @@ def test_every_node_is_dragged_from_the_library(page, server, library, picture):
     picture()
 
 
+OLD_NAMES = {
+    "AnimateDiff Loader": "Load Motion Module",
+    "Evolved Sampling": "Apply AnimateDiff",
+    "AnimateDiff LoRA": "Load Motion LoRA",
+    "Context Options": "Sliding Context",
+    "Looped Uniform": "Sliding Context",
+    "Sample Settings": "Clip Noise",
+    "Batch Prompt Schedule": "Prompt Schedule",
+    "Iteration Options": "FreeInit",
+    "Multival": "Motion Strength",
+    "Value Schedule": "Motion Curve",
+    "Motion Director": "Train Motion LoRA",
+}
+
+
+def test_the_names_of_the_old_packs_find_our_nodes(page, library):
+    for old, new in OLD_NAMES.items():
+        page.browser.get_by_placeholder("Search...").first.fill(old)
+        page.browser.locator("[role=treeitem][draggable=true]").filter(has_text=new).first.wait_for(timeout=5000)
+
+
 def test_nodes_are_connected_with_the_mouse(page, library, picture):
     page.drag_from_library("Load Motion Module", 420, 200)
     page.drag_from_library("Apply AnimateDiff", 900, 200)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from old_workflow_support import CORPUS, make_small, read, unknown
+from conversion_support import read
+from old_workflow_support import make_small, unknown
 
 
 def with_cores_saver(workflow: dict[str, Any]) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def with_cores_saver(workflow: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["text_to_video_gen1", "looped_closed_loop", "motion_lora_chain", "multi_model_gen2"])
 def test_the_page_replaces_old_nodes_and_the_workflow_runs(page, picture, name):
     page.forget()
-    page.load(with_cores_saver(read(CORPUS / f"{name}.json")))
+    page.load(with_cores_saver(read(name)))
     assert unknown(page)
     page.browser.get_by_text("View details").first.click()
     picture("offered")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import folder_paths
 import pytest
 import safetensors.torch
 from comfy_support import motion_state_dict
-from node_support import CHANNELS, run, small_model
+from node_support import CHANNELS, core_nodes, run, small_model
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +70,16 @@ def apply(adn):
 @pytest.fixture
 def animated(apply, model, motion) -> Any:
     return apply(model, motion)
+
+
+@pytest.fixture(scope="session")
+def replacements(adn, pack) -> Any:
+    """What ComfyUI is told about the nodes of old workflows."""
+    return importlib.import_module(f"{pack.__name__}.nodes.old_workflows.replacements")
+
+
+@pytest.fixture
+def installed(adn, monkeypatch) -> None:
+    """ComfyUI's list of nodes with the pack's."""
+    for node_id, node in adn.items():
+        monkeypatch.setitem(core_nodes.NODE_CLASS_MAPPINGS, node_id, node)

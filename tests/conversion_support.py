@@ -1,0 +1,48 @@
+"""What the tests of conversion ask of a workflow: which nodes it has, what they hold, and what leads to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from old_workflows.node_types import NODE_TYPES
+
+CORPUS = Path(__file__).resolve().parent / "old_workflows" / "corpus"
+every_workflow = pytest.mark.parametrize("name", sorted(path.stem for path in CORPUS.glob("*.json")))
+
+
+def read(name: str) -> dict[str, Any]:
+    return json.loads((CORPUS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def nodes_of(workflow: dict[str, Any], *types: str) -> list[dict[str, Any]]:
+    return [node for node in workflow["nodes"] if node["type"] in types]
+
+
+def widgets(node: dict[str, Any]) -> dict[str, Any]:
+    """Of a new node, by name."""
+    return dict(zip(NODE_TYPES[node["type"]].widgets, node["widgets_values"], strict=False))
+
+
+def links_of(workflow: dict[str, Any]) -> dict[int, list[Any]]:
+    return {link[0]: link for link in (list(e.values()) if isinstance(e, dict) else e for e in workflow["links"])}
+
+
+def sources(workflow: dict[str, Any], node: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name of an input -> the node that it comes from."""
+    nodes, links = {each["id"]: each for each in workflow["nodes"]}, links_of(workflow)
+    connected = [socket for socket in node.get("inputs") or [] if socket["link"] is not None]
+    return {socket["name"]: nodes[links[socket["link"]][1]] for socket in connected}
+
+
+def sampled_through(workflow: dict[str, Any], sampler: int = 0) -> list[dict[str, Any]]:
+    """The nodes that the model goes through, from the checkpoint to a sampler."""
+    node = nodes_of(workflow, "KSampler")[sampler]
+    row: list[dict[str, Any]] = []
+    while "model" in (found := sources(workflow, node)):
+        node = found["model"]
+        row.insert(0, node)
+    return row[1:]
