@@ -27,13 +27,14 @@ def seconds(model: Any, clip: Any, size: int, frames: int, method: Any) -> float
     from comfy.cli_args import args
 
     args.preview_method = method
-    told = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in ("a red star", "")]
+    positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in ("a red star", ""))
     latent = torch.zeros(frames, 4, size // 8, size // 8)
     noise = comfy.sample.prepare_noise(latent, 0)
     callback = latent_preview.prepare_callback(model, STEPS)
-    settings = ("euler_ancestral", "normal", *told, latent)
+    prompts: Any = {"positive": positive, "negative": negative, "latent_image": latent}
     start = time.perf_counter()
-    comfy.sample.sample(model, noise, STEPS, 2.5, *settings, callback=callback, disable_pbar=True, seed=0)
+    settings: Any = (noise, STEPS, 2.5, "euler_ancestral", "normal")
+    comfy.sample.sample(model, *settings, **prompts, callback=callback, disable_pbar=True, seed=0)
     return time.perf_counter() - start
 
 
