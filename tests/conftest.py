@@ -27,6 +27,9 @@ def start_comfyui() -> None:
         import comfy.cli_args
     finally:
         sys.argv = argv
+    # As main.py does, before an older nodes.py puts comfy/ and its own utils.py first.
+    import utils.extra_config  # noqa: F401
+
     # After ComfyUI, whose nodes.py our nodes/ must not hide; `python -m pytest` puts this folder first.
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != ROOT]
     sys.path += [str(ROOT), str(ROOT / "tests")]
