@@ -28,6 +28,7 @@ from pathlib import Path
 if sys.version_info < (3, 10):  # noqa: UP036 - whoever runs this may have an older one
     sys.exit("Python 3.10 or newer is needed; this is {}.{}.".format(*sys.version_info))
 
+from chromium import install_chromium
 from environment import (
     COMFYUI_DEFAULT,
     COMFYUI_RELEASES,
@@ -36,7 +37,6 @@ from environment import (
     SetupError,
     cache_directory,
     disk_is_full,
-    install_chromium,
     is_disk_full,
     prepare,
     say,

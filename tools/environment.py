@@ -142,29 +142,6 @@ def development_packages() -> list[str]:
     return re.findall(r'^\s*"([^"]+)"', group[1], re.MULTILINE)
 
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
-MAC_CHROMIUM = ("Google Chrome", "Chromium", "Microsoft Edge")
-
-
-def find_chromium() -> str | None:
-    """A browser of Chromium's family on this machine."""
-    found = filter(None, map(shutil.which, CHROMIUM))
-    on_mac = (f"/Applications/{name}.app/Contents/MacOS/{name}" for name in MAC_CHROMIUM)
-    return next((path for path in (*found, *on_mac) if os.path.exists(path)), None)
-
-
-def install_chromium() -> None:
-    """For the tests in the browser, where the user may install packages; without it they say that they were skipped."""
-    may = platform.system() == "Linux" and shutil.which("apt-get") and os.geteuid() == 0
-    if find_chromium() is not None or not may:
-        return
-    say("Installing Chromium for the tests in the browser ...")
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
-        if subprocess.run(["apt-get", *command], capture_output=True).returncode != 0:
-            say("That did not work: the tests in the browser will be skipped.")
-            return
-
-
 def find_uv() -> str:
     """The uv on PATH where it is recent enough, otherwise one of our own."""
     found = shutil.which("uv")

@@ -168,10 +168,10 @@ def write(workflow: dict[str, Any], file: Path) -> None:
 def main() -> int:
     sys.path.insert(0, str(ROOT / "tools"))
     import tomllib
+    from chromium import find_chromium
     from comfy_app import INPUTS, MODELS, PACKS
     from comfy_page import ComfyPage
     from comfy_server import ComfyServer
-    from environment import find_chromium
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")

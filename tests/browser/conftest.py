@@ -12,11 +12,12 @@ import comfyui_version
 import pytest
 import safetensors.torch
 import torch
+from chromium import find_chromium
 from comfy_app import INPUTS, MODELS, PACKS
 from comfy_page import ComfyPage
 from comfy_server import ComfyServer
 from comfy_support import motion_state_dict
-from environment import COMFYUI_DEFAULT, find_chromium
+from environment import COMFYUI_DEFAULT
 from PIL import Image
 
 CLASSIC, VUE = "classic canvas", "Vue nodes"

@@ -110,36 +110,3 @@ def test_a_folder_without_comfyui_is_refused_with_the_known_versions(tmp_path):
 )
 def test_a_failed_step_is_explained(said, expected):
     assert expected in explain_failure("install it", said)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a program is found another way")
-def test_a_browser_is_found_by_any_of_its_names(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert environment.find_chromium() is None
-    browser = tmp_path / "google-chrome"
-    browser.write_text("#!/bin/sh\n")
-    assert environment.find_chromium() is None, "not a program"
-    browser.chmod(0o755)
-    assert environment.find_chromium() == str(browser)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="packages are installed another way")
-@pytest.mark.parametrize("succeeds", [True, False])
-def test_a_browser_is_installed_by_who_may_and_only_if_it_is_missing(tmp_path, monkeypatch, capsys, succeeds):
-    apt = tmp_path / "apt-get"
-    apt.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\nexit {0 if succeeds else 1}\n')
-    apt.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(environment.os, "geteuid", lambda: 1000)
-    environment.install_chromium()
-    assert not (tmp_path / "asked").exists(), "not the user's right"
-    monkeypatch.setattr(environment.os, "geteuid", lambda: 0)
-    environment.install_chromium()
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked[0] == "update" and (asked[-1].endswith(" chromium") if succeeds else len(asked) == 1)
-    told = capsys.readouterr()
-    assert ("will be skipped" in told.out + told.err) is not succeeds
-    (tmp_path / "chromium").write_text("")
-    (tmp_path / "chromium").chmod(0o755)
-    environment.install_chromium()
-    assert (tmp_path / "asked").read_text().splitlines() == asked
