@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from .loader import LoadedMotionModel
     from .motion_model import MotionModel
 
-# Gives a run context windows of at most that many frames: (the run's model_options, frame limit) -> None.
+# Gives a run context windows of that many frames: (the run's model_options, frames) -> None.
 UseWindows = Callable[[dict[str, Any], int], None]
 
 KEY = "animatediff_native"
+MATCH_DEVICES = "on_match_multigpu_clones"  # CallbacksMP.ON_MATCH_MULTIGPU_CLONES where ComfyUI knows several GPUs
 NORMS_OVER_FRAMES = f"{KEY}.norms_over_frames"
 Wrapper = comfy.patcher_extension.WrappersMP
 SAME_CHANNELS_OTHER_BASE = (1024,)  # features a token of Stable Diffusion 2's text encoder
@@ -65,6 +66,8 @@ def apply_motion_model(
     model.set_additional_models(key, [own_patcher(motion.patcher, others)])
     automatic = settings.beta_schedule == AUTOMATIC
     set_beta_schedule(model, motion.family.beta_schedule if automatic else settings.beta_schedule)
+    model.remove_callbacks_with_key(MATCH_DEVICES, KEY)
+    model.add_callback_with_key(MATCH_DEVICES, KEY, match_devices)
     injection = Injection(key, motion, settings, use_windows)
     model.add_wrapper_with_key(Wrapper.OUTER_SAMPLE, key, injection.outer_sample)
     model.add_wrapper_with_key(Wrapper.APPLY_MODEL, key, injection.apply_model)
@@ -81,6 +84,26 @@ def own_patcher(patcher: ModelPatcher, others: list[ModelPatcher]) -> ModelPatch
     fresh.patches = {key: patches[:] for key, patches in patcher.patches.items()}
     fresh.patches_uuid = patcher.patches_uuid
     return fresh
+
+
+def match_devices(model: ModelPatcher, clone: ModelPatcher) -> None:
+    """Give the `clone` of a MODEL on another device its motion models, with the LoRAs and merges of this run.
+
+    ComfyUI keeps weights on other devices from run to run, and knows by them alone what is there already.
+    """
+    there = {patcher.clone_base_uuid: patcher for patcher in clone.get_additional_models()}
+    for key in [key for key in clone.additional_models if key.startswith(KEY)]:
+        clone.remove_additional_models(key)
+    for key in [key for key in model.additional_models if key.startswith(KEY)]:
+        clone.set_additional_models(key, [on_device_of(there, p) for p in model.get_additional_models_with_key(key)])
+
+
+def on_device_of(there: dict[Any, ModelPatcher], patcher: ModelPatcher) -> ModelPatcher:
+    """What a patcher does, with the weights of that device."""
+    other = there[patcher.clone_base_uuid]
+    own = patcher.clone(model_override=other.get_clone_model_override())
+    own.load_device, own.hook_backup = other.load_device, other.hook_backup
+    return own
 
 
 def check_base(model: ModelPatcher, motion: LoadedMotionModel) -> None:
@@ -123,7 +146,6 @@ class Run:
     end_sigma: float
     moments: list[float]
     """Noise levels of the strength's curves over the sampling; empty if it has none."""
-    compiled: bool
     made: dict[torch.device, tuple[Any, AttentionWindows]] = field(default_factory=dict, compare=False)
     """The last windows for attention, and what they were made of."""
 
@@ -168,12 +190,17 @@ class Run:
         return CallStrength(self.strength, moment, options["ad_params"]["sub_idxs"], areas)
 
     def areas(self, x: torch.Tensor, options: dict[str, Any]) -> tuple[Area | None, ...]:
-        """Which part of the latent each cond of a call sees."""
+        """Which part of the latent each cond of a call sees. ValueError if nothing says which."""
         h, w = x.shape[-2:]
         corners = {cond["uuid"]: cond["area"][-2:] for kind in self.guider.conds.values() for cond in kind
                    if "area" in cond}  # fmt: skip
         own_names = getattr(options.get("context_window"), "prompts", {})
         uuids = [own_names.get(uuid, uuid) for uuid in options["uuids"]]
+        if (h, w) != self.strength.latent and not corners.keys() >= set(uuids):
+            raise ValueError(
+                "Another node divides the picture into tiles, and nothing says which part each is: "
+                "use a Motion Curve without masks, or remove that node."
+            )
         return tuple((h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
 
 
@@ -202,11 +229,9 @@ class Injection:
         start, end = map(sigma, (self.settings.start_percent, self.settings.end_percent))
         falling = moments(sigma) if strength.over_sampling else []
         options = guider.model_options.setdefault("transformer_options", {})
-        compiled = "torch_compile_kwargs" in guider.model_options  # set by ComfyUI's TorchCompileModel and its kin
-        if compiled:
-            logging.info("AnimateDiff: torch.compile is left out of the steps that animate.")
-        options[self.key] = Run(guider, self.key, strength, start, end, falling, compiled)
-        latent = executor(noise, *args, **kwargs)
+        options[self.key] = Run(guider, self.key, strength, start, end, falling)
+        with not_compiled(guider.model_options):
+            latent = executor(noise, *args, **kwargs)
         refuse_nan(latent)
         return latent
 
@@ -216,7 +241,7 @@ class Injection:
         if handler is None and frames > limit:
             logging.info(f"AnimateDiff: {frames} frames are more than the {limit} of {self.motion.name}, "
                          "Sliding Context with its defaults is used.")  # fmt: skip
-            self.use_windows(model_options, limit)
+            self.use_windows(model_options, min(limit, self.motion.family.trained_frames))
         elif handler is not None:
             length = getattr(handler, "context_length", 1)
             # Core's own windows hold one frame more than they say, the one before them.
@@ -248,14 +273,21 @@ class Injection:
             return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
         unet = executor.class_obj.diffusion_model
         with ExitStack() as stack:
-            if run.compiled:  # a graph that was compiled in a resting step would be reused, without the hooks
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
             if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
                 options[NORMS_OVER_FRAMES] = True  # once, however many such modules this MODEL has
                 stack.enter_context(group_norms_over_frames(unet, frames))
             model = run.motion_model(options.get("multigpu_thread_device", x.device))
             stack.enter_context(motion_in_unet(unet, model, frames, strength, windows))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+
+
+def not_compiled(model_options: dict[str, Any]) -> AbstractContextManager[None]:
+    """Leaves torch.compile out of a run: a graph that was compiled in a resting step would be used without the hooks in
+    the next. For a run and not for a call, since PyTorch keeps this for all threads, and so all GPUs, together."""
+    if "torch_compile_kwargs" not in model_options:  # set by ComfyUI's TorchCompileModel and its kin
+        return nullcontext()
+    logging.info("AnimateDiff: torch.compile is left out of animated clips.")
+    return torch.compiler.set_stance("force_eager")
 
 
 def frames_per_clip(x: torch.Tensor, options: dict[str, Any], known: int | None = None) -> int:

@@ -72,11 +72,12 @@ class Factor:
 
 @dataclass(frozen=True)
 class ClipStrength:
-    """Effect and scale in one clip of that many frames."""
+    """Effect and scale in one clip of that many frames, of latents of that height and width."""
 
     effect: Factor
     scale: Factor
     frames: int
+    latent: tuple[int, int]
 
     @classmethod
     def of(
@@ -89,6 +90,7 @@ class ClipStrength:
             Factor.of(effect, effect_of_level, levels, frames, latent),
             Factor.of(scale, scale_of_level, levels, frames, latent),
             frames,
+            latent,
         )
 
     @property
@@ -124,15 +126,23 @@ class CallStrength:
         if not factor.over_frames or number == 0.0:
             return number
         size = (features.shape[-2], features.shape[-1])
-        if self.indices is None and features.shape[0] != self.clip.frames * len(self.areas):
-            raise ValueError(
-                f"{features.shape[0] // len(self.areas)} of {self.clip.frames} frames came alone, and nothing says "
-                "which: use Sliding Context or ComfyUI's own context windows with a Motion Curve."
-            )
         if (factor, size) not in self.made:  # most slots share their size with others
             product = functools.reduce(torch.mul, (self.placed(curve, size) for curve in factor.over_frames))
-            self.made[factor, size] = product.to(features.device, features.dtype)
+            tiles = self.tiles(features.shape[0])
+            self.made[factor, size] = product.to(features.device, features.dtype).repeat(tiles, 1, 1, 1)
         return self.made[factor, size] * number
+
+    def tiles(self, latents: int) -> int:
+        """How often a call of that many latents holds its frames: more than once where another node has put the tiles
+        of a large picture after each other. ValueError if it is not known which frames it holds."""
+        frames = self.clip.frames if self.indices is None else len(self.indices)
+        tiles, rest = divmod(latents, frames * len(self.areas))
+        if rest:
+            raise ValueError(
+                f"{latents // len(self.areas)} of {self.clip.frames} frames came alone, and nothing says "
+                "which: use Sliding Context or ComfyUI's own context windows with a Motion Curve."
+            )
+        return tiles
 
     def placed(self, curve: Tensor, size: tuple[int, int]) -> Tensor:
         """The part of frames, h, w that the call sees, at the size of its features: (b f) 1 h w, or (b f) 1 1 1."""

@@ -31,9 +31,9 @@ def apply_sliding_context(model: ModelPatcher, options: ContextOptions) -> Model
     return model
 
 
-def use_default_windows(model_options: dict[str, Any], limit: int) -> None:
-    """Give one run, by its own options, Sliding Context with its defaults and windows of at most `limit` frames."""
-    model_options["context_handler"] = SlidingContext(ContextOptions.for_limit(limit))
+def use_default_windows(model_options: dict[str, Any], length: int) -> None:
+    """Give one run, by its own options, Sliding Context with windows of `length` frames and else its defaults."""
+    model_options["context_handler"] = SlidingContext(ContextOptions.of_length(length))
 
 
 def prepare_clips(model: ModelPatcher, frame_rate: float | None = None) -> ModelPatcher:
@@ -83,7 +83,7 @@ def follow_steps(executor, guider, sigmas: Tensor, extra_args, callback, noise: 
     handler.begin(guider, noise, sigmas.tolist())
 
     def counted(step: int, *state):
-        handler.next_step(step, len(noise))
+        handler.go_to(step + 1, len(noise))
         return callback(step, *state) if callback is not None else None
 
     return executor(guider, sigmas, extra_args, counted, noise, *args, **kwargs)

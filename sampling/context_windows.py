@@ -64,10 +64,9 @@ class ContextOptions:
             )
 
     @classmethod
-    def for_limit(cls, limit: int) -> ContextOptions:
-        """The defaults, for a motion module that holds at most `limit` frames."""
-        length = min(cls.length, limit)
-        return cls(length, min(cls.overlap, length // 4))
+    def of_length(cls, length: int) -> ContextOptions:
+        """The defaults, for a motion module that was trained on that many frames."""
+        return cls(length, length // 4)
 
     def windows(self, frames: int, step: int, steps: int) -> WeightedWindows:
         """At one of the sampler's steps."""
@@ -131,6 +130,7 @@ class SlidingContext(IndexListContextHandler):
     def __init__(self, *options: ContextOptions):
         self.options = sorted(options, key=lambda each: each.start_percent)
         self.plans: list[Plan] = []
+        self.sigmas: Sequence[float] = ()
         self.step = 0
         self.progress: Progress | None = None
         longest = max(options, key=lambda each: each.length)
@@ -165,8 +165,8 @@ class SlidingContext(IndexListContextHandler):
         to_sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
         starts = [(to_sigma(options.start_percent), options) for options in self.options]
         made: dict[Any, Plan] = {}
-        first, self.step, self.plans = not self.plans, 0, []
-        for step, sigma in enumerate(sigmas[:-1]):
+        first, self.step, self.plans, self.sigmas = not self.plans, 0, [], sigmas[:-1]
+        for step, sigma in enumerate(self.sigmas):
             options = next((each for start, each in reversed(starts) if sigma <= start), self.options[0])
             found = options.windows(len(noise), step, len(sigmas) - 1)
             key = (options, str(found[0]))
@@ -178,10 +178,13 @@ class SlidingContext(IndexListContextHandler):
             logging.info(f"Sliding Context: {describe(self.plans[0], len(noise))}")
         self.show_windows(None, len(noise))
 
-    def next_step(self, step: int, frames: int) -> None:
-        """After the sampler's report of step `step`."""
-        before, self.step = self.plan, step + 1
+    def go_to(self, step: int, frames: int) -> None:
+        before, self.step = self.plan, step
         self.show_windows(before, frames)
+
+    def step_at(self, sigma: float) -> int:
+        """The first step with no more noise than that."""
+        return next((step for step, each in enumerate(self.sigmas) if each <= sigma * (1 + 1e-6)), len(self.sigmas))
 
     def show_windows(self, before: Plan | None, frames: int) -> None:
         """On the node, if they are others than `before`."""
@@ -200,6 +203,8 @@ class SlidingContext(IndexListContextHandler):
         return self.plan.inside if self.plan else None
 
     def should_use_context(self, model, conds, x_in: Tensor, timestep, model_options) -> bool:
+        if len(self.options) > 1:  # dpm_fast and dpm_adaptive report too few steps to change the windows by them
+            self.go_to(self.step_at(timestep[0].item()), len(x_in))
         return self.plan is not None and len(self.plan.calls) > 0
 
     def execute(

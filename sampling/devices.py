@@ -75,9 +75,11 @@ def on_device(
     model_options: dict[str, Any],
 ) -> list[list[Tensor]]:
     """In a thread of that device, whose model has to think that it is alone."""
+    from comfy.patcher_extension import copy_nested_dicts
     from comfy.samplers import cast_transformer_options
 
-    told: dict[str, Any] = {**model_options["transformer_options"], "multigpu_thread_device": device}
+    told: dict[str, Any] = copy_nested_dicts(model_options["transformer_options"])  # each thread moves its own patches
+    told["multigpu_thread_device"] = device
     told["sample_sigmas"] = told["sample_sigmas"].to(device)
     cast_transformer_options(told, device=device)
     own = {key: value for key, value in model_options.items() if key != "multigpu_clones"}

@@ -183,6 +183,40 @@ def test_frames_that_come_alone_without_a_word_are_refused():
         CallStrength(clip, areas=(None, None))("mid_block.motion_modules.0", torch.zeros(8, 3, 4, 4))
 
 
+def in_tiles(model: Any, at_once: bool) -> Any:
+    """Left and right half of the pictures, as a pack for large pictures samples them."""
+
+    def wrapper(apply_model, call):
+        tiles, t, c = call["input"].chunk(2, dim=-1), call["timestep"], call["c"]
+        if at_once:
+            c = {**c, "c_crossattn": c["c_crossattn"].repeat(2, 1, 1)}
+            return torch.cat(apply_model(torch.cat(tiles), t.repeat(2), **c).chunk(2), dim=-1)
+        return torch.cat([apply_model(tile, t, **c) for tile in tiles], dim=-1)
+
+    model = model.clone()
+    model.set_model_unet_function_wrapper(wrapper)
+    return model
+
+
+@pytest.mark.parametrize("frames", [FRAMES, 20])
+def test_tiles_of_another_pack_follow_a_curve_over_the_frames(model, motion, frames):
+    curve = moved(model, motion, MotionStrength(keyframes("0.0: 0, 1.0: 1")))
+    clip = apply_sliding_context(curve, ContextOptions(8, 2))
+    one_by_one = sample(in_tiles(clip, at_once=False), frames=frames, steps=1)
+    torch.testing.assert_close(
+        sample(in_tiles(clip, at_once=True), frames=frames, steps=1), one_by_one, rtol=1e-4, atol=1e-4
+    )
+    assert not torch.equal(one_by_one, sample(in_tiles(moved(model, motion), at_once=False), frames=frames, steps=1))
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_tiles_of_another_pack_are_refused_where_nothing_says_their_place_in_a_mask(model, motion, at_once):
+    mask = Curve(from_mask(torch.rand(1, 8, 8), 0.0, 1.0))
+    clip = in_tiles(moved(model, motion, MotionStrength(mask)), at_once)
+    with pytest.raises(ValueError, match=r"divides the picture into tiles.*without masks"):
+        sample(clip, frames=FRAMES, steps=1)
+
+
 def test_moments_are_percents_of_the_noise_schedule(model):
     sampling = model.get_model_object("model_sampling")
     falling = moments(sampling.percent_to_sigma)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.sample
@@ -106,10 +107,13 @@ def test_a_module_that_holds_fewer_frames_gets_windows_wherever_it_is_in_the_cha
         assert torch.equal(sample(chained, frames=26, steps=1), sample(in_windows, frames=26, steps=1))
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(32, (16, 4)), (16, (16, 4)), (8, (8, 2)), (2, (2, 0))])
-def test_automatic_windows_are_no_longer_than_the_module(limit, expected):
-    options = ContextOptions.for_limit(limit)
-    assert (options.length, options.overlap) == expected
+@pytest.mark.parametrize("trained", [4, 16, 24, 64])
+def test_automatic_windows_are_as_long_as_the_clips_that_the_module_was_trained_on(model, motion, trained):
+    """Stretched modules and HotshotXL have other lengths than 16; more than the module holds is none."""
+    module = replace(motion, family=replace(motion.family, trained_frames=trained))
+    length = min(trained, motion.config.pe_length)
+    windows_by_hand = windowed(animate(model, module), length, length // 4)
+    assert torch.equal(sample(animate(model, module), frames=40, steps=1), sample(windows_by_hand, frames=40, steps=1))
 
 
 @pytest.mark.parametrize("within", ["whole UNet", MOTION])

@@ -144,6 +144,27 @@ def test_windows_change_in_the_course_of_the_sampling(animated):
     assert lengths == [8, 8] * 2 + [4, 4, 4] * 2
 
 
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_sde", "dpm_fast", "dpm_adaptive"])
+@pytest.mark.parametrize("within", ["whole UNet", MOTION])
+def test_windows_change_at_their_noise_level_whatever_a_sampler_reports(animated, sampler, within):
+    model = windowed(windowed(animated, 8, 2, within=within), 4, 1, start_percent=0.5, within=within)
+    seen: list[tuple[float, int]] = []
+
+    def note(executor, x, sigma, *args, **kwargs):
+        out = executor(x, sigma, *args, **kwargs)
+        seen.append((float(sigma.max()), executor.class_obj.model_options["context_handler"].plan.options.length))
+        return out
+
+    model.add_wrapper_with_key("predict_noise", "test", note)
+    prompts, noise = (conditioning(5), conditioning(6)), noise_of(10)
+    comfy.sample.sample(model, noise, 12, 1.0, sampler, "normal", *prompts, torch.zeros_like(noise), seed=3)
+    sampling = model.get_model_object("model_sampling")
+    steps = comfy.samplers.calculate_sigmas(sampling, "normal", 12)
+    last_before = float(steps[steps > sampling.percent_to_sigma(0.5)][-1]) * (1 - 1e-5)
+    assert {length for _, length in seen} == {8, 4}
+    assert [length for _, length in seen] == [4 if sigma < last_before else 8 for sigma, _ in seen]
+
+
 def test_windows_change_at_the_step_whose_noise_is_just_their_start(animated):
     model, seen = recorded(windowed(windowed(animated, 8, 2), 4, 1, start_percent=0.5))
     to_sigma = model.get_model_object("model_sampling").percent_to_sigma

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import comfy.model_management
 import pytest
 import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_support import animate, conditioning, load_motion, sample
 from node_support import CHANNELS, error, make_controlnet, small_model
 
@@ -19,10 +21,29 @@ DEVICES = [torch.device("cpu"), torch.device("cpu", 1)]
 
 
 @pytest.fixture(scope="module")
-def animated(tmp_path_factory):
+def model():
     model = small_model()
     model.cached_patcher_init = (lambda **_: small_model(), ())
-    return animate(model, load_motion(tmp_path_factory.mktemp("models"), channels=CHANNELS))
+    return model
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory):
+    return load_motion(tmp_path_factory.mktemp("models"), channels=CHANNELS)
+
+
+@pytest.fixture(scope="module")
+def animated(model, motion):
+    return animate(model, motion)
+
+
+@pytest.fixture(scope="module")
+def altered(motion):
+    """The motion module with other weights, as a motion LoRA gives it."""
+    patcher, generator = motion.patcher.clone(), torch.Generator().manual_seed(4)
+    weights = {key: t for key, t in patcher.model.state_dict().items() if key.endswith(".to_out.0.weight")}
+    patcher.add_patches({key: ("diff", (torch.randn(t.shape, generator=generator),)) for key, t in weights.items()})
+    return replace(motion, patcher=patcher)
 
 
 @pytest.fixture
@@ -30,7 +51,13 @@ def on_two(monkeypatch):
     """ComfyUI's MultiGPU node as a function."""
     monkeypatch.setattr(comfy.model_management, "get_all_torch_devices", lambda **_: DEVICES)
     monkeypatch.setattr(comfy.model_management, "set_torch_device", lambda _: None)
-    return lambda model: multigpu.create_multigpu_deepclones(model, 2)
+
+    def put(model):
+        loaded = comfy.model_management.current_loaded_models
+        loaded[:] = [each for each in loaded if each.model is not None]  # the node fails at those of models long gone
+        return multigpu.create_multigpu_deepclones(model, 2, reuse_loaded=True)
+
+    return put
 
 
 def in_windows(model, **options):
@@ -58,6 +85,69 @@ def test_both_devices_work_with_weights_of_their_own(animated, on_two):
     sample(model, frames=16, steps=1, cfg=1.0)
     assert len(seen) == 2, "threads"
     assert len(set(map(id, seen.values()))) == 2, "models"
+
+
+def test_what_a_module_is_altered_with_reaches_both_devices_in_every_run(model, motion, altered, on_two):
+    """ComfyUI keeps the weights of an earlier run on the other device."""
+    alone = {}
+    for module in (altered, motion, altered):
+        clip = in_windows(animate(model, module))
+        alone[module] = sample(clip, frames=16, steps=1)
+        assert error(sample(on_two(clip), frames=16, steps=1), alone[module]) < 1e-4
+    assert error(alone[altered], alone[motion]) > 1e-2
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 0), (1,)])
+def test_modules_behind_the_node_have_weights_of_their_own_on_both_devices(model, motion, altered, on_two, order):
+    def chain(clip):
+        for place in order:
+            clip = animate(clip, (motion, altered)[place], strength=0.5)
+        return in_windows(clip)
+
+    clip = chain(on_two(on_two(animate(model, motion))))
+    alone = sample(chain(animate(model, motion)), frames=16, steps=1)
+    assert error(sample(clip, frames=16, steps=1), alone) < 1e-4
+    (other,) = clip.get_additional_models_with_key("multigpu")
+    used = [{id(patcher.model) for patcher in each.get_additional_models()} for each in (clip, other)]
+    assert other.additional_models.keys() == clip.additional_models.keys() - {"multigpu"}
+    assert not used[0] & used[1]
+
+
+def test_patches_of_other_packs_are_moved_to_each_device(animated, on_two):
+    class Patch:
+        def __init__(self, device=DEVICES[0]):
+            self.device = device
+
+        def to(self, device):
+            return Patch(device) if isinstance(device, torch.device) else self
+
+        def __call__(self, q, k, v, options):
+            seen.append((self.device, options.get("multigpu_thread_device")))
+            return q, k, v
+
+    seen, model = [], in_windows(animated)
+    model.set_model_attn1_patch(Patch())
+    sample(on_two(model), frames=16, steps=2, cfg=1.0)
+    assert {of_patch == of_thread for of_patch, of_thread in seen} == {True}
+    assert {device for device, _ in seen} == set(DEVICES)
+
+
+def test_torch_compile_is_left_out_of_a_run_on_all_devices_and_of_nothing_after_it(animated, on_two):
+    from torch._dynamo import eval_frame
+
+    stances, model, both = set(), in_windows(animated), threading.Barrier(2, timeout=60)
+    set_torch_compile_wrapper(model, backend="eager")
+
+    def note(executor, *args, **kwargs):
+        both.wait()
+        stances.add(eval_frame._stance.stance)
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key("diffusion_model", "test", note)
+    compiled = sample(on_two(model), frames=16, steps=4)
+    assert stances == {"force_eager"}
+    assert eval_frame._stance.stance == "default"
+    assert error(compiled, sample(in_windows(animated), frames=16, steps=4)) < 1e-4
 
 
 def test_each_device_has_a_controlnet_of_its_own(animated, on_two):
