@@ -16,6 +16,7 @@ import comfy.patcher_extension
 import torch
 
 from .motion_model import AttentionWindows
+from .patchers import KEY, add_motion_model, patcher_on
 from .schedules import AUTOMATIC, set_beta_schedule
 from .strength import Area, CallStrength, ClipStrength, MotionStrength, moment_of, moments
 from .unet import group_norms_over_frames, motion_in_unet, unet_slots
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 # Gives a run context windows of that many frames: (the run's model_options, frames) -> None.
 UseWindows = Callable[[dict[str, Any], int], None]
 
-KEY = "animatediff_native"
-MATCH_DEVICES = "on_match_multigpu_clones"  # CallbacksMP.ON_MATCH_MULTIGPU_CLONES where ComfyUI knows several GPUs
 NORMS_OVER_FRAMES = f"{KEY}.norms_over_frames"
 Wrapper = comfy.patcher_extension.WrappersMP
 SAME_CHANNELS_OTHER_BASE = (1024,)  # features a token of Stable Diffusion 2's text encoder
@@ -61,49 +60,13 @@ def apply_motion_model(
     model = model.clone()
     if settings.strength == 0.0:
         return model
-    key = f"{KEY}.{sum(name.startswith(KEY) for name in model.additional_models)}"
-    others = [patcher for patchers in model.additional_models.values() for patcher in patchers]
-    model.set_additional_models(key, [own_patcher(motion.patcher, others)])
+    key = add_motion_model(model, motion.patcher)
     automatic = settings.beta_schedule == AUTOMATIC
     set_beta_schedule(model, motion.family.beta_schedule if automatic else settings.beta_schedule)
-    model.remove_callbacks_with_key(MATCH_DEVICES, KEY)
-    model.add_callback_with_key(MATCH_DEVICES, KEY, match_devices)
     injection = Injection(key, motion, settings, use_windows)
     model.add_wrapper_with_key(Wrapper.OUTER_SAMPLE, key, injection.outer_sample)
     model.add_wrapper_with_key(Wrapper.APPLY_MODEL, key, injection.apply_model)
     return model
-
-
-def own_patcher(patcher: ModelPatcher, others: list[ModelPatcher]) -> ModelPatcher:
-    """A clone for one more use on a MODEL. It shares the module's weights, unless another use on this MODEL has other
-    LoRAs or merges on them: both are needed at once, so the file is then read a second time."""
-    if not any(patcher.is_clone(other) and not patcher.clone_has_same_weights(other) for other in others):
-        return patcher.clone()
-    init: Any = patcher.cached_patcher_init
-    fresh = init[0](*init[1])
-    fresh.patches = {key: patches[:] for key, patches in patcher.patches.items()}
-    fresh.patches_uuid = patcher.patches_uuid
-    return fresh
-
-
-def match_devices(model: ModelPatcher, clone: ModelPatcher) -> None:
-    """Give the `clone` of a MODEL on another device its motion models, with the LoRAs and merges of this run.
-
-    ComfyUI keeps weights on other devices from run to run, and knows by them alone what is there already.
-    """
-    there = {patcher.clone_base_uuid: patcher for patcher in clone.get_additional_models()}
-    for key in [key for key in clone.additional_models if key.startswith(KEY)]:
-        clone.remove_additional_models(key)
-    for key in [key for key in model.additional_models if key.startswith(KEY)]:
-        clone.set_additional_models(key, [on_device_of(there, p) for p in model.get_additional_models_with_key(key)])
-
-
-def on_device_of(there: dict[Any, ModelPatcher], patcher: ModelPatcher) -> ModelPatcher:
-    """What a patcher does, with the weights of that device."""
-    other = there[patcher.clone_base_uuid]
-    own = patcher.clone(model_override=other.get_clone_model_override())
-    own.load_device, own.hook_backup = other.load_device, other.hook_backup
-    return own
 
 
 def check_base(model: ModelPatcher, motion: LoadedMotionModel) -> None:
@@ -140,7 +103,6 @@ class Run:
     """What one sampling run knows. Lives in that run's transformer_options, never on a shared object."""
 
     guider: Any
-    key: str
     strength: ClipStrength
     start_sigma: float
     end_sigma: float
@@ -173,15 +135,6 @@ class Run:
         handler = self.guider.model_options.get("context_handler")
         divided = handler is not None and getattr(handler, "context_length", 1) < self.strength.frames
         return None if divided else self.strength.frames
-
-    def motion_model(self, device: torch.device) -> MotionModel:
-        """The weights for this device. Clones of the MODEL on other GPUs hold motion models of their own, which are
-        made while sampling prepares: so this looks at every call, and only at what the run's own patcher holds."""
-        patcher = self.guider.model_patcher
-        main = patcher.get_additional_models_with_key(self.key)
-        clones = patcher.get_additional_models_with_key("multigpu")
-        others = [p for clone in clones for p in clone.get_additional_models_with_key(self.key)]
-        return next((p for p in main + others if p.load_device == device), main[0]).model
 
     def strength_of_call(self, x: torch.Tensor, options: dict[str, Any]) -> CallStrength:
         """For a UNet call with x, (b f) c h w."""
@@ -229,7 +182,7 @@ class Injection:
         start, end = map(sigma, (self.settings.start_percent, self.settings.end_percent))
         falling = moments(sigma) if strength.over_sampling else []
         options = guider.model_options.setdefault("transformer_options", {})
-        options[self.key] = Run(guider, self.key, strength, start, end, falling)
+        options[self.key] = Run(guider, strength, start, end, falling)
         with not_compiled(guider.model_options):
             latent = executor(noise, *args, **kwargs)
         refuse_nan(latent)
@@ -276,7 +229,8 @@ class Injection:
             if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
                 options[NORMS_OVER_FRAMES] = True  # once, however many such modules this MODEL has
                 stack.enter_context(group_norms_over_frames(unet, frames))
-            model = run.motion_model(options.get("multigpu_thread_device", x.device))
+            device = options.get("multigpu_thread_device", x.device)
+            model: MotionModel = patcher_on(device, run.guider.model_patcher, self.key).model
             stack.enter_context(motion_in_unet(unet, model, frames, strength, windows))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 

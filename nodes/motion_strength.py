@@ -28,7 +28,7 @@ class MotionStrengthNode(io.ComfyNode):
             inputs=[
                 curve_or_number("effect", 0.0, "How much of what the motion module does is added. 0 is none."),
                 curve_or_number(
-                    "scale", 0.0, "How sharply frames follow each other: above 1 more movement, below 1 less."
+                    "scale", 0.0, "How sharply frames follow each other: above 1 more sharply, below 1 more loosely."
                 ),
                 PREVIOUS,
             ],

@@ -54,8 +54,8 @@ class Progress:
 
 
 class LivePreview:
-    """The clip as it is, decoded frame by frame with ComfyUI's previewer as often as takes at most `SHARE` of the
-    time, and seeming to go on from where the picture before has come to."""
+    """The clip as it is, decoded frame by frame with ComfyUI's previewer: after the first step, and then as often as
+    takes at most `SHARE` of the time. It seems to go on from where the picture before has come to."""
 
     def __init__(self, previewer: latent_preview.LatentPreviewer, frame_rate: float):
         from PIL import WebPImagePlugin as _  # noqa: F401 - here, or the first picture would wait for it
