@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .context_options import context_nodes, sliding_contexts, windows
-from .conversion import Conversion, called, first_output, within
+from .conversion import Conversion, called, first_output, is_off, pass_through, within
 from .graph import Link, Node, Output
 from .motion_strength import motion_strength
 from .sample_settings import sampling_nodes, uses_free_noise
@@ -35,6 +35,7 @@ BETA_SCHEDULES = {
     "sqrt_linear (AnimateDiff)": "AnimateDiff SD1.5",
     "linear (AnimateDiff-SDXL)": "AnimateDiff SDXL",
     "linear (HotshotXL/default)": "Stable Diffusion",
+    "linear (default)": "Stable Diffusion",  # its name in 2023
     "lcm": "LCM",
 }
 HANDLED = ("model", "model_name", "motion_lora", "context_options", "sample_settings", "ad_settings", "ad_keyframes",
@@ -85,8 +86,9 @@ def evolved_sampling(c: Conversion, node: Node) -> None:
     old = motion_models(c, node)
     nodes = [applied(c, each, beta_schedule(c, node, schedule)) for each in old]
     if schedule == "autoselect":  # the newest motion module decides, which is the first
-        for each in nodes[1:]:
-            each["widgets_values"][3] = KEEP
+        decides = next((each for each in nodes if not is_off(each, node)), next(iter(nodes), None))
+        for each in nodes:
+            each["widgets_values"][3] = each["widgets_values"][3] if each is decides else KEEP
     if not nodes:
         nodes = without_motion(c, node, schedule)
     nodes += sampling(c, node)
@@ -146,7 +148,7 @@ def module_of(c: Conversion, node: Node) -> Node:
 
 def module_settings(c: Conversion, node: Node, values: dict[str, Any]) -> dict[str, Any]:
     settings = {"motion_module": values.get("model_name", "")}
-    source = c.old.source(node, "ad_settings")
+    source = c.working(node, "ad_settings")
     if source is None:
         return settings
     stretch = c.old.source(source.node, "pe_adjust")
@@ -193,6 +195,7 @@ def motion_loras(c: Conversion, node: Node, module: Output) -> Output:
         linked = {"motion_lora": "lora_name" if c.old.link_into(each, "lora_name") else "name", "strength": "strength"}
         lora = c.place(each, "ADN_LoadMotionLora", settings, linked)
         c.new.connect(module, lora, "motion_module")
+        pass_through([lora], node)
         module = first_output(lora)
     return module
 
@@ -206,8 +209,9 @@ def sampling(c: Conversion, node: Node) -> list[Node]:
 
 def lead_through(c: Conversion, links: list[Link], source: Output | None, nodes: list[Node], like: Node) -> None:
     """Let `links` begin behind a row of nodes, which are switched off where the old node was."""
+    pass_through(nodes, like)
     for node in nodes:
-        node["mode"] = like.get("mode", 0) or node["mode"]
+        node["mode"] = like["mode"] or node["mode"]
         if source is not None:
             c.new.connect(source, node, "model")
         source = first_output(node)

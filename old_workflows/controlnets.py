@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from .conversion import Conversion, called
+from .conversion import BYPASSED, Conversion, called
 from .graph import Node
 from .old_nodes import is_old, name_of
 
-BYPASSED = 4
 LOADERS = {"ControlNetLoaderAdvanced": "ControlNetLoader", "DiffControlNetLoaderAdvanced": "DiffControlNetLoader"}
 RANGE = {"strength": "strength", "start_percent": "start_percent", "end_percent": "end_percent"}
 IMAGES = {"control_net": "control_net", "image": "image", "vae": "vae_optional"}

@@ -9,6 +9,8 @@ from .graph import GAP, TITLE, Graph, Node, Output, position, width_and_height
 from .old_nodes import is_old, name_of, widget_values
 
 ROUTES = ("Reroute", "PrimitiveNode")
+MUTED, BYPASSED = 2, 4
+OFF = "it is switched off, and left out."
 
 
 class Conversion:
@@ -33,6 +35,14 @@ class Conversion:
             if self.old.link_into(node, name) is not None:
                 self.say(node, f"{name} is connected, and keeps the value that it shows instead.")
         return widget_values(node)
+
+    def working(self, node: Node, name: str) -> Output | None:
+        """What an input gets, unless that is switched off."""
+        source = self.old.source(node, name)
+        if source is None or not is_off(source.node, node):
+            return source
+        self.say(source.node, OFF)
+        return None
 
     def leave_out(self, node: Node, *known: str) -> None:
         """Say of each connected input but the known ones that it is left out."""
@@ -86,6 +96,17 @@ class Conversion:
         new = self.new.nodes[node["id"]]
         link = self.new.link_into(new, name)
         self.new.redirect(self.new.links_from(new, output), link.source if link else None)
+
+
+def is_off(node: Node, like: Node) -> bool:
+    """Whether a node is muted or bypassed where the one that it leads to is not."""
+    return node["mode"] in (MUTED, BYPASSED) and like["mode"] not in (MUTED, BYPASSED)
+
+
+def pass_through(nodes: Sequence[Node], like: Node) -> None:
+    """Bypass what was muted: it stood beside the model's way, and now stands in it."""
+    for node in nodes:
+        node["mode"] = BYPASSED if is_off(node, like) else node["mode"]
 
 
 def called(node: Node) -> str:

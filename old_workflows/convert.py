@@ -7,13 +7,11 @@ from typing import Any, NamedTuple
 
 from .animatediff_evolved import convert_loaders
 from .controlnets import convert_controlnets
-from .conversion import ROUTES, Conversion, first_output
+from .conversion import BYPASSED, ROUTES, Conversion, first_output
 from .graph import Node
 from .old_nodes import is_old, name_of
 from .prompts import convert_prompts
 from .videos import convert_videos
-
-BYPASSED = 4
 
 
 class Same(NamedTuple):
@@ -58,9 +56,10 @@ def convert_same(c: Conversion) -> None:
             c.say(node, f"batch_size {settings['batch_size']} becomes 4096, which is as far as it goes.")
             settings["batch_size"] = 4096
         c.place(node, same.kind, settings, {**same.inputs, **same.widgets}, same.outputs)
-    for node in c.of_type("ADE_AnimateDiffUnload"):
-        c.pass_on(node, 0, "model")
-        c.new.remove(c.new.nodes[node["id"]])
+    for type, name in (("ADE_AnimateDiffUnload", "model"), ("ADE_FloatToFloats", "FLOAT")):
+        for node in c.of_type(type):
+            c.pass_on(node, 0, name)
+            c.new.remove(c.new.nodes[node["id"]])
 
 
 def checkpoint_settings(c: Conversion, node: Node, values: dict[str, Any]) -> None:
@@ -78,7 +77,7 @@ def convert_upscaling(c: Conversion) -> None:
         c.leave_out(node, "image", "vae", "latent_size")
         size = {"width": 512, "height": 512}
         if latent is not None and name_of(latent.node["type"]) in ("EmptyLatentImage", "ADE_EmptyLatentImageLarge"):
-            size = dict(zip(("width", "height"), latent.node["widgets_values"], strict=False))
+            size = dict(zip(("width", "height"), latent.node.get("widgets_values") or [], strict=False))
         else:
             c.say(node, "the size of its latent is not known before it runs: set width and height of Upscale Image.")
         method = {"upscale_method": values.get("scale_method", "lanczos"), "crop": values.get("crop", "disabled")}
@@ -106,6 +105,12 @@ def tell_of_the_rest(c: Conversion) -> None:
         if is_old(node["type"]):
             node["mode"] = node.get("mode", 0) or BYPASSED
             c.say(node, "it has no counterpart, and is left as it is, bypassed.")
+    for name, group in ((c.new.workflow.get("extra") or {}).get("groupNodes") or {}).items():
+        if any(is_old(node["type"]) for node in group.get("nodes") or []):
+            c.lost.append(
+                f"Group node {name}: it holds old nodes and is left as it is; convert it to nodes in ComfyUI, save, "
+                "convert again."
+            )
     for subgraph in (c.new.workflow.get("definitions") or {}).get("subgraphs") or []:
         if any(is_old(node["type"]) for node in subgraph.get("nodes") or []):
             name = subgraph.get("name", subgraph.get("id"))

@@ -44,8 +44,7 @@ class Graph:
         self.workflow = copy.deepcopy(workflow)
         self.nodes: dict[Any, Node] = {node["id"]: node for node in self.workflow["nodes"]}
         for node in self.nodes.values():
-            node.setdefault("pos", [0, 0])
-            node.setdefault("size", [220, 80])
+            fill_in(node)
         self.links = [
             link for entry in self.workflow["links"] if entry and (link := self._link(*fields(entry))) is not None
         ]
@@ -59,10 +58,11 @@ class Graph:
         """None for one that leads nowhere, as old files have."""
         if source not in self.nodes or target not in self.nodes:
             return None
-        outputs, inputs = self.nodes[source].get("outputs") or [], self.nodes[target].get("inputs") or []
-        if output >= len(outputs) or input >= len(inputs):
+        outputs, inputs = self.nodes[source]["outputs"], self.nodes[target]["inputs"]
+        socket = socket_of(inputs, input, id)
+        if output >= len(outputs) or socket is None:
             return None
-        return Link(id, Output(self.nodes[source], outputs[output]), self.nodes[target], inputs[input], type)
+        return Link(id, Output(self.nodes[source], outputs[output]), self.nodes[target], socket, type)
 
     # Reading
 
@@ -73,7 +73,8 @@ class Graph:
         """What an input gets, before any Reroutes on the way."""
         link = self.link_into(node, name)
         if link is not None and link.source.node["type"] == "Reroute":
-            return self.source(link.source.node, link.source.node["inputs"][0]["name"])
+            reroute = link.source.node
+            return self.source(reroute, reroute["inputs"][0]["name"]) if reroute["inputs"] else None
         return link.source if link is not None else None
 
     def links_from(self, node: Node, output: int | None = None) -> list[Link]:
@@ -126,7 +127,7 @@ class Graph:
         leaving = [self.links_from(node, index) for index in range(len(node.get("outputs") or []))]
         size = width_and_height(node["size"])
         node["size"] = [max(pair) for pair in zip(size, NODE_TYPES[kind].size, strict=True)]
-        if any(mark in node.get("title", "") for mark in PACK_MARKS):
+        if any(mark in (node.get("title") or "") for mark in PACK_MARKS):
             del node["title"]
         self._fill(node, kind, values)
         for name, link in moved.items():
@@ -198,6 +199,18 @@ class Graph:
 
 
 FIELDS = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+
+
+def fill_in(node: Node) -> None:
+    """What the page adds to a node that was written by something else."""
+    usual = {"pos": [0, 0], "size": [220, 80], "mode": 0, "inputs": [], "outputs": []}
+    node |= {key: value for key, value in usual.items() if node.get(key) is None}
+
+
+def socket_of(inputs: Sequence[Socket], number: int, link: int) -> Socket | None:
+    """The input that names the link, as the page has it: once a pack has put an input in, the number is another's."""
+    named = next((socket for socket in inputs if socket.get("link") == link), None)
+    return named or next((socket for socket in inputs[number : number + 1] if socket.get("link") is None), None)
 
 
 def fields(entry: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .conversion import Conversion, called, first_output, within
+from .conversion import OFF, Conversion, called, first_output, is_off, within
 from .graph import Node
 
 NUMBER, MASKED, KEYFRAME = "ADE_MultivalDynamic", "ADE_MultivalScaledMask", "ADE_AnimateDiffKeyframe"
@@ -19,7 +19,7 @@ def motion_strength(c: Conversion, node: Node, apply: Node) -> dict[str, float]:
     by way of Motion Strength."""
     numbers, curves = {}, {}
     for setting, (name, multival) in SETTINGS.items():
-        source = c.old.source(node, multival)
+        source = c.working(node, multival)
         if source is None:
             continue
         number = plain_number(c, source.node)
@@ -103,7 +103,10 @@ def over_sampling(c: Conversion, node: Node) -> dict[str, Node]:
     """Motion Curves over the sampling, for effect and scale, from an old node's `ad_keyframes`."""
     keyframes, source = [], c.old.source(node, "ad_keyframes")
     while source is not None and source.node["type"] == KEYFRAME:
-        keyframes.append(source.node)
+        if is_off(source.node, node):
+            c.say(source.node, OFF)
+        else:
+            keyframes.append(source.node)
         source = c.old.source(source.node, "prev_ad_keyframes")
     if source is not None:
         c.say(node, f"ad_keyframes, from {called(source.node)}, is left out.")
@@ -125,7 +128,7 @@ def sampling_lines(c: Conversion, keyframes: list[Node], multival: str) -> list[
         if values.get("guarantee_steps", 1) not in (0, 1):
             c.say(node, f"guarantee_steps {values['guarantee_steps']} is left out.")
         c.leave_out(node, "prev_ad_keyframes", "scale_multival", "effect_multival", "start_percent")
-        source = c.old.source(node, multival)
+        source = c.working(node, multival)
         number = plain_number(c, source.node) if source is not None else None
         if source is not None and number is None:
             c.say(node, f"{multival}, from {called(source.node)}, is left out: over the sampling it is a number.")

@@ -129,10 +129,32 @@ def plausible(name: str, value: Any) -> bool:
 
 
 def names(name: str, values: list[Any]) -> tuple[str, ...]:
-    """FizzNodes has put widgets in between from version to version."""
+    """Of the widgets that a version of the node had, which its values show."""
     listed = WIDGETS.get(name, ())
-    if name == "BatchPromptSchedule" and len(values) <= 8:
-        return tuple(each for each in listed if each not in ("print_output", "start_frame", "end_frame"))
-    if name == "BatchPromptScheduleLatentInput" and len(values) <= 7:
-        return tuple(each for each in listed if each not in ("print_output", "start_frame", "end_frame"))
+    if "print_output" in listed:
+        return schedule_names(listed, values)
+    if name == "ADE_AnimateDiffCombine" and (values[2:3] in (["Enabled"], ["Disabled"]) or is_switch(values, 2)):
+        late = () if is_switch(values, 4) else ("format",)
+        return ("frame_rate", "loop_count", "save_image", "filename_prefix", *late, "pingpong")
+    if name == "VHS_LoadVideo" and not all(isinstance(value, (int, float)) for value in values[3:8]):
+        return tuple(each for each in listed if not each.startswith("custom_"))
     return listed
+
+
+def schedule_names(listed: tuple[str, ...], values: list[Any]) -> tuple[str, ...]:
+    """FizzNodes has put widgets in between from version to version, and in the end made sockets of some."""
+    gone, at = set(), listed.index("print_output")
+    if is_switch(values, at):
+        at += 1
+    else:
+        gone.add("print_output")
+    if not any(isinstance(value, str) for value in values[at : at + 2]):
+        gone |= {"pre_text", "app_text", *PWS}
+    for later in ("end_frame", "start_frame"):
+        if len(listed) - len(gone) > len(values):
+            gone.add(later)
+    return tuple(each for each in listed if each not in gone)
+
+
+def is_switch(values: list[Any], index: int) -> bool:
+    return index < len(values) and isinstance(values[index], bool)

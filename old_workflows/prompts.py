@@ -11,7 +11,7 @@ from .graph import Link, Node, Output
 ADE = ("ADE_PromptScheduling", "ADE_PromptSchedulingLatents")
 FIZZ = ("BatchPromptSchedule", "BatchPromptScheduleLatentInput")
 INTERPOLATIONS = {"lerp": "linear", "slerp": "slerp"}
-RANGE = re.compile(r'("?)[ \t]*(-?[\d.]+)[ \t]*:[ \t]*(-?[\d.]*)[ \t]*\1(?=\s*[:=]\s*")')
+RANGE = re.compile(r'("?)[ \t]*(-?[\d.]+)[ \t]*:[ \t]*(-?\d+(?:\.\d*)?|\.\d+|)[ \t]*\1(?=\s*[:=]\s*")')
 PROMPT = re.compile(r'(:\s*")((?:[^"\\]|\\.)*)(")')
 NEGATIVE = "--neg"
 VALUE = re.compile(r"`\s*(pw_[abcd])\s*`")
@@ -49,10 +49,14 @@ def with_words(text: str) -> str:
         quote, first, last = found.groups()
         if not last:
             return f"{quote}{first} hold{quote}"
-        last = last if "." in last else str(int(last) - 1)
-        return f"{quote}{first}-{last}{quote}"
+        return f"{quote}{first}-{before(last)}{quote}"
 
     return RANGE.sub(reworded, text)
+
+
+def before(end: str) -> str:
+    """The end of a range, which ADE leaves out: the frame before it, or just less of the clip."""
+    return f"{max(0.0, float(end) - 0.0001):g}" if "." in end else str(int(end) - 1)
 
 
 def batch_schedule(c: Conversion, node: Node) -> None:

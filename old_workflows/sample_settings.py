@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .conversion import Conversion, called, within
+from .conversion import BYPASSED, Conversion, called, is_off, within
 from .graph import Node
 
 SETTINGS = "ADE_AnimateDiffSamplingSettings"
@@ -25,7 +25,11 @@ def settings_node(c: Conversion, loader: Node) -> Node | None:
 
 def uses_free_noise(c: Conversion, loader: Node) -> bool:
     settings = settings_node(c, loader)
-    return settings is not None and c.read(settings).get("noise_type") == "FreeNoise"
+    if settings is None or c.read(settings).get("noise_type") != "FreeNoise":
+        return False
+    if is_off(settings, loader):
+        c.say(settings, "it is switched off, and so is free_noise.")
+    return not is_off(settings, loader)
 
 
 def sampling_nodes(c: Conversion, loader: Node, context_length: int) -> list[Node]:
@@ -40,7 +44,11 @@ def sampling_nodes(c: Conversion, loader: Node, context_length: int) -> list[Nod
     c.leave_out(settings, "iteration_opts", "noise_type", "seed_gen", *NEUTRAL)
     nodes = clip_noises(c, settings, values, context_length)
     iterations = c.old.source(settings, "iteration_opts")
-    return nodes + (free_init(c, iterations.node) if iterations is not None else [])
+    nodes += free_init(c, iterations.node) if iterations is not None else []
+    if is_off(settings, loader):
+        for node in nodes:
+            node["mode"] = BYPASSED
+    return nodes
 
 
 def clip_noises(c: Conversion, settings: Node, values: dict[str, Any], context_length: int) -> list[Node]:

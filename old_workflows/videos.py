@@ -17,6 +17,13 @@ PLAIN_VIDEO = ("video/h264-mp4", "video/mp4", "video/x264-faststart")
 def convert_videos(c: Conversion) -> None:
     for node in c.of_type("VHS_LoadVideo"):
         load_video(c, node)
+    for node in c.of_type("LoadVideo"):
+        if [socket["type"] for socket in node["outputs"][:1]] == ["IMAGE"]:
+            c.say(
+                node,
+                "it is another pack's, and ComfyUI's, which gives a video, takes its place: put Get Video "
+                "Components behind it, and Get Image from Batch for a part of its frames.",
+            )
     for node in c.of_type("VHS_LoadImages"):
         load_images(c, node)
     for node in c.of_type(*SAVERS):
@@ -65,6 +72,8 @@ def some_frames(c: Conversion, node: Node, images: Output, values: dict[str, Any
     cap = values.get("frame_load_cap", values.get("image_load_cap", 0)) or 0
     linked = {"length": ("frame_load_cap", "image_load_cap"), "batch_index": ("skip_first_frames", "skip_first_images")}
     links = {new: link for new, old in linked.items() for name in old if (link := c.old.link_into(node, name))}
+    if not cap and "length" in links and links["length"].source.node["type"] == "PrimitiveNode":
+        del links["length"]  # a Primitive that says 0, which is all frames
     if (values.get("select_every_nth") or 1) > 1:
         c.say(node, f"select_every_nth {values['select_every_nth']} is left out: all frames are used.")
     if not skip and not cap and not links:
@@ -131,6 +140,7 @@ def save(c: Conversion, node: Node) -> None:
     if any(link for link in c.old.links_from(node)):
         c.say(node, "its output with the names of files has no counterpart.")
     decode_latents(c, node)
+    cut_whole_numbers(c, node)
     kind, _, form = str(values.get("format", "image/gif")).partition("/")
     prefix = {"filename_prefix": values.get("filename_prefix", "AnimateDiff")}
     fps = {"fps": float(values.get("frame_rate", 8))}
@@ -163,6 +173,15 @@ def what_is_lost(c: Conversion, node: Node, values: dict[str, Any]) -> None:
         c.say(node, "trim_to_audio is left out.")
     if values.get("crf") not in (None, 19, 20) and str(values.get("format", "")) in PLAIN_VIDEO:
         c.say(node, f"crf {values['crf']} is left out: Save Video chooses the quality.")
+
+
+def cut_whole_numbers(c: Conversion, node: Node) -> None:
+    """ComfyUI's nodes refuse a frame rate that comes from a node for whole numbers. A Primitive is none."""
+    link, source = c.new.link_into(c.new.nodes[node["id"]], "frame_rate"), c.old.source(node, "frame_rate")
+    if link is None or source is None or source.node["type"] == "PrimitiveNode" or source.socket["type"] != "INT":
+        return
+    c.say(node, "frame_rate is connected to whole numbers, and keeps the value that it shows instead.")
+    c.new.redirect([link], None)
 
 
 def decode_latents(c: Conversion, node: Node) -> None:

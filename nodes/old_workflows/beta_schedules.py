@@ -23,6 +23,7 @@ MEANS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sqrt_linear (AnimateDiff)": (("AnimateDiff SD1.5",),),
     "linear (AnimateDiff-SDXL)": (("AnimateDiff SDXL",),),
     "linear (HotshotXL/default)": (("Stable Diffusion",),),
+    "linear (default)": (("Stable Diffusion",),),
     "avg(sqrt_linear,linear)": (("AnimateDiff SD1.5",), ("Stable Diffusion",)),
     "lcm avg(sqrt_linear,linear)": (("LCM", "AnimateDiff SD1.5"), ("LCM",)),
     "lcm": (("LCM",),),

@@ -47,6 +47,7 @@ SCHEDULES: dict[str, Callable[[], torch.Tensor]] = {
     "sqrt_linear (AnimateDiff)": straight,
     "linear (AnimateDiff-SDXL)": lambda: scaled(0.020),
     "linear (HotshotXL/default)": scaled,
+    "linear (default)": scaled,  # its name in 2023
     "avg(sqrt_linear,linear)": lambda: (straight() + scaled()) / 2,
     "lcm avg(sqrt_linear,linear)": lambda: ((straight() + scaled()) / 2)[19::20],
     "lcm": lambda: scaled()[19::20],
@@ -112,6 +113,7 @@ def test_without_a_length_the_last_prompt_ends_the_clip(old, clip):
         ('"0:3": "a red star", "6": "a blue circle"', '"0-2": "a red star", "6": "a blue circle"'),
         ('0:3 = "a red star", 6 = "a blue circle"', '0-2 = "a red star", 6 = "a blue circle"'),
         ('"0:": "a red star", "6": "a blue circle"', '"0 hold": "a red star", "6": "a blue circle"'),
+        ('"0:0.5": "a red star", "0.5": "a blue circle"', '"0-3": "a red star", "0.5": "a blue circle"'),
         ('0:-4 = "a red star"\n, 6: = "16:9, a circle"', '0-3 = "a red star", 6 = "16:9, a circle"'),
     ],
 )

@@ -82,8 +82,9 @@ def test_sockets_are_spelled_as_in_old_workflows(hidden):
 
 CHOICES = {  # what saved workflows hold
     "beta_schedule": ["autoselect", "use existing", "sqrt_linear (AnimateDiff)", "linear (AnimateDiff-SDXL)",
-                      "linear (HotshotXL/default)", "avg(sqrt_linear,linear)", "lcm avg(sqrt_linear,linear)", "lcm",
-                      "lcm[100_ots]", "lcm >> sqrt_linear", "sqrt", "cosine", "squaredcos_cap_v2"],
+                      "linear (HotshotXL/default)", "linear (default)", "avg(sqrt_linear,linear)",
+                      "lcm avg(sqrt_linear,linear)", "lcm", "lcm[100_ots]", "lcm >> sqrt_linear", "sqrt", "cosine",
+                      "squaredcos_cap_v2"],
     "fuse_method": ["flat", "pyramid", "relative", "overlap-linear"],
     "noise_type": ["default", "constant", "empty", "repeated_context", "FreeNoise"],
     "seed_gen": ["comfy", "auto1111", "comfy [gpu]", "auto1111 [gpu]"],
