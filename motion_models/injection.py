@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import comfy.patcher_extension
 import torch
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from .motion_model import AttentionWindows
 from .patchers import KEY, add_motion_model, patcher_on
@@ -183,8 +184,8 @@ class Injection:
         falling = moments(sigma) if strength.over_sampling else []
         options = guider.model_options.setdefault("transformer_options", {})
         options[self.key] = Run(guider, strength, start, end, falling)
-        with not_compiled(guider.model_options):
-            latent = executor(noise, *args, **kwargs)
+        leave_out_compilation(options.get("wrappers", {}))
+        latent = executor(noise, *args, **kwargs)
         refuse_nan(latent)
         return latent
 
@@ -235,13 +236,11 @@ class Injection:
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 
-def not_compiled(model_options: dict[str, Any]) -> AbstractContextManager[None]:
-    """Leaves torch.compile out of a run: a graph that was compiled in a resting step would be used without the hooks in
-    the next. For a run and not for a call, since PyTorch keeps this for all threads, and so all GPUs, together."""
-    if "torch_compile_kwargs" not in model_options:  # set by ComfyUI's TorchCompileModel and its kin
-        return nullcontext()
-    logging.info("AnimateDiff: torch.compile is left out of animated clips.")
-    return torch.compiler.set_stance("force_eager")
+def leave_out_compilation(wrappers: dict[str, dict[str, Any]]) -> None:
+    """Take ComfyUI's torch.compile out of a run's own wrappers: a graph that was compiled in a resting step would be
+    used without the hooks in the next, and all GPUs would use one UNet."""
+    if wrappers.get(Wrapper.APPLY_MODEL, {}).pop(COMPILE_KEY, None):
+        logging.info("AnimateDiff: torch.compile is left out of animated clips.")
 
 
 def frames_per_clip(x: torch.Tensor, options: dict[str, Any], known: int | None = None) -> int:

@@ -132,22 +132,18 @@ def test_patches_of_other_packs_are_moved_to_each_device(animated, on_two):
     assert {device for device, _ in seen} == set(DEVICES)
 
 
-def test_torch_compile_is_left_out_of_a_run_on_all_devices_and_of_nothing_after_it(animated, on_two):
-    from torch._dynamo import eval_frame
-
-    stances, model, both = set(), in_windows(animated), threading.Barrier(2, timeout=60)
+def test_devices_do_not_share_a_compiled_unet(animated, on_two):
+    """ComfyUI's torch.compile would put that of the first into both."""
+    unets, model = set(), in_windows(animated)
     set_torch_compile_wrapper(model, backend="eager")
 
     def note(executor, *args, **kwargs):
-        both.wait()
-        stances.add(eval_frame._stance.stance)
+        unets.add(executor.class_obj)
         return executor(*args, **kwargs)
 
     model.add_wrapper_with_key("diffusion_model", "test", note)
-    compiled = sample(on_two(model), frames=16, steps=4)
-    assert stances == {"force_eager"}
-    assert eval_frame._stance.stance == "default"
-    assert error(compiled, sample(in_windows(animated), frames=16, steps=4)) < 1e-4
+    sample(on_two(model), frames=16, steps=1)
+    assert len(unets) == 2
 
 
 def test_each_device_has_a_controlnet_of_its_own(animated, on_two):
