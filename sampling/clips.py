@@ -83,7 +83,7 @@ def follow_steps(executor, guider, sigmas: Tensor, extra_args, callback, noise: 
     handler.begin(guider, noise, sigmas.tolist())
 
     def counted(step: int, *state):
-        handler.go_to(step + 1, len(noise))
+        handler.next_step(step, len(noise))
         return callback(step, *state) if callback is not None else None
 
     return executor(guider, sigmas, extra_args, counted, noise, *args, **kwargs)

@@ -178,6 +178,11 @@ class SlidingContext(IndexListContextHandler):
             logging.info(f"Sliding Context: {describe(self.plans[0], len(noise))}")
         self.show_windows(None, len(noise))
 
+    def next_step(self, step: int, frames: int) -> None:
+        """After the sampler's report of step `step`."""
+        if len(self.options) == 1:
+            self.go_to(step + 1, frames)
+
     def go_to(self, step: int, frames: int) -> None:
         before, self.step = self.plan, step
         self.show_windows(before, frames)
@@ -203,7 +208,7 @@ class SlidingContext(IndexListContextHandler):
         return self.plan.inside if self.plan else None
 
     def should_use_context(self, model, conds, x_in: Tensor, timestep, model_options) -> bool:
-        if len(self.options) > 1:  # dpm_fast and dpm_adaptive report too few steps to change the windows by them
+        if len(self.options) > 1:  # dpm_fast and dpm_adaptive report too few steps to change the options by them
             self.go_to(self.step_at(timestep[0].item()), len(x_in))
         return self.plan is not None and len(self.plan.calls) > 0
 
