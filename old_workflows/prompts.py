@@ -7,11 +7,11 @@ from typing import Any
 
 from .conversion import Conversion, first_output
 from .graph import Link, Node, Output
+from .prompt_ranges import as_prompt_schedule
 
 ADE = ("ADE_PromptScheduling", "ADE_PromptSchedulingLatents")
 FIZZ = ("BatchPromptSchedule", "BatchPromptScheduleLatentInput")
 INTERPOLATIONS = {"lerp": "linear", "slerp": "slerp"}
-RANGE = re.compile(r'("?)[ \t]*(-?[\d.]+)[ \t]*:[ \t]*(-?\d+(?:\.\d*)?|\.\d+|)[ \t]*\1(?=\s*[:=]\s*")')
 PROMPT = re.compile(r'(:\s*")((?:[^"\\]|\\.)*)(")')
 NEGATIVE = "--neg"
 VALUE = re.compile(r"`\s*(pw_[abcd])\s*`")
@@ -28,7 +28,7 @@ def convert_prompts(c: Conversion) -> None:
 def scheduling(c: Conversion, node: Node) -> None:
     values = c.read(node, fixed=("tensor_interp",))
     c.leave_out(node, "prompts", "clip", "latent", "prepend_text", "append_text", "max_length", "tensor_interp")
-    text = with_words(str(values.get("prompts", "")))
+    text = as_prompt_schedule(str(values.get("prompts", "")))
     if "`" in text:
         c.say(node, "prompts holds values in backticks: write numbers, with a keyframe wherever they change.")
     interpolation = INTERPOLATIONS.get(values.get("tensor_interp", "lerp"), "linear")
@@ -40,23 +40,6 @@ def scheduling(c: Conversion, node: Node) -> None:
     schedule = c.place(node, "ADN_PromptSchedule", settings, linked, (0,))
     if node["type"] == ADE[0] and (values.get("max_length", 0) == 0 or not RELATIVE.search(text)):
         frames_of_the_clip(c, schedule)
-
-
-def with_words(text: str) -> str:
-    """`0:` holds and `2:8` is a range without its end, in ADE's words; ours are `0 hold` and `2-7`."""
-
-    def reworded(found: re.Match[str]) -> str:
-        quote, first, last = found.groups()
-        if not last:
-            return f"{quote}{first} hold{quote}"
-        return f"{quote}{first}-{before(last)}{quote}"
-
-    return RANGE.sub(reworded, text)
-
-
-def before(end: str) -> str:
-    """The end of a range, which ADE leaves out: the frame before it, or just less of the clip."""
-    return f"{max(0.0, float(end) - 0.0001):g}" if "." in end else str(int(end) - 1)
 
 
 def batch_schedule(c: Conversion, node: Node) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 from comfy_api.latest import io
 
 from ...motion_models.curves import EASINGS
+from ...old_workflows.prompt_ranges import as_prompt_schedule
 from ...sampling.prompt_schedule import parse
 from ..prompt_schedule import PromptSchedule
 from . import sockets
 
 DESCRIPTION = "From an old workflow. In new graphs Prompt Schedule does this."
 INTERPOLATIONS = {"lerp": "linear", "slerp": "slerp"}
-HELD = re.compile(r'("?)(-?\d+(?:\.\d+)?):(-?[1-9]\d*|\d?\.\d+|)\s*\1(?=\s*[:=]\s*")')
 
 PROMPTS = io.String.Input("prompts", multiline=True, default="", tooltip='"frame": "prompt", one after the other.')
 CLIP = io.Clip.Input("clip", tooltip="The text encoder.")
@@ -80,22 +78,6 @@ def scheduled(
         clip, prompts, frames, prefix=prepend_text, suffix=append_text, interpolation=INTERPOLATIONS[tensor_interp]
     )
     return made.args[0]
-
-
-def as_prompt_schedule(text: str) -> str:
-    """Text for Prompt Schedule: `12:` holds until the next prompt, and `0:12` holds until frame 11, as `0:0.5` does
-    until just before the half."""
-
-    def held(found: re.Match[str]) -> str:
-        quote, first, end = found.groups()
-        return f"{quote}{first}-{before(end)}{quote}" if end else f"{quote}{first} hold{quote}"
-
-    return HELD.sub(held, text)
-
-
-def before(end: str) -> str:
-    """What a range that leaves out its end reaches to."""
-    return f"{float(end) - 0.0001:g}" if "." in end else str(int(end) - 1)
 
 
 def last_frame(prompts: str) -> int:

@@ -112,7 +112,7 @@ def test_a_range_of_prompts_ends_before_the_next_begins():
     assert shown == ["seed"] * 8 + ["tree"] * 8 + ["wood"]
 
 
-@pytest.mark.parametrize("range", ["0:-", "0:.", "0:1.2.3", "0:--4", ":"])
+@pytest.mark.parametrize("range", ["0:-", "0:.", "0:1.2.3", "0:--4", "0:0", ":"])
 def test_what_is_no_range_of_frames_stays_as_it_is(range):
     """Prompt Schedule says which line it is."""
     values = [f'"{range}": "wood"', False, 16, "lerp"]

@@ -1,0 +1,23 @@
+"""How ComfyUI-AnimateDiff-Evolved writes the frames of a prompt."""
+
+from __future__ import annotations
+
+import re
+
+RANGE = re.compile(r'("?)[ \t]*(-?[\d.]+)[ \t]*:[ \t]*(-?[1-9]\d*(?:\.\d*)?|0?\.\d+|)[ \t]*\1(?=\s*[:=]\s*")')
+
+
+def as_prompt_schedule(text: str) -> str:
+    """The same for Prompt Schedule: `0:` holds until the next prompt, `2:8` until frame 7, `0:0.5` until just before
+    the half."""
+
+    def reworded(found: re.Match[str]) -> str:
+        quote, first, end = found.groups()
+        return f"{quote}{first}-{before(end)}{quote}" if end else f"{quote}{first} hold{quote}"
+
+    return RANGE.sub(reworded, text)
+
+
+def before(end: str) -> str:
+    """What a range that leaves out its end reaches to."""
+    return f"{max(0.0, float(end) - 0.0001):g}" if "." in end else str(int(end) - 1)
