@@ -37,16 +37,18 @@ def run(file: Path) -> int:
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
-    """Gives what says, between steps, whether to stop. Within the context Ctrl-C raises KeyboardInterrupt before the
-    first time that this is asked, and when it comes twice; else it is answered after the step."""
+    """Gives what says, in each step, whether to stop. Within the context Ctrl-C raises KeyboardInterrupt before the
+    first time that this is asked, and when it comes twice; else it is answered after the step. So is the SIGTERM that
+    a launcher of several processes sends after a Ctrl-C."""
     asked, steps = Event(), Event()
 
     def stop() -> bool:
         steps.set()
         return asked.is_set()
 
-    def on_signal(*_: object) -> None:
-        if asked.is_set() or not steps.is_set():
+    def on_signal(number: int, _: object) -> None:
+        twice = asked.is_set() and number == signal.SIGINT
+        if twice or not steps.is_set():
             raise KeyboardInterrupt
         asked.set()
 

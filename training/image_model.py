@@ -12,9 +12,11 @@ import comfy.ops
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, SpatialTransformer, UNetModel
+from comfy.model_sampling import EDM, EPS, V_PREDICTION, X0
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..motion_models.injection import SAME_CHANNELS_OTHER_BASE
 from .data import Prompt
 
 if TYPE_CHECKING:
@@ -59,16 +61,19 @@ def frozen_copy(
     model: ModelPatcher, weights: Iterable[tuple[str, Tensor]], device: torch.device, dtype: torch.dtype
 ) -> ImageModel:
     """A MODEL's UNet with `weights`, which are its own ones and the LoRAs on it; the MODEL itself is only read.
-    ValueError for what is not Stable Diffusion."""
-    from comfy.model_base import ModelType
-
+    ValueError for what is not Stable Diffusion 1 or XL."""
     base: Any = model.model
-    kinds = {ModelType.EPS: False, ModelType.V_PREDICTION: True}
-    inputs = base.model_config.unet_config.get("in_channels")
-    if not isinstance(base.diffusion_model, UNetModel) or base.model_type not in kinds or inputs != 4:
+    shape, sampling = base.model_config.unet_config, model.get_model_object("model_sampling")
+    other_base = shape.get("context_dim") in SAME_CHANNELS_OTHER_BASE
+    if not isinstance(base.diffusion_model, UNetModel) or shape.get("in_channels") != 4 or other_base:
         raise ValueError(
             f"This {type(base).__name__} model has no UNet in which motion modules could be trained: use a checkpoint "
             "of Stable Diffusion 1.5 or SDXL, and none for inpainting."
+        )
+    if not isinstance(sampling, EPS) or isinstance(sampling, (EDM, X0)):
+        raise ValueError(
+            "This MODEL predicts neither noise nor velocity: use a checkpoint of Stable Diffusion 1.5 or SDXL, and no "
+            "node that makes it sample in another way."
         )
     config = {**base.model_config.unet_config, "dtype": dtype, "device": torch.device("meta")}
     unet = UNetModel(**config, operations=comfy.ops.disable_weight_init)
@@ -81,7 +86,7 @@ def frozen_copy(
     def label(pooled: Tensor, height: int, width: int) -> Tensor | None:
         return base.encode_adm(pooled_output=pooled, width=width, height=height, device=pooled.device)
 
-    return ImageModel(unet, kinds[base.model_type], label)
+    return ImageModel(unet, isinstance(sampling, V_PREDICTION), label)
 
 
 @contextmanager

@@ -151,9 +151,10 @@ def train(
     """Within `gradients`. An interrupted training goes on from its last step when it is queued again."""
     processes = OneProcess(device)
     with making as task:
-        data = clips.encoded(model, objective.per_step(processes), objective.seed)
+        data = clips.encoded(model, objective.batch, objective.seed)
         losses = motion_losses(task.image_model, task.moving, data, clips.empty, task.alphas, objective, processes)
         settings = {**asdict(objective), **task.notes, "clips": fingerprint(clips), "weights": sums(task)}
+        settings |= {"velocity": task.image_model.velocity, "alphas": task.alphas.sum().item()}
         run = f"{name}_{sha256(str((settings, asdict(options))).encode()).hexdigest()[:12]}"
         folder = Path(folder_paths.get_output_directory(), FOLDER)
         found = fit(

@@ -1,4 +1,5 @@
-"""One training loop for all that is trained here: resumable to the bit, seeded, averages the weights."""
+"""One training loop for all that is trained here: seeded, averages the weights, and goes on after a stop as if there
+had been none: to the bit where PyTorch's kernels repeat themselves, as they do on a CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from functools import partial
 from itertools import count
 from math import cos, isfinite, pi
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,6 +61,15 @@ class Progress:
     """What is learned so far."""
 
 
+class Pass(NamedTuple):
+    """What a step's forward and backward pass gave, the same in all processes."""
+
+    loss: float
+    norm: float
+    """Of the gradients, before they were clipped."""
+    stop: bool
+
+
 def print_progress(progress: Progress) -> None:
     done, steps, pace = len(progress.losses), progress.steps, progress.seconds_per_step
     if done % 20 and done != steps:
@@ -105,23 +115,25 @@ class Fit:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, partial(share_of_rate, options))
         self.losses: list[float] = []
 
-    def gradients(self, losses: Iterable[Tensor], processes: OneProcess) -> float:
-        """Of the mean of a step's losses, which is given back; no weight changes yet."""
+    def gradients(self, losses: Iterable[Tensor], processes: OneProcess, stop: Callable[[], bool]) -> Pass:
+        """Of the mean of a step's losses; no weight changes yet. Where one process is to stop, all are told."""
         self.optimizer.zero_grad(set_to_none=True)
-        values, parts = torch.zeros(1, device=processes.device), 0
+        values, parts = torch.zeros(2, device=processes.device), 0
         for loss in losses:
             loss.backward()
-            values += loss.detach()
+            values[:1] += loss.detach()
             parts += 1
+        values[1] = stop()
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         if parts > 1:
             torch._foreach_div_(gradients, parts)
         processes.average([*gradients, values])
-        return values.item() / parts
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.options.clip)
+        total, stopped = values.tolist()
+        return Pass(total / parts, norm.item(), stopped > 0)
 
     def change(self, loss: float) -> None:
         """One step of the weights."""
-        torch.nn.utils.clip_grad_norm_(self.weights, self.options.clip)
         self.optimizer.step()
         self.schedule.step()
         decay = min(self.options.average, (1 + len(self.losses)) / (10 + len(self.losses)))
@@ -166,14 +178,17 @@ def fit(
     settings: dict[str, Any] | None = None,
     processes: OneProcess | None = None,
     report: Callable[[Progress], None] = print_progress,
+    stop: Callable[[], bool] = lambda: False,
     save_every: float = 60.0,
 ) -> list[float]:
     """Trains `parameters` in place with AdamW (arXiv 1711.05101), leaves their moving average in them, and gives the
     loss of every step.
 
-    A run that was stopped continues from `run_dir/name.pt`, which is written every `save_every` seconds, at the end,
-    and when a loss or `report`, which is called between steps, raises. ValueError if the state there is of a run with
-    other options or `settings`, which is what else decides the result.
+    A run that was stopped continues from `run_dir/name.pt`. That is written every `save_every` seconds, or less often
+    where it would take more than a fiftieth of the time, at the end, and after the steps that were done when a loss or
+    `report`, which is called between steps, raises. KeyboardInterrupt after a step in which `stop` says so, in all
+    processes. ValueError if the state there is of a run with other options or `settings`, which is what else decides
+    the result, or if a loss or its gradient is not finite.
     """
     processes, file = processes or OneProcess(), run_dir / f"{name}.pt"
     training = Fit(parameters, options, settings or {})
@@ -182,30 +197,43 @@ def fit(
         training.restore(state)
     del state
 
+    first = done = len(training.losses)
+
     def keep() -> None:
-        if processes.index == 0:
+        nonlocal done
+        if processes.index == 0 and len(training.losses) > done:
             save(training.state(), file)
             draw_losses(training.losses, name).save(file.with_suffix(".png"))
+            done = len(training.losses)
 
-    started, saved, first = time.monotonic(), time.monotonic(), len(training.losses)
-    batches = losses(first)
+    started = saved = time.monotonic()
+    wait, batches = save_every, losses(first)
     for step in range(first, options.steps):
         with kept(keep):
-            loss = training.gradients(next(batches), processes)
-            if not isfinite(loss):
-                raise ValueError(f"The loss of step {step + 1} is {loss}: lower the learning rate, or compute in fp32.")
-        processes.log({"loss": loss, "learning rate": float(training.schedule.get_last_lr()[0])}, step)
-        training.change(loss)
+            passed = training.gradients(next(batches), processes, stop)
+            check_finite(passed, step)
+        processes.log({"loss": passed.loss, "learning rate": float(training.schedule.get_last_lr()[0])}, step)
+        training.change(passed.loss)
         now = time.monotonic()
         if processes.index == 0:
             with kept(keep):
                 pace = (now - started) / (step + 1 - first)
                 report(Progress(name, options.steps, training.losses, pace, training.learned()))
-        if now - saved >= save_every or step == options.steps - 1:
+        if passed.stop:
+            keep()
+            raise KeyboardInterrupt
+        if now - saved >= wait or step == options.steps - 1:
             keep()
             saved = time.monotonic()
+            wait = max(save_every, 50 * (saved - now))
     training.finish()
     return training.losses
+
+
+def check_finite(passed: Pass, step: int) -> None:
+    for what, value in (("loss", passed.loss), ("gradient", passed.norm)):
+        if not isfinite(value):
+            raise ValueError(f"The {what} of step {step + 1} is {value}: lower the learning rate, or compute in fp32.")
 
 
 @contextmanager

@@ -58,8 +58,6 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
             if every and done % every == 0 and done < config.fit.steps:
                 path = config.output / f"{config.name}_{done:06}.safetensors"
                 finished(path, progress.averages, done)
-            if stop():
-                raise KeyboardInterrupt
 
         settings = {**decisive(config), "items in a step": config.objective.per_step(processes)}
         fit(
@@ -71,6 +69,7 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
             settings=settings,
             processes=processes,
             report=report,
+            stop=stop,
             save_every=config.save_every,
         )
         path = config.output / f"{config.name}.safetensors"
@@ -99,7 +98,7 @@ def prepared(config: Config, image: ImageModels, processes: OneProcess) -> tuple
             encode_text,
             vae=fingerprint(config.vae or config.checkpoint),
             text_encoder=fingerprint(config.checkpoint, *config.loras),
-            batch=config.objective.per_step(processes),
+            batch=config.objective.batch,
             seed=config.objective.seed,
         )
 

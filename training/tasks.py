@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import comfy.utils
 import torch
+from comfy.model_sampling import rescale_zero_terminal_snr_sigmas
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -74,7 +75,7 @@ def from_nothing(model: ModelPatcher, positions: int, middle: bool, seed: int, d
     mid = tuple(blocks["mid_block"]) if middle else ()
     config = MotionModelConfig(down, mid, up, positions, norm_over_frames=family.norm_over_frames)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed the GPUs
         motion_model = MotionModel(config)
     zero_output(motion_model)
     told = {"family": family.name, "base": family.base, "trained_frames": str(positions), "sources": "nothing"}
@@ -91,7 +92,7 @@ def module_task(
         def file(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {**positions, **values}
 
-        alphas, models = noise_schedule(start, schedule), (image_model.unet, start.model)
+        alphas, models = noise_schedule(model, start, schedule), (image_model.unet, start.model)
         yield Task(image_model, moving, weights(start.model), alphas, file, start.notes, models)
 
 
@@ -115,7 +116,7 @@ def lora_task(
             return motion_lora_file(values, options.layout, options.scale)
 
         told = {**start.notes, **options.notes(), "projections": options.projections}
-        alphas, models = noise_schedule(start, schedule), (image_model.unet, start.model)
+        alphas, models = noise_schedule(model, start, schedule), (image_model.unet, start.model)
         yield Task(image_model, moving, parameters, alphas, file, told, models)
 
 
@@ -136,7 +137,7 @@ def adapter_task(
 
     learning = lora(image_model.unet, layers, options.rank, options.scale, torch.Generator().manual_seed(seed))
     with learning as parameters, recomputing(image_model, None, recompute):
-        alphas, models = alphas_cumprod("image"), (image_model.unet,)
+        alphas, models = to_the_end(model, alphas_cumprod("image")), (image_model.unet,)
         yield Task(image_model, lambda _: nullcontext(), parameters, alphas, file, options.notes(), models)
 
 
@@ -174,10 +175,18 @@ def recomputing(image_model: ImageModel, motion_model: MotionModel | None, recom
     return recomputed(*models) if recompute else nullcontext()
 
 
-def noise_schedule(start: Start, name: str) -> Tensor:
+def noise_schedule(model: ModelPatcher, start: Start, name: str) -> Tensor:
     """By name, or that of the motion model's family."""
     if name != "family":
-        return alphas_cumprod(name)
+        return to_the_end(model, alphas_cumprod(name))
     family = BETA_SCHEDULES[start.family.beta_schedule]
     evenly = "motion" if family.beta_schedule == "sqrt_linear" else "image"
-    return alphas_cumprod(evenly, family.linear_start, family.linear_end)
+    return to_the_end(model, alphas_cumprod(evenly, family.linear_start, family.linear_end))
+
+
+def to_the_end(model: ModelPatcher, alphas: Tensor) -> Tensor:
+    """The same schedule, but up to nothing but noise where a MODEL samples with zero terminal SNR (arXiv 2305.08891,
+    section 3.1), as set_beta_schedule gives it to the sampler."""
+    if not getattr(model.get_model_object("model_sampling"), "zsnr", False):
+        return alphas
+    return 1 / (1 + rescale_zero_terminal_snr_sigmas(((1 - alphas) / alphas).sqrt()) ** 2)

@@ -18,6 +18,7 @@ from training_run_support import configuration, drawn_clips, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = [sys.executable, "-m", "training"]
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 CPU = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}  # without the second, its launcher looks for GPUs
 STEPS = {"fit": {"steps": 6, "learning_rate": 1e-3}, "save_every": 0.0}
 
@@ -27,13 +28,12 @@ def clips(tmp_path_factory) -> Path:
     return drawn_clips(tmp_path_factory.mktemp("clips"), 4)
 
 
-def start(command: list[str], config: Path) -> subprocess.Popen[str]:
+def start(command: list[str], config: Path, **options: Any) -> subprocess.Popen[str]:
     comfyui = os.environ["ADN_COMFYUI"]
     words = [*command, "--config", str(config), "--comfyui", comfyui]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | CPU
-    return subprocess.Popen(
-        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | options
+    return subprocess.Popen(words, cwd=ROOT, env=environment, text=True, **options)
 
 
 def train(config: Path, command: list[str] = TRAINING) -> dict[str, torch.Tensor]:
@@ -83,13 +83,31 @@ def test_two_processes_learn_what_one_does_with_the_same_clips_in_a_step(clips, 
         train(write_config(tmp_path / f"{batch}.toml", config), command)
         return torch.load(out / "m.pt")
 
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    two, one = state(1, [*launch, "-m", "training"]), state(2, TRAINING)
+    two, one = state(1, [*LAUNCH, "-m", "training"]), state(2, TRAINING)
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
     averages = [[each["exp_avg"] for each in found["optimizer"]["state"].values()] for found in (two, one)]
     for name, a, b in zip(one["weights"], *averages, strict=True):
         assert (a - b).norm() < 1e-3 * b.norm() + 1e-9, name
     assert list((tmp_path / "1 at once").rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signals to groups of processes")
+def test_ctrl_c_stops_all_processes_after_a_step(clips, tmp_path):
+    """The terminal sends it to the launcher and to each of them."""
+    pytest.importorskip("accelerate")
+    out = tmp_path / "out"
+    fit = {"steps": 500, "learning_rate": 1e-3}
+    config = write_config(tmp_path / "run.toml", configuration(clips, out, fit=fit, save_every=0.0))
+    with open(tmp_path / "said.txt", "w+") as said:
+        process = start([*LAUNCH, "-m", "training"], config, stdout=said, start_new_session=True)
+        deadline = time.monotonic() + 200
+        while not (out / "m.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(100)
+    told = (tmp_path / "said.txt").read_text()
+    assert told.count("Stopped; the same command goes on from here.") == 2 and "Connection" not in told, told
+    assert 1 <= len(torch.load(out / "m.pt")["losses"]) < 500
 
 
 def test_an_error_is_a_sentence_and_no_traceback(clips, tmp_path):

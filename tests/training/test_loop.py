@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 import torch
 from torch.nn import Parameter
 
+import training.loop
 from training.loop import FitOptions, Progress, fit, print_progress, save, seeded
 
 pytestmark = pytest.mark.autograd
@@ -78,6 +80,53 @@ def test_a_loss_that_is_no_number_is_an_error_and_not_kept(tmp_path):
     assert steps_of(tmp_path) == 7 and torch.load(tmp_path / "line.pt")["weights"]["weight"].isfinite()
 
 
+def test_a_gradient_that_is_no_number_is_an_error_and_not_kept(tmp_path):
+    weight = Parameter(torch.zeros(1))
+
+    def losses(first: int):
+        for step in range(first, 100):
+            yield [weight.square().sum().sqrt() if step == 7 else (weight - 0.0).sum() * 0 + weight.detach().sum()]
+
+    with pytest.raises(ValueError, match="The gradient of step 8 is nan: lower the learning rate"):
+        fit("line", {"weight": weight}, losses, tmp_path, OPTIONS)
+    assert steps_of(tmp_path) == 7 and torch.load(tmp_path / "line.pt")["weights"]["weight"].isfinite()
+
+
+def test_a_run_that_fails_at_once_leaves_no_state_behind(tmp_path):
+    """Which would be in the way of a run with other settings."""
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, stop_at=0)
+    assert not (tmp_path / "line.pt").exists()
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, stop_at=5)
+    written = (tmp_path / "line.pt").stat().st_mtime_ns
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, stop_at=0)
+    assert (tmp_path / "line.pt").stat().st_mtime_ns == written and steps_of(tmp_path) == 5
+
+
+def test_states_that_take_long_to_write_are_written_less_often(tmp_path, monkeypatch):
+    """Those of a whole motion module are of several GB."""
+    weight, written = Parameter(torch.zeros(1)), []
+
+    def slowly(state, file):
+        time.sleep(0.05)
+        written.append(len(state["losses"]))
+
+    monkeypatch.setattr(training.loop, "save", slowly)
+    fit("line", {"weight": weight}, regression(weight), tmp_path, OPTIONS, save_every=0)
+    assert written[0] == 1 and written[-1] == OPTIONS.steps and len(written) < 10
+
+
+def test_a_run_that_is_told_to_stop_ends_after_the_step(tmp_path):
+    expected, asked = train(tmp_path / "whole"), iter([False] * 9 + [True])
+    weight = Parameter(torch.zeros(1))
+    with pytest.raises(KeyboardInterrupt):
+        fit("line", {"weight": weight}, regression(weight), tmp_path / "parts", OPTIONS, stop=lambda: next(asked))
+    assert steps_of(tmp_path / "parts") == 10
+    assert torch.equal(train(tmp_path / "parts"), expected)
+
+
 def steps_of(folder) -> int:
     return len(torch.load(folder / "line.pt")["losses"])
 
@@ -126,3 +175,43 @@ def test_a_constant_rate_stays_and_a_cosine_goes_down(tmp_path):
     # Adam moves a single weight by the rate in each step: 60 of them, or about half with the cosine.
     assert reached("constant") == pytest.approx(0.0575, rel=0.05)
     assert reached("cosine") == pytest.approx(0.0300, rel=0.1)
+
+
+def fit_line(folder: Any, stop_after: int = 0, parts: int = 1, **options: Any) -> Any:
+    """A weight that is drawn to 3; the weight and its losses."""
+    weight = Parameter(torch.zeros(1))
+
+    def losses(first: int) -> Any:
+        while True:
+            yield ((weight - 3).square() * 100 for _ in range(parts))
+
+    def report(progress: Progress) -> None:
+        if len(progress.losses) == stop_after:
+            raise KeyboardInterrupt
+
+    given = {"steps": 12, "learning_rate": 0.1, "schedule": "constant", "weight_decay": 0.0} | options
+    found = fit("line", {"w": weight}, losses, folder, FitOptions(**given), report=report)
+    return weight, found
+
+
+def test_the_loss_of_a_step_is_the_mean_of_its_parts(tmp_path):
+    assert fit_line(tmp_path / "a", parts=4)[1] == pytest.approx(fit_line(tmp_path / "b")[1])
+
+
+def test_gradients_are_clipped(tmp_path):
+    weight, _ = fit_line(tmp_path, clip=0.5)
+    assert weight.grad.norm() == pytest.approx(0.5, rel=1e-3) and not weight.requires_grad
+
+
+def test_the_average_goes_on_from_where_it_was(tmp_path):
+    whole, _ = fit_line(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(tmp_path / "parts", stop_after=11)
+    assert torch.equal(fit_line(tmp_path / "parts")[0], whole)
+
+
+def test_the_average_of_a_short_training_forgets_where_it_began(tmp_path):
+    """Its share begins at a tenth and rises: 0.998 from the first of 12 steps on would have left it near 0."""
+    last, _ = fit_line(tmp_path / "last", average=0.0)
+    mean, _ = fit_line(tmp_path / "mean")
+    assert 0.5 * last < mean < last

@@ -10,6 +10,7 @@ from typing import Any
 import comfy.model_base
 import comfy.model_patcher
 import comfy.supported_models
+import comfy_extras.nodes_model_advanced
 import pytest
 import torch
 from comfy.ldm.modules.attention import CrossAttention, attention_pytorch, optimized_attention
@@ -86,6 +87,40 @@ def test_a_frozen_copy_predicts_for_every_clip_what_comfyui_does(of_pack, frozen
         signal, rest = alpha.sqrt(), (1 - alpha).sqrt()
         clean = signal * clip - rest * out if image.velocity else (clip - rest * out) / signal
         torch.testing.assert_close(clean, comfyuis_clean(model, clip, timestep, prompt), rtol=1e-4, atol=1e-4)
+
+
+def sampled_as(kind: str, zsnr: bool = False) -> Any:
+    """By ComfyUI's ModelSamplingDiscrete."""
+    return comfy_extras.nodes_model_advanced.ModelSamplingDiscrete().patch(make_model(2), kind, zsnr)[0]
+
+
+def test_a_node_decides_what_the_model_predicts(frozen):
+    assert frozen(sampled_as("v_prediction")).velocity
+    assert not frozen(sampled_as("lcm")).velocity
+    with pytest.raises(ValueError, match="predicts neither noise nor velocity"):
+        frozen(sampled_as("x0"))
+
+
+def test_a_checkpoint_of_stable_diffusion_2_is_refused_before_the_training(frozen):
+    model = make_model(2)
+    model.model.model_config.unet_config["context_dim"] = 1024
+    with pytest.raises(ValueError, match=r"no UNet in which motion modules could be trained"):
+        frozen(model)
+
+
+@pytest.mark.parametrize("family", ["v2", "sdxl"])
+def test_clips_are_trained_at_the_noise_that_they_are_sampled_at(of_pack, family):
+    """Also where the MODEL begins with nothing but noise."""
+    tasks, schedules = of_pack("training.tasks"), of_pack("motion_models.schedules")
+    for zsnr in (False, True):
+        model = sampled_as("v_prediction", zsnr)
+        made = start(of_pack, model)
+        made = made._replace(family=getattr(of_pack("motion_models.formats"), family.upper()))
+        schedules.set_beta_schedule(model, made.family.beta_schedule)
+        sigmas = model.get_model_object("model_sampling").sigmas
+        alphas = tasks.noise_schedule(model, made, "family")
+        torch.testing.assert_close(alphas, 1 / (1 + sigmas**2), rtol=1e-3, atol=1e-9)
+        assert (alphas[-1] < 1e-6) == zsnr
 
 
 def test_attention_is_pytorchs_whatever_the_user_chose(of_pack, frozen):
@@ -269,43 +304,3 @@ def test_a_debiased_loss_takes_the_anchor_that_was_drawn(of_pack):
         change = 2**0.5 * drawn.noise - drawn.noise[drawn.anchor % FRAMES]
         torch.testing.assert_close(next(iter(step)), drawn.noise.square().mean() + change.square().mean())
     assert anchors == {0, 1, 2}
-
-
-def fit_line(of_pack: Any, folder: Path, stop_after: int = 0, parts: int = 1, **options: Any) -> Any:
-    """A weight that is drawn to 3; the weight and its losses."""
-    loop, weight = of_pack("training.loop"), torch.nn.Parameter(torch.zeros(1))
-
-    def losses(first: int) -> Any:
-        while True:
-            yield ((weight - 3).square() * 100 for _ in range(parts))
-
-    def report(progress: Any) -> None:
-        if len(progress.losses) == stop_after:
-            raise KeyboardInterrupt
-
-    given = {"steps": 12, "learning_rate": 0.1, "schedule": "constant", "weight_decay": 0.0} | options
-    found = loop.fit("line", {"w": weight}, losses, folder, loop.FitOptions(**given), report=report)
-    return weight, found
-
-
-def test_the_loss_of_a_step_is_the_mean_of_its_parts(of_pack, tmp_path):
-    assert fit_line(of_pack, tmp_path / "a", parts=4)[1] == pytest.approx(fit_line(of_pack, tmp_path / "b")[1])
-
-
-def test_gradients_are_clipped(of_pack, tmp_path):
-    weight, _ = fit_line(of_pack, tmp_path, clip=0.5)
-    assert weight.grad.norm() == pytest.approx(0.5, rel=1e-3) and not weight.requires_grad
-
-
-def test_the_average_goes_on_from_where_it_was(of_pack, tmp_path):
-    whole, _ = fit_line(of_pack, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        fit_line(of_pack, tmp_path / "parts", stop_after=11)
-    assert torch.equal(fit_line(of_pack, tmp_path / "parts")[0], whole)
-
-
-def test_the_average_of_a_short_training_forgets_where_it_began(of_pack, tmp_path):
-    """Its share begins at a tenth and rises: 0.998 from the first of 12 steps on would have left it near 0."""
-    last, _ = fit_line(of_pack, tmp_path / "last", average=0.0)
-    mean, _ = fit_line(of_pack, tmp_path / "mean")
-    assert 0.5 * last < mean < last
