@@ -1,7 +1,8 @@
 """Scores the clips of a folder: `python -m evaluation FOLDER --out scores.json`.
 
 Clips are videos, animated pictures, and subfolders of pictures. The JSON has a row for each, the means over clips, and
-what could not be read. What needs CLIP or RAFT needs ComfyUI to be importable, and files of their weights.
+what could not be read. CLIP and RAFT need files of their weights, and ComfyUI, which is found if the pack is installed
+in its custom_nodes, or by --comfyui.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .clips import find_clips, read_clip, read_references
+from .comfyui_folder import find_comfyui
 from .optical_flow import LucasKanade, OpticalFlow, Raft
 from .score import NUMBERS, Embeddings, score
 
@@ -52,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--references", type=Path, help="folder of the image model's own stills, for the look")
     parser.add_argument("--clip", type=Path, help="clip_l.safetensors, for text agreement with a clip's .txt")
     parser.add_argument("--optical-flow", type=Path, help="weights of torchvision's raft_large; default: Lucas-Kanade")
+    parser.add_argument("--comfyui", type=Path, help="ComfyUI's folder")
     return parser
 
 
@@ -81,6 +84,7 @@ def load(options: argparse.Namespace, references: list[Tensor]) -> tuple[Optical
     """The optical flow, and a function from a clip's path and pictures to its embeddings, if any."""
     if not (options.clip_vision or options.optical_flow):
         return LucasKanade(), lambda path, images: None
+    find_comfyui(options.comfyui)
     from . import models
 
     models.start_comfyui()

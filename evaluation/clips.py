@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 import av
@@ -69,10 +69,28 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
         yield from (read_picture(picture) for picture in pictures_of(path))
     elif path.suffix.lower() in ANIMATED:
         with Image.open(path) as picture:
-            yield from (np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture))
+            yield from read_animation(picture)
     else:
         with av.open(str(path)) as video:
-            yield from (frame.to_ndarray(format="rgb24") for frame in video.decode(video=0))
+            for frame in video.decode(video=0):
+                yield np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90))  # a phone held sideways
+
+
+def read_animation(picture: Image.Image) -> Iterator[np.ndarray]:
+    """(h, w, 3) bytes. A frame that is held counts as often as it outlasts the shortest: encoders merge equal frames.
+
+    Where all were equal, a GIF is left with one frame that is shown for a time: two then stand for the still clip.
+    """
+    times = [shown_for(frame) for frame in ImageSequence.Iterator(picture)]
+    shortest = times[0] / 2 if len(times) == 1 else min(filter(None, times), default=0)
+    for frame, time in zip(ImageSequence.Iterator(picture), times, strict=True):
+        yield from repeat(np.array(frame.convert("RGB")), round(time / shortest) if time else 1)
+
+
+def shown_for(frame: Image.Image) -> float:
+    """Milliseconds; 0 if it is not known."""
+    frame.load()  # before which Pillow does not know it of WebP
+    return frame.info.get("duration") or 0
 
 
 def read_picture(path: Path) -> np.ndarray:

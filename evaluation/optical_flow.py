@@ -7,11 +7,11 @@ p + flow(p) in the second.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -58,17 +58,24 @@ def resized(flow: Tensor, size: tuple[int, int]) -> Tensor:
 class Raft:
     """torchvision's RAFT (arXiv 2003.12039), its weights already in `model` and on `device`."""
 
-    model: nn.Module
+    model: Any
     device: torch.device
     name: ClassVar[str] = "RAFT"
     smallest: ClassVar[int] = 128  # pixels of a side; RAFT halves pictures seven times
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        """Pair by pair: RAFT compares every place with every other, which takes the fourth power of the side."""
+        return torch.cat([self.of_pair(*pair) for pair in zip(first.split(1), second.split(1), strict=True)])
+
+    def of_pair(self, first: Tensor, second: Tensor) -> Tensor:
         h, w = first.shape[2:]
         size = [max(self.smallest, round(side / 8) * 8) for side in (h, w)]
         pair = [F.interpolate(each.to(self.device), size, mode="bilinear") * 2 - 1 for each in (first, second)]
-        with torch.no_grad():
-            flow = self.model(*pair)[-1]
+        try:
+            with torch.no_grad():
+                flow = self.model(*pair)[-1]
+        finally:
+            self.model.corr_block.corr_pyramid = []  # torchvision keeps it in a list, which no .to() moves
         return resized(flow, (h, w)).to(first)
 
 

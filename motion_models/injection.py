@@ -33,7 +33,6 @@ UseWindows = Callable[[dict[str, Any], int], None]
 
 NORMS_OVER_FRAMES = f"{KEY}.norms_over_frames"
 Wrapper = comfy.patcher_extension.WrappersMP
-SAME_CHANNELS_OTHER_BASE = (1024,)  # features a token of Stable Diffusion 2's text encoder
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,16 @@ def check_base(model: ModelPatcher, motion: LoadedMotionModel) -> None:
             f"{levels(wanted)} channels, but this {type(model.model).__name__} model has {levels(found)}: use a "
             "checkpoint of the base it was made for."
         )
-    if model.model.model_config.unet_config.get("context_dim") in SAME_CHANNELS_OTHER_BASE:
+    if is_stable_diffusion_2(model):
         raise ValueError(
             f"{motion.name} is {article(motion.family.name)} module for {motion.family.base}, but this is a model of "
             "Stable Diffusion 2's kind: use a checkpoint of the base it was made for."
         )
+
+
+def is_stable_diffusion_2(model: ModelPatcher) -> bool:
+    """Whose UNet has the channels of Stable Diffusion 1.5's; its text encoder gives 1024 features a token."""
+    return model.model.model_config.unet_config.get("context_dim") == 1024
 
 
 def article(name: str) -> str:

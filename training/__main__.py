@@ -9,18 +9,7 @@ import sys
 import types
 from pathlib import Path
 
-PACK = Path(__file__).resolve().parent.parent
-
-
-def find_comfyui(folder: Path | None) -> None:
-    """Make ComfyUI importable, before the pack, whose nodes/ would hide its nodes.py."""
-    try:
-        import comfy  # noqa: F401
-    except ImportError:
-        folder = folder or PACK.parent.parent
-        if not (folder / "comfy").is_dir():
-            raise SystemExit(f"There is no ComfyUI in {folder}: say where it is with --comfyui.") from None
-        sys.path.insert(0, str(folder))
+from evaluation.comfyui_folder import PACK, find_comfyui
 
 
 def start_comfyui() -> None:

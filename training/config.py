@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .data import DataOptions
+from .data.tars import is_address
 from .loop import FitOptions
 from .lora import LoraOptions
 from .motion import MotionOptions
@@ -108,8 +109,9 @@ def sentence(message: str) -> str:
 
 def below(folder: Path, value: Any) -> Any:
     """A configuration whose relative paths start in `folder`."""
-    if isinstance(value, DataOptions) and value.shards and "://" not in value.shards:
-        value = replace(value, shards=str(folder / value.shards))
+    if isinstance(value, DataOptions) and value.shards:
+        shards = value.shards.split("::")  # as webdataset does
+        value = replace(value, shards="::".join(each if is_address(each) else str(folder / each) for each in shards))
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: below(folder, getattr(value, field.name)) for field in fields(value)})
     if isinstance(value, tuple):

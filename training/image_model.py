@@ -16,7 +16,6 @@ from comfy.model_sampling import EDM, EPS, V_PREDICTION, X0
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..motion_models.injection import SAME_CHANNELS_OTHER_BASE
 from .data import Prompt
 
 if TYPE_CHECKING:
@@ -61,11 +60,10 @@ def frozen_copy(
     model: ModelPatcher, weights: Iterable[tuple[str, Tensor]], device: torch.device, dtype: torch.dtype
 ) -> ImageModel:
     """A MODEL's UNet with `weights`, which are its own ones and the LoRAs on it; the MODEL itself is only read.
-    ValueError for what is not Stable Diffusion 1 or XL."""
+    ValueError for what is not Stable Diffusion."""
     base: Any = model.model
     shape, sampling = base.model_config.unet_config, model.get_model_object("model_sampling")
-    other_base = shape.get("context_dim") in SAME_CHANNELS_OTHER_BASE
-    if not isinstance(base.diffusion_model, UNetModel) or shape.get("in_channels") != 4 or other_base:
+    if not isinstance(base.diffusion_model, UNetModel) or shape.get("in_channels") != 4:
         raise ValueError(
             f"This {type(base).__name__} model has no UNet in which motion modules could be trained: use a checkpoint "
             "of Stable Diffusion 1.5 or SDXL, and none for inpainting."

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from ..motion_models.formats import SDXL, V2, V3, Family
-from ..motion_models.injection import check_base
+from ..motion_models.injection import check_base, is_stable_diffusion_2
 from ..motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
 from ..motion_models.saving import float32_copy, notes, patched_weights
 from ..motion_models.schedules import BETA_SCHEDULES
@@ -65,7 +65,13 @@ def from_file(model: ModelPatcher, motion: LoadedMotionModel, device: torch.devi
 
 
 def from_nothing(model: ModelPatcher, positions: int, middle: bool, seed: int, device: torch.device) -> Start:
-    """A motion model whose outputs are zero, so that it changes nothing yet (arXiv 2307.04725, section 4.2)."""
+    """A motion model whose outputs are zero, so that it changes nothing yet (arXiv 2307.04725, section 4.2).
+    ValueError for a MODEL to which it could not be applied."""
+    if is_stable_diffusion_2(model):
+        raise ValueError(
+            "This is a model of Stable Diffusion 2's kind, for which there are no motion modules: use a checkpoint of "
+            "Stable Diffusion 1.5 or SDXL."
+        )
     slots = unet_slots(model.get_model_object("diffusion_model"))
     blocks: dict[str, list[int]] = {}
     for slot in slots:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from struct import pack
 
 import av
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from evaluation.clips import find_clips, pictures_of, read_clip, read_references
+from evaluation.score import score
 
 FRAMES, SIZE = 12, (64, 96)
 
@@ -73,6 +76,45 @@ def test_a_video_is_read(tmp_path, clip, name, codec):
     found = read_clip(write_video(tmp_path / name, clip, codec), FRAMES)
     assert found.shape == clip.shape
     assert (found - clip.float() / 255).abs().mean() < 0.06  # of colours at half the size
+
+
+def test_a_video_of_a_phone_held_sideways_is_read_upright(tmp_path, clip):
+    """The display matrix of ISO 14496-12, 6.2.2: x' = -y, y' = x turns the picture clockwise."""
+    file = write_video(tmp_path / "clip.mp4", clip, "libx264")
+    data = bytearray(file.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    data[matrix : matrix + 36] = pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    file.write_bytes(data)
+    found, upright = read_clip(file, FRAMES), clip.rot90(-1, (1, 2))
+    assert found.shape == upright.shape
+    assert (found - upright.float() / 255).abs().mean() < 0.06  # of colours at half the size
+
+
+@pytest.mark.parametrize("name", ["clip.webp", "clip.gif", "clip.apng"])
+def test_a_frame_that_is_held_is_read_as_often_as_it_is_shown(tmp_path, clip, name):
+    """Pillow writes frames that are alike as one that is shown for longer."""
+    options = {"lossless": True} if name == "clip.webp" else {}
+    file = write_animation(tmp_path / name, clip[[0, 0, 0, 1, 2, 2]], **options)
+    with Image.open(file) as written:
+        assert getattr(written, "n_frames", 1) == 3
+    found = read_clip(file, FRAMES)
+    assert [torch.equal(a, b) for a, b in pairwise(found)] == [True, True, False, False, True]
+
+
+def test_no_more_than_asked_for_is_read_of_a_frame_that_is_held(tmp_path, clip):
+    assert len(read_clip(write_animation(tmp_path / "clip.webp", clip[[0, 0, 0, 1]]), 2)) == 2
+
+
+def test_a_gif_whose_frames_are_all_alike_is_a_still_clip(tmp_path, clip):
+    """All that is left of them is one frame and how long it is shown."""
+    file = write_animation(tmp_path / "clip.gif", clip[:1].expand(6, -1, -1, -1))
+    assert score(read_clip(file, FRAMES)).still
+
+
+@pytest.mark.parametrize("name", ["picture.gif", "picture.webp", "picture.apng"])
+def test_a_picture_is_one_frame(tmp_path, clip, name):
+    pictures(clip)[0].save(tmp_path / name)
+    assert len(read_clip(tmp_path / name, FRAMES)) == 1
 
 
 @pytest.mark.parametrize("name", ["clip.webp", "sequence"])

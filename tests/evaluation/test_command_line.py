@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from evaluation_support import pan, textured
 from PIL import Image
 from torch import Tensor
+from torchvision.models.optical_flow import raft_large
 
 from evaluation.__main__ import main, write_whole
 
@@ -37,11 +40,16 @@ def folder(tmp_path) -> Path:
     return clips
 
 
-def test_every_clip_has_a_row_and_the_unreadable_is_counted(folder, tmp_path):
+def start(*arguments: object) -> subprocess.CompletedProcess[str]:
     """In a process of its own, to which ComfyUI is unknown."""
+    command = [sys.executable, "-m", "evaluation", *map(str, arguments)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_every_clip_has_a_row_and_the_unreadable_is_counted(folder, tmp_path):
     out = tmp_path / "scores.json"
-    command = [sys.executable, "-m", "evaluation", str(folder), "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": ""}, capture_output=True, text=True)
+    done = start(folder, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "2 clips scored, 1 of them still, 1 skipped." in done.stderr
     report = json.loads(out.read_text(encoding="utf-8"))
@@ -53,6 +61,21 @@ def test_every_clip_has_a_row_and_the_unreadable_is_counted(folder, tmp_path):
     assert report["means"]["smoothness"] is None
     assert list(report["skipped"]) == ["broken.mp4"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clips", "scores.json"]
+
+
+def test_comfyui_is_found_where_it_is_said_to_be(folder, tmp_path):
+    torch.manual_seed(0)
+    torch.save(raft_large(weights=None).state_dict(), tmp_path / "raft.pth")
+    done = start(folder, "--frames", 2, "--optical-flow", tmp_path / "raft.pth", "--comfyui", os.environ["ADN_COMFYUI"])
+    assert done.returncode == 0, done.stderr
+    assert [row["optical_flow"] for row in json.loads(done.stdout)["clips"]] == ["RAFT", "RAFT"]
+
+
+def test_a_folder_without_comfyui_is_named(folder, tmp_path):
+    done = start(folder, "--clip-vision", tmp_path / "clip.safetensors", "--comfyui", tmp_path)
+    assert done.returncode == 1
+    assert f"There is no ComfyUI in {tmp_path}: say where it is with --comfyui." in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_a_file_to_write_the_scores_are_printed(folder, capsys):

@@ -7,8 +7,16 @@ import torch
 import torchvision.models.optical_flow
 from evaluation_support import pan, shape_on_ground, textured
 from torch import Tensor
+from torchvision.models.optical_flow.raft import RAFT
 
 from evaluation.optical_flow import LucasKanade, Raft, inside, resized, warp
+
+
+@pytest.fixture(scope="module")
+def raft() -> RAFT:
+    """Random weights."""
+    torch.manual_seed(0)
+    return torchvision.models.optical_flow.raft_large(weights=None).eval()
 
 
 def truth(dx: float, dy: float) -> Tensor:
@@ -61,12 +69,43 @@ def test_flow_for_a_larger_picture_is_longer():
 
 
 @pytest.mark.parametrize("size", [(128, 160), (100, 150), (64, 64)])
-def test_raft_is_torchvisions(size):
-    """With random weights, at sizes that RAFT takes as they are and at others."""
-    torch.manual_seed(0)
-    model = torchvision.models.optical_flow.raft_large(weights=None).eval()
+def test_raft_is_torchvisions(raft, size):
+    """At sizes that RAFT takes as they are and at others."""
     clip = pan(2, size, 2, 1)
-    flow = Raft(model, torch.device("cpu"))(clip[:1], clip[1:])
+    flow = Raft(raft, torch.device("cpu"))(clip[:1], clip[1:])
     assert flow.shape == (1, 2, *size)
     if size == (128, 160):
-        assert torch.equal(flow, model(2 * clip[:1] - 1, 2 * clip[1:] - 1)[-1])
+        assert torch.equal(flow, raft(2 * clip[:1] - 1, 2 * clip[1:] - 1)[-1])
+
+
+def test_raft_finds_the_flow_of_several_pairs_as_torchvision_does_at_once(raft):
+    clip = pan(3, (128, 128), 2, 1)
+    flow = Raft(raft, torch.device("cpu"))(clip[:-1], clip[1:])
+    torch.testing.assert_close(flow, raft(2 * clip[:-1] - 1, 2 * clip[1:] - 1)[-1], rtol=1e-3, atol=1e-3)
+
+
+def test_raft_gets_one_pair_at_a_time(raft):
+    """Its memory is that of the pairs at once times the fourth power of the side."""
+    clip, at_once = pan(4, (128, 128), 2, 1), []
+    watch = raft.register_forward_pre_hook(lambda module, pictures: at_once.append(len(pictures[0])))
+    Raft(raft, torch.device("cpu"))(clip[:-1], clip[1:])
+    watch.remove()
+    assert at_once == [1, 1, 1]
+
+
+def test_raft_keeps_no_correlations(raft):
+    """torchvision's module would, on the GPU too after it was moved off."""
+    clip = pan(2, (128, 128), 2, 1)
+    Raft(raft, torch.device("cpu"))(clip[:1], clip[1:])
+    assert not raft.corr_block.corr_pyramid
+
+
+def test_raft_keeps_no_correlations_when_it_fails(raft):
+    def fail(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        raise MemoryError
+
+    clip, watch = pan(2, (128, 128), 2, 1), raft.mask_predictor.register_forward_pre_hook(fail)
+    with pytest.raises(MemoryError):
+        Raft(raft, torch.device("cpu"))(clip[:1], clip[1:])
+    watch.remove()
+    assert not raft.corr_block.corr_pyramid

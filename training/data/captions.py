@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,12 +57,13 @@ def _first(row: dict[str, Any], keys: tuple[str, ...]) -> Any:
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, row in enumerate(csv.DictReader(_read(file).splitlines(keepends=True)), 1):
+    for number, row in enumerate(csv.DictReader(io.StringIO(_read(file), newline="")), 1):
         yield f"Row {number} of {file}", row
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(_read(file).splitlines(), 1):
+    # Not splitlines: U+2028 and others are allowed within a string of JSON.
+    for number, line in enumerate(_read(file).split("\n"), 1):
         if not line.strip():
             continue
         try:

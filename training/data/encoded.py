@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, cycle, islice
+from itertools import chain, count, cycle, islice
 from typing import Protocol
 
 import torch
@@ -57,13 +57,13 @@ class MemoryClip:
 class EncodedClips:
     """Items of `frames` frames, every `stride`-th of a clip from a random one on.
 
-    An epoch shows every clip once, in an order of its own. The items of a training step, number // batch, have one
-    size: clips of each size are shuffled among themselves, and where they do not fill the last batch, some of them are
-    shown twice. `too_short` clips are left out; ValueError if no clip is left.
+    An epoch shows every clip once, in an order of its own. `batch` items go through the UNet at once and have to have
+    one size. Where there are clips of several, those of each size are shuffled among themselves, and some are shown
+    again where they do not fill the last call. `too_short` clips are left out; ValueError if no clip is left.
     """
 
     def __init__(self, clips: Sequence[Clip], frames: int, stride: int = 1, batch: int = 1, seed: int = 0):
-        self.stride, self.batch, self.seed = stride, batch, seed
+        self.stride, self.seed = stride, seed
         self.span = (frames - 1) * stride + 1
         self.clips = [clip for clip in clips if clip.shape[0] >= self.span]
         self.too_short = len(clips) - len(self.clips)
@@ -80,24 +80,29 @@ class EncodedClips:
         for index, clip in enumerate(self.clips):
             sizes[clip.shape[1:]].append(index)
         self.buckets = list(sizes.values())
-        self.epoch_items = sum(-(-len(bucket) // batch) * batch for bucket in self.buckets)
+        self.together = batch if len(self.buckets) > 1 else 1
+        """Items of one size that follow each other. Where all have it, no call is to be filled."""
+        self.epoch_items = sum(-(-len(bucket) // self.together) * self.together for bucket in self.buckets)
 
     def stream(self, first: int, process: int = 0, processes: int = 1) -> Iterator[Item]:
+        """The processes take turns, each with the items of one call of the UNet: the calls are the same ones as if
+        there were one process."""
         order, order_epoch = [], None
-        for number in count(first + process, processes):
+        calls = count(first + process * self.together, processes * self.together)
+        for number in chain.from_iterable(range(call, call + self.together) for call in calls):
             epoch, place = divmod(number, self.epoch_items)
             if epoch != order_epoch:
                 order, order_epoch = self._order(epoch), epoch
             yield self._item(number, self.clips[order[place]])
 
     def _order(self, epoch: int) -> list[int]:
-        """Indices of clips, `batch` of one size after another."""
-        random, batches = draws(self.seed, "epoch", epoch), []
+        """Indices of clips, `together` of one size after another."""
+        random, calls = draws(self.seed, "epoch", epoch), []
         for bucket in self.buckets:
             endless = cycle(random.sample(bucket, len(bucket)))
-            batches += [list(islice(endless, self.batch)) for _ in range(0, len(bucket), self.batch)]
-        random.shuffle(batches)
-        return [index for batch in batches for index in batch]
+            calls += [list(islice(endless, self.together)) for _ in range(0, len(bucket), self.together)]
+        random.shuffle(calls)
+        return [index for call in calls for index in call]
 
     def _item(self, number: int, clip: Clip) -> Item:
         random = draws(self.seed, "item", number)

@@ -26,7 +26,7 @@ class Item(NamedTuple):
 
 class Data(Protocol):
     def stream(self, first: int, process: int = 0, processes: int = 1) -> Iterator[Item]:
-        """Items first + process, first + process + processes, ... without an end.
+        """The share that one of several processes has of the items from number `first` on, without an end.
 
         The same number always gives the same item: a training that was stopped goes on with the data that it would
         have seen, and several processes see together what one would.

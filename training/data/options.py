@@ -20,7 +20,8 @@ class DataOptions:
     shards: str = ""
     """Instead of a folder: WebDataset shards, such as "clips-{0000..0099}.tar", decoded and encoded while training.
 
-    All addresses of webdataset are understood, also "pipe:" with a command that is run: no value for strangers to set.
+    All addresses of webdataset are understood, also "pipe:" with a command, which is run in the current folder: no
+    value for strangers to set.
     """
     caption: str | None = None
     """For clips that have none of their own."""

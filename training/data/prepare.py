@@ -33,7 +33,7 @@ def prepare(
     """The shards, to be encoded while training, or the clips of a folder, encoded and cached.
 
     `vae` and `text_encoder` are fingerprints, such as hashes of the weights: others encode anew. `batch` counts the
-    clips of a training step on all devices. `progress` gets how many clips are done, of how many. Of several processes
+    clips that go through the UNet at once. `progress` gets how many clips are done, of how many. Of several processes
     with one cache, let the first prepare before the others. ValueError if there is nothing to train on.
     """
     if options.shards:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 from .videos import UnusableClip
 
@@ -39,6 +39,11 @@ class Sample:
         return found
 
 
+def is_address(shard: str) -> bool:
+    """Whether webdataset takes it by its scheme, such as "pipe:" or "https:". A single letter is a drive of Windows."""
+    return len(urlparse(shard).scheme) > 1
+
+
 def expand(pattern: str) -> list[str]:
     """The shards of a pattern such as "clips-{0000..0099}.tar". ValueError if a file is not there."""
     try:
@@ -46,7 +51,7 @@ def expand(pattern: str) -> list[str]:
     except ImportError as error:
         raise ValueError("'shards' needs the package webdataset: pip install .[training]") from error
     shards = expand_urls(pattern)
-    missing = [shard for shard in shards if not re.match("[a-z]{2,}:", shard) and not Path(shard).is_file()]
+    missing = [shard for shard in shards if not is_address(shard) and not Path(shard).is_file()]
     if missing or not shards:
         raise ValueError(f"There is no file {(missing or [pattern])[0]}: correct 'shards'.")
     return shards

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 
 import pytest
 import torch
@@ -46,17 +47,38 @@ def test_another_seed_is_another_order():
     assert names(take(EncodedClips(clips(), 5, seed=1), 7)) != names(take(EncodedClips(clips(), 5, seed=2), 7))
 
 
-def test_the_items_of_a_step_have_one_size_and_steps_of_all_sizes_mix():
-    mixed = clips("abcde") + clips("vwxyz", size=(2, 8))
+def mixed_clips() -> list[MemoryClip]:
+    return clips("abcde") + clips("vwxyz", size=(2, 8))
+
+
+def test_processes_see_together_what_one_sees_of_clips_of_several_sizes():
+    data = EncodedClips(mixed_clips(), frames=5, batch=3)
+    items = sorted(take(data, 9, 6, 0, 2) + take(data, 9, 6, 1, 2), key=lambda item: item.number)
+    assert same(items, take(data, 18, first=6))
+
+
+@pytest.mark.parametrize("process", range(3))
+def test_the_items_of_a_call_have_one_size_in_every_process(process):
+    items = EncodedClips(mixed_clips(), frames=5, batch=2).stream(12, process, processes=3)
+    calls = [{item.latents.shape for item in islice(items, 2)} for _ in range(12)]
+    assert all(len(sizes) == 1 for sizes in calls) and len(set.union(*calls)) == 2
+
+
+def test_clips_of_one_size_are_shown_once_in_an_epoch_whatever_the_batch():
+    assert sorted(names(take(EncodedClips(clips(), frames=5, batch=4), 14))) == sorted(2 * "abcdefg")
+
+
+def test_the_items_of_a_call_have_one_size_and_calls_of_all_sizes_mix():
+    mixed = mixed_clips()
     items = take(EncodedClips(mixed, frames=5, batch=3), 12)
-    sizes = [{item.latents.shape for item in items[step : step + 3]} for step in range(0, 12, 3)]
+    sizes = [{item.latents.shape for item in items[call : call + 3]} for call in range(0, 12, 3)]
     assert all(len(size) == 1 for size in sizes)
     assert Counter(names(items)).most_common()[0][1] == 2 and set(names(items)) == set("abcdevwxyz")
     orders = {tuple(len(take_.latents[0, 0]) for take_ in take(EncodedClips(mixed, 5, 1, 3, s), 12)) for s in range(9)}
     assert len(orders) > 2
 
 
-def test_a_step_larger_than_the_data_repeats_it():
+def test_a_call_larger_than_the_data_repeats_it():
     assert Counter(names(take(EncodedClips(clips("ab"), frames=5, batch=4), 8))) == {"a": 4, "b": 4}
 
 

@@ -65,6 +65,18 @@ def test_tables_of_captions(folder, table, bom):
     assert captions(folder) == {"more/run.MKV": "runs", "walk.mkv": "walks, slow"}
 
 
+@pytest.mark.parametrize("break_", ["\u2028", "\u0085"], ids=["U+2028", "U+0085"])
+@pytest.mark.parametrize("table", TABLES)
+def test_a_caption_may_hold_any_line_break_of_unicode(folder, table, break_):
+    (folder / table).write_text(TABLES[table].replace("runs", f"runs{break_}on"), encoding="utf-8")
+    assert captions(folder) == {"more/run.MKV": f"runs{break_}on", "walk.mkv": "walks, slow"}
+
+
+def test_a_caption_of_several_lines(folder):
+    (folder / "captions.csv").write_bytes(b'file,caption\r\nwalk.mkv,"walks,\r\nslow"\r\nmore/run.MKV,runs\r\n')
+    assert captions(folder) == {"more/run.MKV": "runs", "walk.mkv": "walks,\nslow"}
+
+
 def test_a_table_elsewhere(folder, tmp_path_factory):
     table = tmp_path_factory.mktemp("elsewhere") / "a.csv"
     table.write_text(TABLES["captions.csv"])
