@@ -9,7 +9,7 @@ import sys
 import types
 from pathlib import Path
 
-from evaluation.comfyui_folder import PACK, find_comfyui
+PACK = Path(__file__).resolve().parent.parent
 
 
 def start_comfyui() -> None:
@@ -27,12 +27,12 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="a TOML file, see training/examples")
     parser.add_argument("--comfyui", type=Path, help="ComfyUI's folder")
     options = parser.parse_args()
-    find_comfyui(options.comfyui)
-    start_comfyui()
     # The folders of the pack import each other as parts of one package, which has no name outside of ComfyUI.
     package = types.ModuleType("animatediff_native")
     package.__path__ = [str(PACK)]
     sys.modules[package.__name__] = package
+    importlib.import_module("animatediff_native.evaluation.comfyui_folder").find_comfyui(options.comfyui)
+    start_comfyui()
     command = importlib.import_module("animatediff_native.training.command")
     sys.exit(command.run(options.config))
 

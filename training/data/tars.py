@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from .videos import UnusableClip
 
@@ -41,7 +41,7 @@ class Sample:
 
 def is_address(shard: str) -> bool:
     """Whether webdataset takes it by its scheme, such as "pipe:" or "https:". A single letter is a drive of Windows."""
-    return len(urlparse(shard).scheme) > 1
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", shard) is not None
 
 
 def expand(pattern: str) -> list[str]:
