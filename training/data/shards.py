@@ -70,8 +70,10 @@ class Shards:
                 if candidate.name not in self.unusable:
                     self.unusable[candidate.name] = str(error)
                     logging.warning(f"Training: {candidate.name} is left out ({len(self.unusable)} so far): {error}.")
-        name, why = next(iter(self.unusable.items()))
-        raise ValueError(f"{MAX_FAILURES} samples in a row of {self.options.shards} cannot be used; {name}: {why}.")
+        why = self.unusable[sample.name]  # of several threads any may have been the first to find one
+        raise ValueError(
+            f"{MAX_FAILURES} samples in a row of {self.options.shards} cannot be used; {sample.name}: {why}."
+        )
 
     def _read(self, sample: Sample, number: int) -> tuple[Tensor, str]:
         caption = sample.caption(self.options.caption)
