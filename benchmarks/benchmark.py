@@ -184,8 +184,7 @@ def operations(model, size: int) -> float:
 
 
 def import_milliseconds() -> float:
-    """What the pack adds to ComfyUI's start: import and node list, in a fresh process with ComfyUI loaded. The fastest
-    of several, since other programs only add to it."""
+    """What the pack adds to ComfyUI's start: import and node list, in a fresh process with ComfyUI loaded."""
     code = (
         "import sys, time, asyncio; sys.argv[1:] = ['--cpu']\n"
         "import comfy.options; comfy.options.enable_args_parsing()\n"
@@ -196,8 +195,8 @@ def import_milliseconds() -> float:
         "asyncio.run(extension.on_load()); asyncio.run(extension.get_node_list())\n"
         "print((time.perf_counter() - start) * 1000)"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
-    return min(float(run.stdout.split()[-1]) for run in runs)
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    return statistics.median(float(run.stdout.split()[-1]) for run in runs)
 
 
 def peak_gib(model, size: int) -> float:
