@@ -9,6 +9,7 @@ import comfy.utils
 import folder_paths
 import pytest
 import torch
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from comfy_support import make_model
 from node_support import LEVELS, prompt, run, small_model
 from torch import Tensor
@@ -165,13 +166,19 @@ def test_another_seed_or_prompt_is_another_training(lora_node, model, motion, ou
     assert train(lora_node, model=model, motion_module=motion, conditioning=[prompt(7)])[2] != first
 
 
-@pytest.mark.parametrize("changed", ["clip", "prompt", "module", "model"])
+def sampled_as(model, prediction: str, zsnr: bool):
+    return ModelSamplingDiscrete().patch(model, prediction, zsnr)[0]
+
+
+@pytest.mark.parametrize("changed", ["clip", "prompt", "module", "model", "prediction", "noise"])
 def test_an_interrupted_training_is_not_taken_up_with_another(changed, lora_node, model, motion, load_motion, output):
     others = {
         "clip": {"latents": [{"samples": moving_square()["samples"].flip(0)}]},
         "prompt": {"conditioning": [prompt(6)]},
         "module": {"motion_module": load_motion("v2", seed=2)},
         "model": {"model": make_model(LEVELS, seed=2)},
+        "prediction": {"model": sampled_as(model, "v_prediction", zsnr=False)},
+        "noise": {"model": sampled_as(model, "eps", zsnr=True)},
     }
     inputs = {"model": model, "motion_module": motion, "seed": 1}
     train_and_interrupt(lora_node, **inputs)
