@@ -223,9 +223,10 @@ def fit(
             keep()
             raise KeyboardInterrupt
         if now - saved >= wait or step == options.steps - 1:
+            writing = time.monotonic()
             keep()
             saved = time.monotonic()
-            wait = max(save_every, 50 * (saved - now))
+            wait = max(save_every, 50 * (saved - writing))
     training.finish()
     return training.losses
 

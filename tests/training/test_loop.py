@@ -118,6 +118,20 @@ def test_states_that_take_long_to_write_are_written_less_often(tmp_path, monkeyp
     assert written[0] == 1 and written[-1] == OPTIONS.steps and len(written) < 10
 
 
+def test_a_slow_report_does_not_put_off_the_states(tmp_path):
+    """Such as one that renders samples."""
+    weight, written = Parameter(torch.zeros(1)), set()
+
+    def slow(progress: Progress) -> None:
+        time.sleep(0.2 if len(progress.losses) == 1 else 0.02)
+        if (tmp_path / "line.pt").exists():
+            written.add((tmp_path / "line.pt").stat().st_mtime_ns)
+
+    options = FitOptions(steps=60, learning_rate=0.1)
+    fit("line", {"weight": weight}, regression(weight), tmp_path, options, report=slow, save_every=0)
+    assert len(written) > 1
+
+
 def test_a_run_that_is_told_to_stop_ends_after_the_step(tmp_path):
     expected, asked = train(tmp_path / "whole"), iter([False] * 9 + [True])
     weight = Parameter(torch.zeros(1))
