@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import importlib
-import importlib.util
 import os
 import platform
 import statistics
@@ -22,7 +20,8 @@ import threading
 import time
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parent.parent
+import animatediff_native
+
 FRAMES, CFG, STEPS = 16, 7.5, 2
 SD15_UNET = {
     "image_size": 32,
@@ -39,25 +38,6 @@ SD15_UNET = {
     "use_linear_in_transformer": False,
     "legacy": False,
 }
-
-
-def start_comfyui(cpu: bool) -> None:
-    """What main.py would have set before ComfyUI's modules are imported."""
-    from comfy.cli_args import args
-
-    args.cpu = cpu
-
-
-def load_pack():
-    """The pack as a package of one name, as ComfyUI imports it."""
-    spec = importlib.util.spec_from_file_location(
-        "animatediff_native", REPO / "__init__.py", submodule_search_locations=[str(REPO)]
-    )
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def full_size_model(dtype):
@@ -95,10 +75,9 @@ def with_module(model, mid: bool, positions: int = 0):
     for as many as `positions`."""
     from safetensors.torch import save_file
 
-    motion_model = importlib.import_module("animatediff_native.motion_models.motion_model")
-    injection = importlib.import_module("animatediff_native.motion_models.injection")
-    loader = importlib.import_module("animatediff_native.motion_models.loader")
-    clips = importlib.import_module("animatediff_native.sampling.clips")
+    from ..motion_models import injection, loader, motion_model
+    from ..sampling import clips
+
     module = motion_model.MotionModel(motion_model.MotionModelConfig.for_unet((320, 640, 1280, 1280), mid=mid))
     randomise(module)
     with tempfile.TemporaryDirectory() as folder:
@@ -189,13 +168,16 @@ def import_milliseconds() -> float:
         "import sys, time, asyncio; sys.argv[1:] = ['--cpu']\n"
         "import comfy.options; comfy.options.enable_args_parsing()\n"
         "import comfy.sd, comfy.sample, comfy.context_windows, comfy_api.latest, folder_paths\n"
-        f"sys.path.append({str(REPO / 'benchmarks')!r}); import benchmark\n"
+        "import animatediff_native\n"
         "start = time.perf_counter()\n"
-        "extension = asyncio.run(benchmark.load_pack().comfy_entrypoint())\n"
+        "from animatediff_native.__init__ import comfy_entrypoint\n"
+        "extension = asyncio.run(comfy_entrypoint())\n"
         "asyncio.run(extension.on_load()); asyncio.run(extension.get_node_list())\n"
         "print((time.perf_counter() - start) * 1000)"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    runs = [
+        subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True) for _ in range(3)
+    ]
     return statistics.median(float(run.stdout.split()[-1]) for run in runs)
 
 
@@ -233,8 +215,7 @@ def main() -> None:
     import torch
 
     gpu = torch.cuda.is_available()
-    start_comfyui(cpu=not gpu)
-    load_pack()
+    animatediff_native.start_comfyui()
     dtype = torch.float16 if gpu else torch.float32
     print(f"{time.strftime('%Y-%m-%d')}, {machine()}, torch {torch.__version__}, {dtype}, {FRAMES} frames, cfg {CFG}")
     print(f"pack import: {import_milliseconds():.0f} ms")

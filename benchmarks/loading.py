@@ -1,4 +1,4 @@
-"""Time and memory of loading a motion module: `python tools/dev.py run -- python benchmarks/loading.py [FILE ...]`.
+"""Time and memory of loading a motion module: `python tools/dev.py bench loading [FILE ...]`.
 
 Without a file, on a full-size v2 module with random weights, as .safetensors and as .ckpt. Linux only, where a process
 can read how much anonymous memory it has; pages of a mapped file are not counted, since they are the operating system's
@@ -15,14 +15,18 @@ import threading
 import time
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parent.parent
+import animatediff_native
+
 STATUS = Path("/proc/self/status")
 
 
 def measure(path: Path) -> tuple[float, float]:
     """Seconds, and the highest memory in use meanwhile beside what was before, as a multiple of the file's size."""
     answer = subprocess.run(
-        [sys.executable, "-P", __file__, "--one", str(path)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "animatediff_native.benchmarks.loading", "--one", str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     seconds, extra = answer.stdout.split()[-2:]
     return float(seconds), float(extra) / path.stat().st_size
@@ -30,12 +34,8 @@ def measure(path: Path) -> tuple[float, float]:
 
 def load(path: str) -> None:
     """In a fresh process, as ComfyUI on the CPU."""
-    sys.path.append(str(REPO))
-    sys.argv[1:] = ["--cpu"]
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    from motion_models.loader import load_motion_model
+    animatediff_native.start_comfyui(cpu=True)
+    from ..motion_models.loader import load_motion_model
 
     before = peak = anonymous_bytes()
     done = threading.Event()
@@ -66,8 +66,7 @@ def random_files(folder: Path) -> list[Path]:
     import torch
     from safetensors.torch import save_file
 
-    sys.path.append(str(REPO))
-    from motion_models.motion_model import MotionModel, MotionModelConfig
+    from ..motion_models.motion_model import MotionModel, MotionModelConfig
 
     weights = MotionModel(MotionModelConfig.for_unet((320, 640, 1280, 1280), mid=True)).state_dict()
     files = [folder / "v2.safetensors", folder / "v2.ckpt"]

@@ -1,4 +1,4 @@
-"""Time and memory of long clips: `python tools/dev.py run -- python benchmarks/long_clips.py`.
+"""Time and memory of long clips: `python tools/dev.py bench long_clips`.
 
 A full-size UNet and motion module with random weights, as in benchmark.py. A clip in windows is compared with the
 ideal, as many times a clip of 16 frames as it has windows. Each is measured between two clips of 16 frames, so that a
@@ -8,26 +8,29 @@ machine whose speed drifts still gives a fair comparison. Then, windows inside o
 from __future__ import annotations
 
 import argparse
-import importlib
 import statistics
 import sys
 import time
 
-import benchmark
-from benchmark import FRAMES, PeakMemory, sample
+import animatediff_native
+
+from . import benchmark
+from .benchmark import FRAMES, PeakMemory, sample
 
 INSIDE_FRAMES = 128
 
 
 def windowed(model, **options):
-    clips = importlib.import_module("animatediff_native.sampling.clips")
-    windows = importlib.import_module("animatediff_native.sampling.context_windows")
-    return clips.apply_sliding_context(model, windows.ContextOptions(**options))
+    from ..sampling.clips import apply_sliding_context
+    from ..sampling.context_windows import ContextOptions
+
+    return apply_sliding_context(model, ContextOptions(**options))
 
 
 def count_windows(frames: int) -> int:
-    windows = importlib.import_module("animatediff_native.sampling.context_windows")
-    return len(windows.ContextOptions().windows(frames, 0, 1)[0])
+    from ..sampling.context_windows import ContextOptions
+
+    return len(ContextOptions().windows(frames, 0, 1)[0])
 
 
 def ratio(measured, reference, rounds: int) -> tuple[float, float]:
@@ -70,8 +73,7 @@ def main() -> None:
     import torch
 
     gpu, size = torch.cuda.is_available(), options.size
-    benchmark.start_comfyui(cpu=not gpu)
-    benchmark.load_pack()
+    animatediff_native.start_comfyui()
     dtype = torch.float16 if gpu else torch.float32
     print(f"{time.strftime('%Y-%m-%d')}, {benchmark.machine()}, torch {torch.__version__}, {dtype}, {size} px\n")
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What the live preview of a whole clip costs: `python tools/dev.py run -- python benchmarks/previews.py`.
+"""What the live preview of a whole clip costs: `python tools/dev.py bench previews`.
 
 The miniature, whose steps are so quick that a preview weighs more than with any other model, sampled in turn without
 previews, with ComfyUI's own of the first frame, and with all frames moving. A GPU's memory is not looked at.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-import benchmark
+import animatediff_native
 
-ROOT = Path(__file__).resolve().parent.parent
+from . import benchmark
+
 STEPS = 20
 
 
@@ -51,15 +50,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    benchmark.start_comfyui(cpu=True)
-    sys.path.append(str(ROOT))
+    animatediff_native.start_comfyui(cpu=True)
     import comfy.utils
     import torch
     from comfy.cli_args import LatentPreviewMethod
 
-    from demo.evaluate import Miniature, with_module
+    from ..demo.evaluate import Miniature, with_module
+    from ..demo.train import MODELS
 
-    models = ROOT / "demo" / "models"
+    models = MODELS
     comfy.utils.set_progress_bar_global_hook(hear)
     with torch.inference_mode():
         miniature = Miniature(models)

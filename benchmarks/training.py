@@ -1,4 +1,4 @@
-"""Speed and memory of training: `python tools/dev.py run -- python benchmarks/training.py`.
+"""Speed and memory of training: `python tools/dev.py bench training`.
 
 A full-size UNet and v3 motion module with random weights, as in benchmark.py. A step of a motion LoRA and of a whole
 module, with and without gradient checkpointing, beside a forward and backward pass of the bare UNet on the same clip,
@@ -8,7 +8,6 @@ in turn. Then steps on clips from the cache on disk, beside the same step on a c
 from __future__ import annotations
 
 import argparse
-import importlib
 import statistics
 import sys
 import tempfile
@@ -16,15 +15,14 @@ import time
 from itertools import repeat
 from pathlib import Path
 
-import benchmark
 import torch
-from benchmark import FRAMES, PeakMemory
+
+import animatediff_native
+
+from . import benchmark
+from .benchmark import FRAMES, PeakMemory
 
 RANK = 32
-
-
-def module(name: str):
-    return importlib.import_module(f"animatediff_native.{name}")
 
 
 class InMemory:
@@ -41,7 +39,8 @@ def cached_clips(folder: Path, size: int):
     """Clips of a folder's cache, as `prepare` gives them: encoded with plain means, since no VAE is measured here."""
     from PIL import Image
 
-    data = module("training.data")
+    from ..training import data
+
     for clip in range(8):
         (folder / f"{clip}").mkdir(parents=True)
         (folder / f"{clip}.txt").write_text("a clip")
@@ -61,8 +60,8 @@ class Training:
     """Steps of a task, one call after the other."""
 
     def __init__(self, task, data, device, bf16: bool):
-        motion, processes = module("training.motion"), module("training.processes")
-        loop = module("training.loop")
+        from ..training import loop, motion, processes
+
         self.fit = loop.Fit(task.parameters, loop.FitOptions(1000, 1e-4), {})
         self.processes = processes.OneProcess(device)
         options = motion.MotionOptions(bf16=bf16)
@@ -72,7 +71,7 @@ class Training:
 
     def step(self) -> float:
         start = time.perf_counter()
-        self.fit.change(self.fit.gradients(next(self.batches), self.processes))
+        self.fit.change(self.fit.gradients(next(self.batches), self.processes, lambda: False).loss)
         return time.perf_counter() - start
 
 
@@ -89,7 +88,8 @@ def bare_step(image_model, item, device, bf16: bool) -> float:
 
 
 def report(model, what: str, recompute: bool, data, rounds: int, device, bf16: bool) -> None:
-    tasks, lora = module("training.tasks"), module("training.lora")
+    from ..training import lora, tasks
+
     start = tasks.from_nothing(model, 32, False, 0, device)
     dtype = torch.bfloat16 if bf16 else torch.float32
     if what == "module":
@@ -122,8 +122,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     gpu = torch.cuda.is_available()
-    benchmark.start_comfyui(cpu=not gpu)
-    benchmark.load_pack()
+    animatediff_native.start_comfyui()
     size, device = options.size or (256 if gpu else 64), torch.device("cuda" if gpu else "cpu")
     print(f"{time.strftime('%Y-%m-%d')}, {benchmark.machine()}, torch {torch.__version__}, {size} px, {FRAMES} frames")
     print(f"{'bf16' if gpu else 'fp32'}, LoRA of rank {RANK}\n")

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from comfy.taesd.taesd import TAESD
 from torch import Tensor
 
-from training.loop import FitOptions, fit, seeded
-
+from ..training.loop import FitOptions, fit, seeded
 from . import shapes
 
 PATCH = 8

@@ -15,10 +15,9 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import TimestepEmbedSequenti
 from comfy_extras.nodes_canny import Canny
 from torch import Tensor, nn
 
-from training.diffusion import TIMESTEPS, add_noise, alphas_cumprod, structure_weight
-from training.loop import FitOptions, fit, seeded
-from training.lora import lora
-
+from ..training.diffusion import TIMESTEPS, add_noise, alphas_cumprod, structure_weight
+from ..training.loop import FitOptions, fit, seeded
+from ..training.lora import lora
 from . import autoencoder, shapes
 from .text_to_image import UNET, TextEncoder, prompts
 

@@ -1,4 +1,4 @@
-"""How good the miniature's animations are: `python tools/dev.py run -- python -m demo.evaluate`.
+"""How good the miniature's animations are: `python -m animatediff_native.demo.evaluate`.
 
 For the base model and the personalised one, each with the trained motion module, without any, and with an untrained
 one, the same seeds are sampled through ComfyUI and every clip is measured (demo/metrics.py). Prints the README's table.
@@ -87,10 +87,10 @@ class Miniature:
 
 
 def with_module(model, file: Path, lora: Path | None = None):
-    from motion_models.injection import MotionSettings, apply_motion_model
-    from motion_models.loader import load_motion_model
-    from motion_models.lora import apply_motion_lora
-    from sampling.clips import prepare_clips, use_default_windows
+    from ..motion_models.injection import MotionSettings, apply_motion_model
+    from ..motion_models.loader import load_motion_model
+    from ..motion_models.lora import apply_motion_lora
+    from ..sampling.clips import prepare_clips, use_default_windows
 
     motion = load_motion_model(str(file))
     if lora is not None:

@@ -1,4 +1,4 @@
-"""What a user can teach the miniature: `python tools/dev.py run -- python -m demo.fine_tune`.
+"""What a user can teach the miniature: `python -m animatediff_native.demo.fine_tune`.
 
 Draws clips as videos, trains on them with `python -m training`, and measures what was learned:
 
@@ -35,7 +35,8 @@ SIZE = shapes.SIZE
 NOISE_LEVELS = (500, 900, 999)
 HEAD = """# Teaching the miniature
 
-{date}, {machine}. Trained with `python -m training` on videos that `python -m demo.fine_tune` draws; it prints this.
+{date}, {machine}. Trained with `python -m training` on videos that
+`python -m animatediff_native.demo.fine_tune` draws; it prints this.
 
 """
 
@@ -126,10 +127,9 @@ def noise_errors(module: Path, model: Any, look: str, seed: int, timesteps: Sequ
     """Mean squared error of the noise predicted in 8 drawn clips, for each timestep of AnimateDiff's schedule."""
     import comfy.model_management
 
-    from motion_models.loader import load_motion_model
-    from motion_models.unet import motion_in_unet
-    from training.diffusion import add_noise, alphas_cumprod
-
+    from ..motion_models.loader import load_motion_model
+    from ..motion_models.unet import motion_in_unet
+    from ..training.diffusion import add_noise, alphas_cumprod
     from . import autoencoder
 
     comfy.model_management.load_models_gpu([model])
@@ -185,7 +185,7 @@ def schedule(folder: Path, steps: int, seeds: int) -> list[str]:
 
 def clip_errors(module: Path, model: Any) -> list[float]:
     """Of the clean clip that the predicted noise leaves, for each of NOISE_LEVELS."""
-    from training.diffusion import alphas_cumprod
+    from ..training.diffusion import alphas_cumprod
 
     alphas = alphas_cumprod("motion")[list(NOISE_LEVELS)]
     return [

@@ -1,4 +1,4 @@
-"""How steady long clips of the miniature are: `python tools/dev.py run -- python -m demo.long_clips`.
+"""How steady long clips of the miniature are: `python -m animatediff_native.demo.long_clips`.
 
 Clips of 64 and 200 frames are sampled through ComfyUI with each schedule and each fuse of Sliding Context, with and
 without FreeNoise, and measured. Writes the table of demo/long_clips.md, a row at a time.
@@ -25,7 +25,8 @@ from .train import DEMO, MODELS, use_cpu
 COLUMNS = ("seam", "step px", "jerk px", "join", "colour drift %", "shape %")
 HEAD = """# Long clips
 
-{date}, {machine}: the miniature's base model, {seeds} of each row, made by `python -m demo.long_clips`.
+{date}, {machine}: the miniature's base model, {seeds} of each row, made by
+`python -m animatediff_native.demo.long_clips`.
 
 - *seam*: what differs from a frame to the next once the movement is taken out of it, where one window goes over into
   another, divided by the same elsewhere. 1 means that seams are not to be seen.
@@ -45,7 +46,7 @@ class Row:
     free_noise: bool
 
     def options(self) -> Any:
-        from sampling.context_windows import ContextOptions
+        from ..sampling.context_windows import ContextOptions
 
         return ContextOptions(schedule=self.schedule, fuse=self.fuse, free_noise=self.free_noise)
 
@@ -58,7 +59,7 @@ class Row:
 
 
 def rows(lengths: list[int]) -> Iterator[Row]:
-    from sampling.windows import FUSES, SCHEDULES
+    from ..sampling.windows import FUSES, SCHEDULES
 
     choices = [(schedule, "pyramid") for schedule in SCHEDULES] + [("static", fuse) for fuse in FUSES[1:]]
     for frames in lengths:
@@ -125,7 +126,7 @@ def mean_colour(clip: Tensor) -> Tensor:
 
 
 def measure(miniature: Miniature, model: Any, row: Row, seeds: int) -> Measured:
-    from sampling.clips import apply_sliding_context
+    from ..sampling.clips import apply_sliding_context
 
     model, measured = apply_sliding_context(model, row.options()), Measured()
     for seed, (colour, shape) in enumerate(PROMPTS[:seeds]):

@@ -10,17 +10,16 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
-from motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
-from motion_models.unet import motion_in_unet
-from training.data import Item, Prompt
-from training.diffusion import alphas_cumprod
-from training.image_model import ImageModel
-from training.loop import FitOptions, Losses, fit
-from training.lora import layers_of, lora
-from training.lora_layouts import motion_lora_file
-from training.motion import MotionOptions, motion_losses, weights
-from training.processes import OneProcess
-
+from ..motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
+from ..motion_models.unet import motion_in_unet
+from ..training.data import Item, Prompt
+from ..training.diffusion import alphas_cumprod
+from ..training.image_model import ImageModel
+from ..training.loop import FitOptions, Losses, fit
+from ..training.lora import layers_of, lora
+from ..training.lora_layouts import motion_lora_file
+from ..training.motion import MotionOptions, motion_losses, weights
+from ..training.processes import OneProcess
 from . import autoencoder, shapes
 from .text_to_image import UNET, TextEncoder, prompts
 

@@ -5,10 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.diffusion import alphas_cumprod, structure_weight
-from training.loop import FitOptions, fit, seeded
-from training.lora import lora
-
+from ..training.diffusion import alphas_cumprod, structure_weight
+from ..training.loop import FitOptions, fit, seeded
+from ..training.lora import lora
 from . import autoencoder
 from .text_to_image import TextEncoder, picture_loss
 

@@ -1,4 +1,4 @@
-"""Draws the README's moving picture: `python tools/dev.py run -- python -m demo.showcase`.
+"""Draws the README's moving picture: `python -m animatediff_native.demo.showcase`.
 
 Four prompts, animated by the miniature motion module: above by the base model that it was trained on, below by the
 personalised one that it never saw. With --video, draws the clip that the example of video to video begins with.

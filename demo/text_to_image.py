@@ -11,9 +11,8 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from training.diffusion import TIMESTEPS, add_noise, alphas_cumprod
-from training.loop import FitOptions, fit, seeded
-
+from ..training.diffusion import TIMESTEPS, add_noise, alphas_cumprod
+from ..training.loop import FitOptions, fit, seeded
 from . import autoencoder, shapes
 from .companion import companion
 

@@ -1,4 +1,4 @@
-"""Trains the miniature models from nothing: `python tools/dev.py run -- python -m demo.train`.
+"""Trains the miniature models from nothing: `python -m animatediff_native.demo.train`.
 
 Stages: text-to-image model, motion module, camera movement (motion LoRA), personalised look (LoRA), ControlNet,
 autoencoder.
@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn import Module
+
+from animatediff_native import start_comfyui
 
 DEMO = Path(__file__).parent
 MODELS = DEMO / "models"
@@ -43,11 +45,8 @@ def main() -> None:
 
 
 def use_cpu() -> None:
-    """Settings that ComfyUI reads when its modules are first imported."""
-    from comfy.cli_args import args
-
-    args.cpu = True
-    args.use_pytorch_cross_attention = True  # the CPU's default attention has no gradient-friendly fast path
+    """Start ComfyUI's modules with an attention that has gradients, which the CPU's usual one has not."""
+    start_comfyui(cpu=True, use_pytorch_cross_attention=True)
 
 
 def checkpoint(unet: Module, text_model: Module, vae: Module) -> dict[str, Tensor]:

@@ -8,13 +8,6 @@ from typing import Any
 import torch
 
 
-def start_comfyui() -> None:
-    """ComfyUI asks on import whether there is a GPU, and gives up where there is none unless it was told."""
-    from comfy.cli_args import args
-
-    args.cpu = args.cpu or not any(kind.is_available() for kind in (torch.cuda, torch.xpu, torch.backends.mps))
-
-
 def load_clip_vision(file: Path) -> Any:
     import comfy.clip_vision
 

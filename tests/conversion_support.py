@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from old_workflows.node_types import NODE_TYPES
+from animatediff_native.old_workflows.node_types import NODE_TYPES
 
 CORPUS = Path(__file__).resolve().parent / "old_workflows" / "corpus"
 every_workflow = pytest.mark.parametrize("name", sorted(path.stem for path in CORPUS.glob("*.json")))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.optical_flow import warp
+from animatediff_native.evaluation.optical_flow import warp
 
 MARGIN = 64  # what a pan can uncover
 WIDTH, PICTURE = 32, 28

@@ -12,10 +12,11 @@ from typing import Any
 
 import av
 import numpy as np
-from comfy_app import INPUTS, MODELS, PACKS, stand_ins
-from comfy_server import ComfyServer
 from PIL import Image, ImageSequence
-from workflow import with_stand_ins, workflow_to_prompt
+
+from animatediff_native.tools.comfy_app import INPUTS, MODELS, PACKS, stand_ins
+from animatediff_native.tools.comfy_server import ComfyServer
+from animatediff_native.tools.workflow import with_stand_ins, workflow_to_prompt
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from comfy_app import PACKS
-from comfy_server import ComfyServer
 from server_support import NODES, ROOT, WORKFLOWS, fetch, four_frames, frames_of, miniature_server
+
+from animatediff_native.tools.comfy_app import PACKS
+from animatediff_native.tools.comfy_server import ComfyServer
 
 NAME = "animatediff-native"
 DEVELOPMENT = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "CONTRIBUTING.md"}

@@ -11,7 +11,7 @@ import app.custom_node_manager
 import folder_paths
 import pytest
 
-from locales import LOCALES, differences, english, flat, visible_schemas
+from animatediff_native.tools.build.locales import LOCALES, differences, english, flat, visible_schemas
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "web" / "docs"
@@ -21,8 +21,8 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 @pytest.fixture(scope="module")
-def schemas(pack) -> list[Any]:
-    return visible_schemas(pack)
+def schemas() -> list[Any]:
+    return visible_schemas()
 
 
 @pytest.fixture

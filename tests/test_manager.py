@@ -11,9 +11,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from comfy_app import PACKS
-from comfy_server import ComfyServer
 from server_support import ROOT, fetch, four_frames, frames_of, miniature_server
+
+from animatediff_native.tools.comfy_app import PACKS
+from animatediff_native.tools.comfy_server import ComfyServer
 
 NAME = "animatediff-native"
 # Nothing is looked up elsewhere, and addresses that no list knows are allowed, as for a user who ticks that option.

@@ -9,11 +9,13 @@ from typing import Any
 import folder_paths
 import pytest
 import safetensors.torch
-from comfy_app import PACKS
-from comfy_server import ComfyServer, ServerError
 from server_support import NODES, ROOT, miniature_server, node
 from torch import Tensor
-from workflow import named_widgets
+
+from animatediff_native.__init__ import register_folder
+from animatediff_native.tools.comfy_app import PACKS
+from animatediff_native.tools.comfy_server import ComfyServer, ServerError
+from animatediff_native.tools.workflow import named_widgets
 
 OTHERS = {path.name: path for path in (ROOT / "tests" / "packs").iterdir() if path.is_dir()}
 STEPS, WINDOWS = 2, 2  # of 6 frames: 0 to 3 and 2 to 5
@@ -207,11 +209,11 @@ def test_a_folder_that_another_pack_registers_too_lists_the_files_of_both(server
 
 
 @pytest.mark.parametrize("extensions", [{".motion"}, [".motion"], (".motion",)], ids=["set", "list", "tuple"])
-def test_the_kinds_of_file_that_another_pack_registered_stay_its_own(pack, monkeypatch, extensions):
+def test_the_kinds_of_file_that_another_pack_registered_stay_its_own(monkeypatch, extensions):
     """It may have them in a list, or use the same set for folders of its own."""
     as_it_was = [*extensions]
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "animatediff_models", ([], extensions))
-    pack.register_folder("animatediff_models")
+    register_folder("animatediff_models")
     assert [*extensions] == as_it_was
     _, kinds = folder_paths.folder_names_and_paths["animatediff_models"]
     assert kinds == {".motion", *folder_paths.supported_pt_extensions}

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import tomllib
-from environment import COMFYUI_DEFAULT, COMFYUI_RELEASES
+
+from animatediff_native.tools.environment import COMFYUI_DEFAULT, COMFYUI_RELEASES
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("nodes", "motion_models", "sampling", "training", "evaluation", "old_workflows")

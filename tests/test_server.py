@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comfy_app import INPUTS, MODELS
-from comfy_server import ComfyServer, ServerError
 from server_support import (
     NODES,
     SIZE,
@@ -26,6 +24,9 @@ from server_support import (
     problems,
     shortened,
 )
+
+from animatediff_native.tools.comfy_app import INPUTS, MODELS
+from animatediff_native.tools.comfy_server import ComfyServer, ServerError
 
 MOTION = "animatediff_models"
 STEMS = [path.stem for path in WORKFLOWS]

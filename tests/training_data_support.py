@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from training.data import Data, Item, Prompt
+from animatediff_native.training.data import Data, Item, Prompt
 
 WIDTH, HEIGHT = 64, 48
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from demo.clips import UP, write_clips
-from demo.fine_tune import MODULE, toml
-from demo.train import DEMO, MODELS
+from animatediff_native.demo.clips import UP, write_clips
+from animatediff_native.demo.fine_tune import MODULE, toml
+from animatediff_native.demo.train import DEMO, MODELS
 
 CHECKPOINT = MODELS / "checkpoints" / "miniature.safetensors"
 

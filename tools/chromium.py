@@ -9,8 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
-
-from environment import say
+import sys
 
 ON_PATH = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 ON_MAC = ("Google Chrome", "Chromium", "Microsoft Edge")
@@ -28,8 +27,8 @@ def install_chromium() -> None:
     may = platform.system() == "Linux" and shutil.which("apt-get") and os.geteuid() == 0
     if find_chromium() is not None or not may:
         return
-    say("Installing Chromium for the tests in the browser ...")
+    print("Installing Chromium for the tests in the browser ...", file=sys.stderr, flush=True)
     for command in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
         if subprocess.run(["apt-get", *command], capture_output=True).returncode != 0:
-            say("That did not work: the tests in the browser will be skipped.")
+            print("That did not work: the tests in the browser will be skipped.", file=sys.stderr)
             return

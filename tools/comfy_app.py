@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from comfy_server import ComfyServer, ServerError, device_arguments, free_port, server_command
-from workflow import with_stand_ins, workflow_to_prompt
+from .comfy_server import ComfyServer, ServerError, device_arguments, free_port, server_command
+from .workflow import with_stand_ins, workflow_to_prompt
 
 REPO = Path(__file__).resolve().parent.parent
 PACKS = {"animatediff-native": REPO, "comfyui-miniature": REPO / "demo" / "comfyui-miniature"}
@@ -53,7 +53,7 @@ def render(options: argparse.Namespace) -> int:
 
 def stand_ins() -> dict[str, dict[str, Any]]:
     """The miniature's values for those that the example workflows have for the published models."""
-    return json.loads((REPO / "demo" / "templates" / "stand_ins.json").read_text(encoding="utf-8"))
+    return json.loads((REPO / "demo" / "stand_ins.json").read_text(encoding="utf-8"))
 
 
 def serve(options: argparse.Namespace) -> int:

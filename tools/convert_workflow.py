@@ -16,10 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from old_workflows.convert import convert  # noqa: E402 - found by the line above
+from animatediff_native.old_workflows.convert import convert  # pyright: ignore[reportMissingImports]
 
 
 def read(path: Path) -> dict[str, Any]:

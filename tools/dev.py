@@ -46,7 +46,7 @@ from environment import (
 def demo(options: argparse.Namespace, _: list[str]) -> int:
     environment = prepare(options.comfyui)
     folders = ["--workflow", str(options.workflow.resolve()), "--output", str(options.output.resolve())]
-    return execute(environment, [environment.python, REPO / "tools" / "comfy_app.py", "render", *folders])
+    return execute(environment, [*module(environment, "tools.comfy_app"), "render", *folders])
 
 
 def serve(options: argparse.Namespace, _: list[str]) -> int:
@@ -54,7 +54,7 @@ def serve(options: argparse.Namespace, _: list[str]) -> int:
     wishes = ["--base", str(cache_directory() / "serve"), "--port", str(options.port)]
     if options.no_browser:
         wishes.append("--no-browser")
-    return execute(environment, [environment.python, REPO / "tools" / "comfy_app.py", "serve", *wishes])
+    return execute(environment, [*module(environment, "tools.comfy_app"), "serve", *wishes])
 
 
 def test(options: argparse.Namespace, pytest_arguments: list[str]) -> int:
@@ -82,7 +82,7 @@ def lint(options: argparse.Namespace, _: list[str]) -> int:
 
 def bench(options: argparse.Namespace, arguments: list[str]) -> int:
     environment = prepare(options.comfyui)
-    return execute(environment, [environment.python, REPO / "benchmarks" / "benchmark.py", *arguments])
+    return execute(environment, [*module(environment, f"benchmarks.{options.name}"), *arguments])
 
 
 def run(options: argparse.Namespace, command: list[str]) -> int:
@@ -95,6 +95,11 @@ def setup(options: argparse.Namespace, _: list[str]) -> int:
     environment = prepare(options.comfyui)
     print(f"Python:  {environment.python}\nComfyUI: {environment.comfyui}\nCache:   {cache_directory()}")
     return 0
+
+
+def module(environment: Environment, name: str) -> list[str | Path]:
+    """Return the command that runs a module of the pack."""
+    return [environment.python, "-m", f"animatediff_native.{name}"]
 
 
 def execute(environment: Environment, command: Sequence[str | Path], cwd: Path | None = None) -> int:
@@ -146,7 +151,9 @@ def arguments_parser() -> argparse.ArgumentParser:
     every = f"a version ({', '.join(COMFYUI_RELEASES)}), `all` of them, or the path of your own ComfyUI"
     add(test, "Run the tests.", " Every other argument goes to pytest.", which=f"{every}; default {COMFYUI_DEFAULT}")
     add(lint, "Run ruff and pyright over the sources.")
-    add(bench, "Measure speed and memory.", " Every other argument goes to benchmarks/benchmark.py.")
+    measured = add(bench, "Measure speed and memory.", " Every other argument goes to the benchmark.")
+    names = sorted(file.stem for file in (REPO / "benchmarks").glob("[!_]*.py"))
+    measured.add_argument("name", nargs="?", choices=names, default="benchmark", help="a file of benchmarks/")
     add(run, "Run a command with ComfyUI importable.", " Write it after `--`; `python` is the environment's.")
     add(setup, "Prepare everything and print where it is.")
     return parser

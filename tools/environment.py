@@ -83,7 +83,7 @@ class Environment:
         variables = {name: value for name, value in os.environ.items() if name not in others}
         variables["VIRTUAL_ENV"] = str(self.folder)
         variables["PATH"] = os.pathsep.join([str(self.scripts), os.environ.get("PATH", "")])
-        variables["PYTHONPATH"] = str(self.comfyui)
+        variables["PYTHONPATH"] = os.pathsep.join([str(self.comfyui), str(REPO)])
         variables["ADN_COMFYUI"] = str(self.comfyui)
         # Compiled files and tool caches would otherwise be written beside the sources.
         variables["PYTHONPYCACHEPREFIX"] = str(cache_directory() / "bytecode")

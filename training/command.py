@@ -1,7 +1,11 @@
-"""Touches comfy. What `python -m training` does: errors in a sentence, and Ctrl-C loses nothing."""
+"""Trains motion: `python -m training --config my_run.toml`, or on several GPUs `accelerate launch -m training ...`.
+
+Run it in the pack's folder. ComfyUI is found there if the pack is installed in its custom_nodes, or by --comfyui.
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import logging
 import signal
@@ -10,14 +14,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
-from .config import read_config
-from .processes import Accelerated, OneProcess
-from .run import train
+import animatediff_native
+
+if TYPE_CHECKING:
+    from .processes import OneProcess
+
+
+def main() -> None:
+    """Run the command line: one training, described by a TOML file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, required=True, help="a TOML file, see training/examples")
+    parser.add_argument("--comfyui", type=Path, help="ComfyUI's folder")
+    options = parser.parse_args()
+    animatediff_native.start_comfyui(options.comfyui)
+    sys.exit(run(options.config))
 
 
 def run(file: Path) -> int:
-    """The exit status."""
+    """Train what a configuration file describes and return the exit status."""
+    from .config import read_config  # here, since they import ComfyUI
+    from .run import train
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         with stoppable() as stop:
@@ -62,6 +83,8 @@ def stoppable() -> Iterator[Callable[[], bool]]:
 
 def processes_for(name: str, folder: Path) -> OneProcess:
     """Those of `accelerate` where it is installed, with its reports; else this one alone."""
+    from .processes import Accelerated, OneProcess
+
     if importlib.util.find_spec("accelerate") is not None:
         return Accelerated(name, folder)
     from comfy.model_management import get_torch_device

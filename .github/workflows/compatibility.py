@@ -8,39 +8,21 @@ OLDER and NEWER are folders of the pack. Ends with status 1 if something breaks.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-
-def start_comfyui() -> None:
-    """ComfyUI reads its command line when it is imported."""
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    argv, sys.argv = sys.argv, ["comfyui", "--cpu"]
-    try:
-        import comfy.cli_args
-    finally:
-        sys.argv = argv
+from animatediff_native import start_comfyui
 
 
-def load_nodes(folder: Path, name: str) -> dict[str, Any]:
-    """Node class by id, loaded as ComfyUI loads a pack."""
-    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py")
-    assert spec and spec.loader
-    pack = importlib.util.module_from_spec(spec)
-    sys.modules[name] = pack
-    spec.loader.exec_module(pack)
+def load_nodes(folder: str) -> dict[str, Any]:
+    """Load a folder of the pack as ComfyUI does and return its node classes by id."""
+    import nodes
 
-    async def node_list() -> list[Any]:
-        extension = await pack.comfy_entrypoint()
-        await extension.on_load()
-        return await extension.get_node_list()
-
-    return {node.GET_SCHEMA().node_id: node for node in asyncio.run(node_list())}
+    before = dict(nodes.NODE_CLASS_MAPPINGS)
+    if not asyncio.run(nodes.load_custom_node(folder)):
+        sys.exit(f"{folder} does not load.")
+    return {name: node for name, node in nodes.NODE_CLASS_MAPPINGS.items() if before.get(name) is not node}
 
 
 def breaks(older: dict[str, Any], newer: dict[str, Any]) -> Iterator[str]:
@@ -79,7 +61,7 @@ def broken_inputs(older: dict[str, tuple], newer: dict[str, tuple]) -> Iterator[
 
 
 if __name__ == "__main__":
-    start_comfyui()
-    found = list(breaks(*(load_nodes(Path(folder), f"pack_{i}") for i, folder in enumerate(sys.argv[1:3]))))
+    start_comfyui(cpu=True)
+    found = list(breaks(*map(load_nodes, sys.argv[1:3])))
     print("\n".join(found) or "Workflows that were saved with the older version still run.")
     sys.exit(bool(found))

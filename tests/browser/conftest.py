@@ -12,13 +12,14 @@ import comfyui_version
 import pytest
 import safetensors.torch
 import torch
-from chromium import find_chromium
-from comfy_app import INPUTS, MODELS, PACKS
-from comfy_page import ComfyPage
-from comfy_server import ComfyServer
 from comfy_support import motion_state_dict
-from environment import COMFYUI_DEFAULT
 from PIL import Image
+
+from animatediff_native.tools.chromium import find_chromium
+from animatediff_native.tools.comfy_app import INPUTS, MODELS, PACKS
+from animatediff_native.tools.comfy_page import ComfyPage
+from animatediff_native.tools.comfy_server import ComfyServer
+from animatediff_native.tools.environment import COMFYUI_DEFAULT
 
 CLASSIC, VUE = "classic canvas", "Vue nodes"
 SCREENSHOTS = Path(os.environ.get("ADN_SCREENSHOTS", "")) if "ADN_SCREENSHOTS" in os.environ else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from comfy_app import stand_ins
+
+from animatediff_native.tools.comfy_app import stand_ins
 
 
 def test_the_help_page_opens_with_its_pictures(page, picture):

@@ -6,7 +6,7 @@ import pytest
 from conversion_support import CORPUS, read
 from old_workflow_support import make_small, unknown
 
-from old_workflows.convert import convert
+from animatediff_native.old_workflows.convert import convert
 
 NOT_WHOLE = {"camera_and_sparse_control"}  # what no node of ours can do stays, bypassed, and is reported
 NO_MINIATURE = {"sdxl_hotshot"}  # which encodes its prompts for SDXL

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from test_server import NODES
-from workflow import workflow_to_prompt
+
+from animatediff_native.tools.workflow import workflow_to_prompt
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))

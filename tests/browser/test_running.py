@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_app import stand_ins
 from PIL import Image, ImageSequence
+
+from animatediff_native.tools.comfy_app import stand_ins
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOADER, APPLY, SAMPLER, SAVER = "ADN_LoadMotionModule", "ADN_ApplyAnimateDiff", "KSampler", "SaveAnimatedWEBP"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy.taesd.taesd import TAESD
 
-from demo import autoencoder, shapes
+from animatediff_native.demo import autoencoder, shapes
 
 
 def test_taesd_encoder_is_exactly_the_patch_projection():

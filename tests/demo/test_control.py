@@ -14,9 +14,9 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
-from demo import control, evaluate, metrics, shapes
-from demo.train import MODELS
-from training.lora import lora
+from animatediff_native.demo import control, evaluate, metrics, shapes
+from animatediff_native.demo.train import MODELS
+from animatediff_native.training.lora import lora
 
 core_nodes: Any = importlib.import_module("nodes")  # ComfyUI's nodes.py; type checkers would see the pack's own folder
 

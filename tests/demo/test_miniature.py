@@ -8,14 +8,14 @@ import comfy.model_management
 import pytest
 import torch
 
-from demo import autoencoder, evaluate, metrics, shapes
-from demo.train import MODELS
-from motion_models.injection import MotionSettings, apply_motion_model
-from motion_models.loader import load_motion_model
-from motion_models.lora import apply_motion_lora
-from motion_models.unet import motion_in_unet
-from sampling.clips import prepare_clips, use_default_windows
-from training.diffusion import add_noise, alphas_cumprod
+from animatediff_native.demo import autoencoder, evaluate, metrics, shapes
+from animatediff_native.demo.train import MODELS
+from animatediff_native.motion_models.injection import MotionSettings, apply_motion_model
+from animatediff_native.motion_models.loader import load_motion_model
+from animatediff_native.motion_models.lora import apply_motion_lora
+from animatediff_native.motion_models.unet import motion_in_unet
+from animatediff_native.sampling.clips import prepare_clips, use_default_windows
+from animatediff_native.training.diffusion import add_noise, alphas_cumprod
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_text_encoder_is_the_one_that_was_trained(miniature):
     """ComfyUI's CLIP code against transformers', which trained it, on the same weights and words."""
     import comfy.utils
 
-    from demo.text_to_image import TextEncoder
+    from animatediff_native.demo.text_to_image import TextEncoder
 
     weights: Any = comfy.utils.load_torch_file(str(MODELS / "checkpoints" / "miniature.safetensors"))
     prefix = "cond_stage_model.transformer.text_model."

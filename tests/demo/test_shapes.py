@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from demo import evaluate, metrics, shapes
+from animatediff_native.demo import evaluate, metrics, shapes
 
 FRAMES = 16
 

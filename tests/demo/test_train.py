@@ -11,7 +11,7 @@ from comfy.taesd.taesd import TAESD
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from demo import autoencoder, evaluate, train
+from animatediff_native.demo import autoencoder, evaluate, train
 
 
 @pytest.mark.autograd

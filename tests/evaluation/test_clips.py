@@ -14,8 +14,8 @@ from evaluation_support import pan
 from PIL import Image
 from torch import Tensor
 
-from evaluation.clips import find_clips, pictures_of, read_clip, read_references
-from evaluation.score import score
+from animatediff_native.evaluation.clips import find_clips, pictures_of, read_clip, read_references
+from animatediff_native.evaluation.score import score
 
 FRAMES, SIZE = 12, (64, 96)
 

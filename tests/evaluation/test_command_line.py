@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.models.optical_flow import raft_large
 
-from evaluation.__main__ import main, write_whole
+from animatediff_native.evaluation.command import main, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (64, 96)

@@ -13,10 +13,10 @@ from evaluation_support import PART, PICTURE, VISION, WIDTH, textured, vision_mo
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from demo.evaluate import Miniature
-from demo.train import MODELS
-from evaluation.embeddings import embed
-from evaluation.score import Embeddings, compare
+from animatediff_native.demo.evaluate import Miniature
+from animatediff_native.demo.train import MODELS
+from animatediff_native.evaluation.embeddings import embed
+from animatediff_native.evaluation.score import Embeddings, compare
 
 TEXT = PART | {"max_position_embeddings": 77, "vocab_size": 49408, "eos_token_id": 49407}
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP's pictures

@@ -7,8 +7,8 @@ import torch
 from evaluation_support import pan, textured
 from torch import Tensor
 
-from evaluation import metrics
-from evaluation.optical_flow import LucasKanade
+from animatediff_native.evaluation import metrics
+from animatediff_native.evaluation.optical_flow import LucasKanade
 
 FRAMES, SIZE = 12, (96, 96)
 
@@ -144,7 +144,7 @@ def test_seams_are_where_windows_meet(frames, length, overlap, expected):
 def test_seams_are_those_of_sliding_context(schedule, frames, length, overlap):
     from itertools import pairwise
 
-    from sampling.windows import windows
+    from animatediff_native.sampling.windows import windows
 
     overlap = overlap if schedule == "static" else 0
     planned = windows(schedule, frames, length, overlap)

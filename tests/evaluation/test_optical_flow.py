@@ -9,7 +9,7 @@ from evaluation_support import pan, shape_on_ground, textured
 from torch import Tensor
 from torchvision.models.optical_flow.raft import RAFT
 
-from evaluation.optical_flow import LucasKanade, Raft, inside, resized, warp
+from animatediff_native.evaluation.optical_flow import LucasKanade, Raft, inside, resized, warp
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import torch
 from evaluation_support import pan, shape_on_ground, textured
 from torch import Tensor
 
-from evaluation.optical_flow import LucasKanade
-from evaluation.plot import HEAD, PANEL, WIDTH, limits, plot
-from evaluation.score import Embeddings, score
+from animatediff_native.evaluation.optical_flow import LucasKanade
+from animatediff_native.evaluation.plot import HEAD, PANEL, WIDTH, limits, plot
+from animatediff_native.evaluation.score import Embeddings, score
 
 SIZE = (96, 128)
 

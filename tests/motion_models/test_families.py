@@ -14,11 +14,22 @@ from comfy_support import CHANNELS, SDXL_CHANNELS, animate, make_model, make_sdx
 from diffusers import LCMScheduler
 from torch import Tensor
 
-from motion_models import formats
-from motion_models.formats import HOTSHOT, LCM, LONG, SDXL, V1, V2, V3, Family, hint, read_motion_file
-from motion_models.loader import load_motion_model
-from motion_models.motion_model import MotionModel, MotionModelConfig
-from motion_models.saving import save
+from animatediff_native.motion_models import formats
+from animatediff_native.motion_models.formats import (
+    HOTSHOT,
+    LCM,
+    LONG,
+    SDXL,
+    V1,
+    V2,
+    V3,
+    Family,
+    hint,
+    read_motion_file,
+)
+from animatediff_native.motion_models.loader import load_motion_model
+from animatediff_native.motion_models.motion_model import MotionModel, MotionModelConfig
+from animatediff_native.motion_models.saving import save
 
 
 def weights(mid: bool, pe_length: int, channels: tuple[int, ...] = CHANNELS) -> dict[str, Tensor]:

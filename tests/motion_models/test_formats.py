@@ -10,7 +10,18 @@ import pytest
 import torch
 from comfy_support import motion_config, motion_state_dict
 
-from motion_models.formats import HOTSHOT, LCM, LONG, SDXL, TABLE, V1, V2, V3, read_motion_file, stretched
+from animatediff_native.motion_models.formats import (
+    HOTSHOT,
+    LCM,
+    LONG,
+    SDXL,
+    TABLE,
+    V1,
+    V2,
+    V3,
+    read_motion_file,
+    stretched,
+)
 
 P = "down_blocks.0.motion_modules.0.temporal_transformer."
 BLOCK = P + "transformer_blocks.0.attention_blocks.0."

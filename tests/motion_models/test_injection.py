@@ -15,13 +15,13 @@ from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 from comfy_support import animate, load_motion, make_model, motion_state_dict, sample
 from lora_support import change, official, write
 
-from motion_models.injection import refuse_nan
-from motion_models.loader import load_motion_model
-from motion_models.lora import apply_motion_lora
-from motion_models.saving import save
-from motion_models.schedules import KEEP, set_beta_schedule
-from sampling.clips import apply_sliding_context
-from sampling.context_windows import ContextOptions
+from animatediff_native.motion_models.injection import refuse_nan
+from animatediff_native.motion_models.loader import load_motion_model
+from animatediff_native.motion_models.lora import apply_motion_lora
+from animatediff_native.motion_models.saving import save
+from animatediff_native.motion_models.schedules import KEEP, set_beta_schedule
+from animatediff_native.sampling.clips import apply_sliding_context
+from animatediff_native.sampling.context_windows import ContextOptions
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import safetensors.torch
 import torch
 from comfy_support import load_motion, motion_state_dict
 
+from animatediff_native.motion_models.loader import load_motion_model
+from animatediff_native.motion_models.motion_model import MotionModelConfig
 from benchmarks import loading
-from motion_models.loader import load_motion_model
-from motion_models.motion_model import MotionModelConfig
 
 
 @pytest.mark.skipif(not loading.STATUS.exists(), reason="memory is read from Linux's /proc")

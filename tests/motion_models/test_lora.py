@@ -17,7 +17,7 @@ from comfy_support import CPU, animate, load_motion, make_model, motion_state_di
 from lora_support import RANK, SPELLINGS, Change, change, official, weights, write
 from torch import Tensor
 
-from motion_models.lora import apply_motion_lora
+from animatediff_native.motion_models.lora import apply_motion_lora
 
 core_nodes: Any = importlib.import_module("nodes")  # ComfyUI's nodes.py; type checkers would see the pack's own folder
 

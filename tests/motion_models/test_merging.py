@@ -16,12 +16,12 @@ from comfy_support import animate, load_motion, make_model, motion_state_dict, s
 from lora_support import change, official, weights, write
 from safetensors import SafetensorError
 
-from motion_models.formats import V1, V3
-from motion_models.loader import load_motion_model
-from motion_models.lora import apply_motion_lora
-from motion_models.merging import merge
-from motion_models.saving import recipe, save
-from motion_models.strength import LEVELS
+from animatediff_native.motion_models.formats import V1, V3
+from animatediff_native.motion_models.loader import load_motion_model
+from animatediff_native.motion_models.lora import apply_motion_lora
+from animatediff_native.motion_models.merging import merge
+from animatediff_native.motion_models.saving import recipe, save
+from animatediff_native.motion_models.strength import LEVELS
 
 KEY = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
 MID_KEY = KEY.replace("down_blocks.0", "mid_block")

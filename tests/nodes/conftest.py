@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,16 @@ import safetensors.torch
 from comfy_support import motion_state_dict
 from node_support import CHANNELS, core_nodes, run, small_model
 
+from animatediff_native.__init__ import comfy_entrypoint
+from animatediff_native.nodes.old_workflows import replacements as replacement_module
+
 
 @pytest.fixture(scope="session")
-def adn(pack) -> dict[str, Any]:
+def adn() -> dict[str, Any]:
     """Node class by id, from the pack's entry point."""
 
     async def node_list():
-        extension = await pack.comfy_entrypoint()
+        extension = await comfy_entrypoint()
         await extension.on_load()
         return await extension.get_node_list()
 
@@ -73,9 +75,9 @@ def animated(apply, model, motion) -> Any:
 
 
 @pytest.fixture(scope="session")
-def replacements(adn, pack) -> Any:
+def replacements(adn) -> Any:
     """What ComfyUI is told about the nodes of old workflows."""
-    return importlib.import_module(f"{pack.__name__}.nodes.old_workflows.replacements")
+    return replacement_module
 
 
 @pytest.fixture

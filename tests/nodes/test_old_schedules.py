@@ -10,8 +10,8 @@ import pytest
 import torch
 from node_support import run, small_model
 
-from demo import evaluate
-from demo.train import MODELS
+from animatediff_native.demo import evaluate
+from animatediff_native.demo.train import MODELS
 
 
 @pytest.fixture

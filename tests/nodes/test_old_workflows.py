@@ -15,7 +15,7 @@ import torch
 from comfy_support import motion_state_dict
 from node_support import CHANNELS, FRAMES, SIZE, error, ksampler, run
 
-from sampling.noise import draw
+from animatediff_native.sampling.noise import draw
 
 WINDOWS = {"context_length": 4, "context_overlap": 2}
 STATIC, LOOPED = "StandardStaticContextOptions", "LoopedUniformContextOptions"

@@ -14,8 +14,8 @@ from comfy_extras.nodes_hooks import SetClipHooks
 from comfy_support import CPU, randomise, sdxl_config
 from node_support import core_nodes, error, guided, predict, run
 
-from demo import evaluate
-from demo.train import MODELS
+from animatediff_native.demo import evaluate
+from animatediff_native.demo.train import MODELS
 
 STAR, CIRCLE = "a red star", "a blue circle"
 LONG = " ".join(["a red star and a blue circle"] * 4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from pathlib import Path
@@ -18,12 +17,14 @@ from node_support import run
 from torch import Tensor
 from torchvision.models.optical_flow import raft_large
 
+from animatediff_native.nodes.score_animation import ScoreAnimation
+
 SIZE = (96, 128)
 
 
 @pytest.fixture(scope="module")
-def node(pack) -> Any:
-    return importlib.import_module("animatediff_native.nodes.score_animation").ScoreAnimation
+def node() -> Any:
+    return ScoreAnimation
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from convert_workflow import main
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from old_workflows.convert import convert
+from animatediff_native.old_workflows.convert import convert
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

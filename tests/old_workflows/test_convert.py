@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from conversion_support import every_workflow, links_of, read, widgets
 
-from old_workflows.convert import convert
-from old_workflows.node_types import NODE_TYPES
-from old_workflows.old_nodes import is_old
+from animatediff_native.old_workflows.convert import convert
+from animatediff_native.old_workflows.node_types import NODE_TYPES
+from animatediff_native.old_workflows.old_nodes import is_old
 
 
 @every_workflow

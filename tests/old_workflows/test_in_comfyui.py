@@ -9,10 +9,10 @@ import pytest
 from conversion_support import every_workflow, links_of, read
 from PIL import Image
 from server_support import frames_of, problems
-from workflow import named_widgets, workflow_to_prompt
 
-from old_workflows.convert import convert
-from old_workflows.node_types import NODE_TYPES
+from animatediff_native.old_workflows.convert import convert
+from animatediff_native.old_workflows.node_types import NODE_TYPES
+from animatediff_native.tools.workflow import named_widgets, workflow_to_prompt
 
 MINIATURE = {
     "ckpt_name": "miniature.safetensors",

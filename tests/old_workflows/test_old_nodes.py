@@ -7,7 +7,7 @@ import copy
 import pytest
 from conversion_support import nodes_of, read, sampled_through, sources, widgets
 
-from old_workflows.convert import convert
+from animatediff_native.old_workflows.convert import convert
 
 
 def test_one_loader_becomes_load_and_apply():

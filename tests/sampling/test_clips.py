@@ -11,13 +11,13 @@ import torch
 from comfy_support import animate, conditioning, load_motion, sample
 from node_support import CHANNELS, small_model
 
-from motion_models.motion_model import AttentionWindows
-from motion_models.unet import motion_in_unet
-from sampling import noise as noises
-from sampling.clips import apply_sliding_context, prepare_clips
-from sampling.context_windows import MOTION, ContextOptions
-from sampling.noise import ClipNoise, FreeNoise
-from sampling.windows import fuse_weights, windows
+from animatediff_native.motion_models.motion_model import AttentionWindows
+from animatediff_native.motion_models.unet import motion_in_unet
+from animatediff_native.sampling import noise as noises
+from animatediff_native.sampling.clips import apply_sliding_context, prepare_clips
+from animatediff_native.sampling.context_windows import MOTION, ContextOptions
+from animatediff_native.sampling.noise import ClipNoise, FreeNoise
+from animatediff_native.sampling.windows import fuse_weights, windows
 
 FRAMES, LENGTH, OVERLAP = 14, 6, 2
 

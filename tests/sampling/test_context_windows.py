@@ -14,9 +14,9 @@ import torch
 from comfy_support import animate, conditioning, load_motion, sample
 from node_support import CHANNELS, error, small_model
 
-from sampling.clips import apply_sliding_context
-from sampling.context_windows import MOTION, ContextOptions, Window
-from sampling.windows import FUSES, SCHEDULES, fuse_weights, windows
+from animatediff_native.sampling.clips import apply_sliding_context
+from animatediff_native.sampling.context_windows import MOTION, ContextOptions, Window
+from animatediff_native.sampling.windows import FUSES, SCHEDULES, fuse_weights, windows
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_support import animate, conditioning, load_motion, sample
 from node_support import CHANNELS, error, make_controlnet, small_model
 
-from sampling.clips import apply_sliding_context
-from sampling.context_windows import MOTION, ContextOptions
-from sampling.devices import shares_of
+from animatediff_native.sampling.clips import apply_sliding_context
+from animatediff_native.sampling.context_windows import MOTION, ContextOptions
+from animatediff_native.sampling.devices import shares_of
 
 multigpu = pytest.importorskip("comfy.multigpu", reason="this ComfyUI knows one GPU alone")
 DEVICES = [torch.device("cpu"), torch.device("cpu", 1)]

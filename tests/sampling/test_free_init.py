@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import comfy_extras.nodes_custom_sampler as sampler_nodes
@@ -22,8 +21,9 @@ from free_init_support import (
 )
 from node_support import FRAMES, NEGATIVE, POSITIVE, SIZE, core_nodes, empty_latent, error, ksampler, run, small_model
 
-from sampling.free_init import FILTERS, FreeInit, apply_free_init, low_pass, mix_frequencies
-from sampling.noise import draw
+from animatediff_native.nodes.free_init import FreeInitNode
+from animatediff_native.sampling.free_init import FILTERS, FreeInit, apply_free_init, low_pass, mix_frequencies
+from animatediff_native.sampling.noise import draw
 
 EVERYTHING = {"filter": "ideal", "spatial_frequency": 100.0, "temporal_frequency": 100.0}
 
@@ -111,10 +111,9 @@ def test_the_model_that_goes_in_is_as_before(model):
 
 
 @pytest.mark.parametrize("kind", ["butterworth", "gaussian"])
-def test_the_node_passes_its_settings_on(pack, model, kind):
-    node = importlib.import_module("animatediff_native.nodes.free_init").FreeInitNode
+def test_the_node_passes_its_settings_on(model, kind):
     inputs = {"iterations": 2, "filter": kind, "spatial_frequency": 0.5, "temporal_frequency": 0.1}
-    by_node = run(node, model=model, **inputs, order=2, coarse_to_fine=True)
+    by_node = run(FreeInitNode, model=model, **inputs, order=2, coarse_to_fine=True)
     settings = FreeInit(2, kind, 0.5, 0.1, 2, True)
     assert torch.equal(ksampler(by_node), ksampler(apply_free_init(model, settings)))
 

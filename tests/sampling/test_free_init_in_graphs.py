@@ -29,11 +29,11 @@ from node_support import (
     with_recorded_calls,
 )
 
-from motion_models.schedules import KEEP
-from sampling.clips import apply_sliding_context, prepare_clips
-from sampling.context_windows import ContextOptions
-from sampling.free_init import FreeInit, apply_free_init
-from sampling.noise import KEY, ClipNoise, FreeNoise, draw
+from animatediff_native.motion_models.schedules import KEEP
+from animatediff_native.sampling.clips import apply_sliding_context, prepare_clips
+from animatediff_native.sampling.context_windows import ContextOptions
+from animatediff_native.sampling.free_init import FreeInit, apply_free_init
+from animatediff_native.sampling.noise import KEY, ClipNoise, FreeNoise, draw
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +11,8 @@ import torch
 from diffusers.pipelines import free_noise_utils
 from node_support import FRAMES, NEGATIVE, POSITIVE, core_nodes, empty_latent, error, ksampler, run, small_model
 
-from sampling.noise import KEY, KINDS, ClipNoise, FreeNoise, arrange, draw
+from animatediff_native.nodes.clip_noise import ClipNoiseNode
+from animatediff_native.sampling.noise import KEY, KINDS, ClipNoise, FreeNoise, arrange, draw
 
 SEED = 3
 ARRANGEMENTS = [*(ClipNoise(kind, share, 4) for kind in KINDS for share in (0.5, 1.0)), FreeNoise(8, 4)]
@@ -125,10 +125,9 @@ def test_no_noise_stays_none(arrangement):
 
 
 @pytest.fixture(scope="module")
-def clip_noise(pack):
+def clip_noise():
     """The node as a function."""
-    node = importlib.import_module("animatediff_native.nodes.clip_noise").ClipNoiseNode
-    return lambda model, **inputs: run(node, model=model, **inputs)
+    return lambda model, **inputs: run(ClipNoiseNode, model=model, **inputs)
 
 
 @pytest.fixture(scope="module")

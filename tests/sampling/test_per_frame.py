@@ -29,12 +29,12 @@ from node_support import (
     small_model,
 )
 
-from motion_models.curves import Curve, Samples
-from motion_models.strength import MotionStrength
-from sampling.clips import apply_sliding_context
-from sampling.context_windows import ContextOptions
-from sampling.per_frame import hints_of_window
-from sampling.windows import fuse_weights, windows
+from animatediff_native.motion_models.curves import Curve, Samples
+from animatediff_native.motion_models.strength import MotionStrength
+from animatediff_native.sampling.clips import apply_sliding_context
+from animatediff_native.sampling.context_windows import ContextOptions
+from animatediff_native.sampling.per_frame import hints_of_window
+from animatediff_native.sampling.windows import fuse_weights, windows
 
 LONG, LENGTH, OVERLAP = 10, 6, 2
 WINDOWS = windows("static", LONG, LENGTH, OVERLAP)

@@ -16,11 +16,11 @@ from comfy_support import conditioning
 from node_support import small_model
 from PIL import Image, ImageSequence, ImageStat
 
-from sampling import progress
-from sampling.clips import apply_sliding_context, prepare_clips
-from sampling.context_windows import WITHIN, ContextOptions
-from sampling.progress import LivePreview
-from sampling.window_picture import draw_windows
+from animatediff_native.sampling import progress
+from animatediff_native.sampling.clips import apply_sliding_context, prepare_clips
+from animatediff_native.sampling.context_windows import WITHIN, ContextOptions
+from animatediff_native.sampling.progress import LivePreview
+from animatediff_native.sampling.window_picture import draw_windows
 
 FRAMES, STEPS = 14, 3
 

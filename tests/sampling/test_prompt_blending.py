@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.spatial import geometric_slerp
 
-from motion_models.curves import EASINGS
-from sampling.prompt_blending import INTERPOLATIONS, blend, slerp
-from sampling.prompt_schedule import Blend, blends, parse
+from animatediff_native.motion_models.curves import EASINGS
+from animatediff_native.sampling.prompt_blending import INTERPOLATIONS, blend, slerp
+from animatediff_native.sampling.prompt_schedule import Blend, blends, parse
 
 
 def seed_and_tree(frames: int) -> list[Blend]:

@@ -9,8 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sampling.window_picture import BACKGROUND, INK, MARGIN, ROWS, RULER, SEEN, SHARED, UNSEEN, draw_windows
-from sampling.windows import SCHEDULES, windows
+from animatediff_native.sampling.window_picture import (
+    BACKGROUND,
+    INK,
+    MARGIN,
+    ROWS,
+    RULER,
+    SEEN,
+    SHARED,
+    UNSEEN,
+    draw_windows,
+)
+from animatediff_native.sampling.windows import SCHEDULES, windows
 
 
 def colour_of(picture: Image.Image, row: int, rows: int, frame: int, frames: int) -> tuple[int, ...]:

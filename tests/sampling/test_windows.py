@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sampling.windows import FUSES, SCHEDULES, fuse_weights, van_der_corput, windows
+from animatediff_native.sampling.windows import FUSES, SCHEDULES, fuse_weights, van_der_corput, windows
 
 CORE = {
     "static": "standard_static",

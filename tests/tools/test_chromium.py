@@ -2,9 +2,10 @@
 
 import sys
 
-import chromium
 import pytest
-from chromium import find_chromium, install_chromium
+
+from animatediff_native.tools import chromium
+from animatediff_native.tools.chromium import find_chromium, install_chromium
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a program is found another way")

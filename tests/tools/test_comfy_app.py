@@ -3,8 +3,9 @@
 import json
 
 import yaml
-from comfy_app import keep
-from comfy_server import mount, refusal, server_command, unmount
+
+from animatediff_native.tools.comfy_app import keep
+from animatediff_native.tools.comfy_server import mount, refusal, server_command, unmount
 
 
 def test_a_clip_never_replaces_an_earlier_one(tmp_path):

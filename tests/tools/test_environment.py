@@ -7,10 +7,18 @@ import tarfile
 import time
 from pathlib import Path
 
-import environment
 import pytest
 import tomllib
-from environment import SetupError, build_once, development_packages, environment_key, explain_failure, extract
+
+from animatediff_native.tools import environment
+from animatediff_native.tools.environment import (
+    SetupError,
+    build_once,
+    development_packages,
+    environment_key,
+    explain_failure,
+    extract,
+)
 
 
 def archive(file: Path, members: dict[str, bytes]) -> Path:
@@ -60,7 +68,7 @@ def test_a_second_set_up_waits_for_the_first(tmp_path):
     script = """
 import sys, time
 from pathlib import Path
-from environment import build_once
+from animatediff_native.tools.environment import build_once
 def build(folder):
     folder.mkdir()
     print("built", flush=True)

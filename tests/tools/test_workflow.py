@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from workflow import workflow_to_prompt
+
+from animatediff_native.tools.workflow import workflow_to_prompt
 
 OBJECT_INFO = {
     "Load": {"input": {"required": {"file": [["a.safetensors", "b.safetensors"], {}]}}, "display_name": "Load a File"},

@@ -122,7 +122,7 @@ import sys, torch
 from pathlib import Path
 from typing import Any
 from torch.nn import Parameter
-from training.loop import FitOptions, fit, seeded
+from animatediff_native.training.loop import FitOptions, fit, seeded
 weight = Parameter(torch.zeros(400, 400))
 loss = lambda generator: (weight - torch.randn(400, 400, generator=generator)).square().mean()
 fit("line", {"weight": weight}, seeded(loss, 0), Path(sys.argv[1]), FitOptions(150, 0.1), save_every=0.0)

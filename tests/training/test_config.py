@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import tarfile
 from pathlib import Path
 
 import pytest
 from training_run_support import configuration, write_config
 
+from animatediff_native.training import config
+
 
 @pytest.fixture
-def shards_of(pack, tmp_path):
+def shards_of(tmp_path):
     """As they are read from a configuration."""
-    del pack
-    config = importlib.import_module("animatediff_native.training.config")
 
     def read(shards: str) -> str:
         told = configuration(Path("clips"), Path("out"), data={"shards": shards})
@@ -30,7 +29,7 @@ def test_an_address_of_shards_is_left_as_it_is(shards_of, address):
 
 def test_shards_of_a_command_are_read(shards_of, tmp_path):
     pytest.importorskip("webdataset")
-    from training.data.tars import expand, read_samples
+    from animatediff_native.training.data.tars import expand, read_samples
 
     (tmp_path / "walk.txt").write_text("walks")
     with tarfile.open(tmp_path / "a.tar", "w") as tar:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-import training.loop
-from training.loop import FitOptions, Progress, fit, print_progress, save, seeded
+from animatediff_native.training import loop
+from animatediff_native.training.loop import FitOptions, Progress, fit, print_progress, save, seeded
 
 pytestmark = pytest.mark.autograd
 OPTIONS = FitOptions(steps=200, learning_rate=0.1, average=0.9)
@@ -113,7 +113,7 @@ def test_states_that_take_long_to_write_are_written_less_often(tmp_path, monkeyp
         time.sleep(0.05)
         written.append(len(state["losses"]))
 
-    monkeypatch.setattr(training.loop, "save", slowly)
+    monkeypatch.setattr(loop, "save", slowly)
     fit("line", {"weight": weight}, regression(weight), tmp_path, OPTIONS, save_every=0)
     assert written[0] == 1 and written[-1] == OPTIONS.steps and len(written) < 10
 

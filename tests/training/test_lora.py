@@ -7,7 +7,7 @@ import pytest
 import torch
 from comfy_support import make_model, sample
 
-from training.lora import lora
+from animatediff_native.training.lora import lora
 
 
 @pytest.mark.autograd

@@ -11,11 +11,11 @@ from comfy_support import animate, conditioning, load_motion, make_model, motion
 from diffusers import AnimateDiffPipeline, DDIMScheduler
 from torch.nn import Parameter
 
-from motion_models.lora import apply_motion_lora
-from motion_models.motion_model import MotionModel
-from motion_models.saving import write
-from training.lora import PROJECTIONS, layers_of, lora
-from training.lora_layouts import LAYOUTS, domain_adapter_file, motion_lora_file
+from animatediff_native.motion_models.lora import apply_motion_lora
+from animatediff_native.motion_models.motion_model import MotionModel
+from animatediff_native.motion_models.saving import write
+from animatediff_native.training.lora import PROJECTIONS, layers_of, lora
+from animatediff_native.training.lora_layouts import LAYOUTS, domain_adapter_file, motion_lora_file
 
 pytestmark = pytest.mark.autograd
 ATTENTION = "down_blocks.0.motion_modules.1.temporal_transformer.transformer_blocks.0.attention_blocks.1.to_out.0"

@@ -12,14 +12,14 @@ import torch
 from comfy_support import CHANNELS, CONTEXT, make_model, randomise
 from torch import Tensor
 
-from motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
-from motion_models.unet import motion_in_unet
-from training.data import EncodedClips, MemoryClip, Prompt
-from training.diffusion import add_noise, alphas_cumprod, velocity
-from training.image_model import ImageModel, recomputed
-from training.loop import FitOptions, fit
-from training.motion import MotionOptions, debiased, draw, motion_losses, weight, weights
-from training.processes import OneProcess
+from animatediff_native.motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
+from animatediff_native.motion_models.unet import motion_in_unet
+from animatediff_native.training.data import EncodedClips, MemoryClip, Prompt
+from animatediff_native.training.diffusion import add_noise, alphas_cumprod, velocity
+from animatediff_native.training.image_model import ImageModel, recomputed
+from animatediff_native.training.loop import FitOptions, fit
+from animatediff_native.training.motion import MotionOptions, debiased, draw, motion_losses, weight, weights
+from animatediff_native.training.processes import OneProcess
 
 FRAMES = 6
 PROMPT = Prompt(torch.zeros(4, CONTEXT))

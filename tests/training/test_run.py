@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import tarfile
 from pathlib import Path
@@ -11,10 +10,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from training_run_support import MODULE, configuration, drawn_clips, write_config
+from training_run_support import configuration, drawn_clips, write_config
 
-from motion_models.loader import load_motion_model
-from motion_models.lora import apply_motion_lora
+from animatediff_native.demo.fine_tune import MODULE
+from animatediff_native.motion_models.loader import load_motion_model
+from animatediff_native.motion_models.lora import apply_motion_lora
+from animatediff_native.training import config, processes
+from animatediff_native.training import run as runs
 
 pytestmark = pytest.mark.autograd
 
@@ -25,10 +27,8 @@ def clips(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run(pack, tmp_path, clips):
+def run(tmp_path, clips):
     """Train with the usual configuration and some changes; the finished file."""
-    del pack  # imported, so that its folders are parts of one package
-    config, processes, runs = (importlib.import_module(f"animatediff_native.training.{name}") for name in PARTS)
 
     def train(**changes: Any) -> Path:
         file = write_config(tmp_path / "run.toml", configuration(clips, tmp_path / "out", **changes))
@@ -38,7 +38,6 @@ def run(pack, tmp_path, clips):
 
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("config", "processes", "run")
 
 
 def notes(file: Path) -> dict[str, str]:
@@ -70,8 +69,8 @@ def test_a_domain_adapter_is_a_lora_that_comfyui_puts_on_the_image_model(run):
     import comfy.sd
     import comfy.utils
 
-    from demo.evaluate import Miniature
-    from demo.train import MODELS
+    from animatediff_native.demo.evaluate import Miniature
+    from animatediff_native.demo.train import MODELS
 
     file = run(train="domain adapter", name="adapter", motion_module=None)
     assert set(notes(file)) >= {"rank", "alpha", "steps"}
@@ -144,9 +143,7 @@ def test_a_wrong_key_is_named(run, changes, message):
         run(**changes)
 
 
-def test_paths_start_in_the_folder_of_the_configuration(pack, tmp_path, monkeypatch):
-    del pack
-    config = importlib.import_module("animatediff_native.training.config")
+def test_paths_start_in_the_folder_of_the_configuration(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
     told = configuration(Path("clips"), Path("out"), loras=["a.safetensors"], data={"shards": "clips-{0..3}.tar"})
     write_config(tmp_path / "there" / "run.toml", told)
@@ -157,9 +154,7 @@ def test_paths_start_in_the_folder_of_the_configuration(pack, tmp_path, monkeypa
     assert found.data.shards == str(tmp_path / "there" / "clips-{0..3}.tar")
 
 
-def test_an_example_of_every_kind_reads(pack, tmp_path):
-    del pack
-    config = importlib.import_module("animatediff_native.training.config")
+def test_an_example_of_every_kind_reads():
     examples = sorted((ROOT / "training" / "examples").glob("*.toml"))
     kinds = {config.read_config(file).train for file in examples}
     assert kinds == {"motion module", "motion LoRA", "domain adapter"} and len(examples) == 4

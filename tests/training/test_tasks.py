@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,21 +27,25 @@ from comfy_support import (
 from diffusers import DDPMScheduler
 from torch import Tensor
 
+from animatediff_native.motion_models import formats, loader, saving, schedules
+from animatediff_native.motion_models import lora as motion_lora
+from animatediff_native.motion_models import unet as unet_module
+from animatediff_native.training import data as data_module
+from animatediff_native.training import diffusion as diffusion_module
+from animatediff_native.training import image_model as image_models
+from animatediff_native.training import lora, tasks
+from animatediff_native.training import motion as motion_module
+from animatediff_native.training import processes as processes_module
+
 pytestmark = pytest.mark.autograd
 FRAMES, HEIGHT, WIDTH = 3, 8, 16
 
 
 @pytest.fixture
-def of_pack(pack):
-    del pack  # imported, so that its folders are parts of one package
-    return lambda name: importlib.import_module(f"animatediff_native.{name}")
-
-
-@pytest.fixture
-def frozen(of_pack):
+def frozen():
     def copy(model: Any, dtype: torch.dtype = torch.float32) -> Any:
-        patched = of_pack("motion_models.saving").patched_weights(model, "diffusion_model.")
-        return of_pack("training.image_model").frozen_copy(model, patched, CPU, dtype)
+        patched = saving.patched_weights(model, "diffusion_model.")
+        return image_models.frozen_copy(model, patched, CPU, dtype)
 
     return copy
 
@@ -54,8 +57,8 @@ def make_velocity_model() -> Any:
     return comfy.model_patcher.CoreModelPatcher(model, load_device=CPU, offload_device=CPU)
 
 
-def prompts(of_pack: Any, *tokens: int) -> list[Any]:
-    prompt, generator = of_pack("training.data").Prompt, torch.Generator().manual_seed(4)
+def prompts(*tokens: int) -> list[Any]:
+    prompt, generator = data_module.Prompt, torch.Generator().manual_seed(4)
     return [
         prompt(torch.randn(count, CONTEXT, generator=generator), torch.randn(POOLED, generator=generator))
         for count in tokens
@@ -76,14 +79,14 @@ def comfyuis_clean(model: Any, noisy: Tensor, timestep: int, prompt: Any) -> Ten
 
 
 @pytest.mark.parametrize("make", [lambda: make_model(2), make_velocity_model, make_sdxl_model])
-def test_a_frozen_copy_predicts_for_every_clip_what_comfyui_does(of_pack, frozen, make):
-    model, told, times = make(), prompts(of_pack, 4, 6), (300, 800)
+def test_a_frozen_copy_predicts_for_every_clip_what_comfyui_does(frozen, make):
+    model, told, times = make(), prompts(4, 6), (300, 800)
     image = frozen(model)
     noisy = torch.randn(2 * FRAMES, 4, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         found = image(noisy, torch.tensor(times).repeat_interleave(FRAMES), told)
     for clip, timestep, out, prompt in zip(noisy.split(FRAMES), times, found.split(FRAMES), told, strict=True):
-        alpha = of_pack("training.diffusion").alphas_cumprod("image")[timestep]
+        alpha = diffusion_module.alphas_cumprod("image")[timestep]
         signal, rest = alpha.sqrt(), (1 - alpha).sqrt()
         clean = signal * clip - rest * out if image.velocity else (clip - rest * out) / signal
         torch.testing.assert_close(clean, comfyuis_clean(model, clip, timestep, prompt), rtol=1e-4, atol=1e-4)
@@ -101,21 +104,20 @@ def test_a_node_decides_what_the_model_predicts(frozen):
         frozen(sampled_as("x0"))
 
 
-def test_a_checkpoint_of_stable_diffusion_2_is_refused_before_the_training(of_pack):
+def test_a_checkpoint_of_stable_diffusion_2_is_refused_before_the_training():
     model = make_model(2)
     model.model.model_config.unet_config["context_dim"] = 1024
     with pytest.raises(ValueError, match=r"Stable Diffusion 2's kind.*use a checkpoint"):
-        start(of_pack, model)
+        start(model)
 
 
 @pytest.mark.parametrize("family", ["v2", "sdxl"])
-def test_clips_are_trained_at_the_noise_that_they_are_sampled_at(of_pack, family):
+def test_clips_are_trained_at_the_noise_that_they_are_sampled_at(family):
     """Also where the MODEL begins with nothing but noise."""
-    tasks, schedules = of_pack("training.tasks"), of_pack("motion_models.schedules")
     for zsnr in (False, True):
         model = sampled_as("v_prediction", zsnr)
-        made = start(of_pack, model)
-        made = made._replace(family=getattr(of_pack("motion_models.formats"), family.upper()))
+        made = start(model)
+        made = made._replace(family=getattr(formats, family.upper()))
         schedules.set_beta_schedule(model, made.family.beta_schedule)
         sigmas = model.get_model_object("model_sampling").sigmas
         alphas = tasks.noise_schedule(model, made, "family")
@@ -123,12 +125,12 @@ def test_clips_are_trained_at_the_noise_that_they_are_sampled_at(of_pack, family
         assert (alphas[-1] < 1e-6) == zsnr
 
 
-def test_attention_is_pytorchs_whatever_the_user_chose(of_pack, frozen):
+def test_attention_is_pytorchs_whatever_the_user_chose(frozen):
     assert optimized_attention is not attention_pytorch, "ComfyUI takes another one on a CPU"
     noisy, time = torch.randn(FRAMES, 4, HEIGHT, WIDTH), torch.full((FRAMES,), 500)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         image_model = frozen(make_model(2))
-        image_model(noisy, time, prompts(of_pack, 77))
+        image_model(noisy, time, prompts(77))
     layers = [each for each in image_model.unet.modules() if isinstance(each, CrossAttention)]
     called = {event.key: event.count for event in profile.key_averages()}
     assert called["aten::scaled_dot_product_attention"] == len(layers) > 0
@@ -139,26 +141,26 @@ class PredictsZeros(torch.nn.Module):
         return torch.zeros_like(noisy)
 
 
-def clips(of_pack: Any, count: int = 2, frames: int = FRAMES) -> Any:
-    data, generator = of_pack("training.data"), torch.Generator().manual_seed(3)
+def clips(count: int = 2, frames: int = FRAMES) -> Any:
+    data, generator = data_module, torch.Generator().manual_seed(3)
     latents = [torch.randn(frames, 4, 8, 8, generator=generator) for _ in range(count)]
-    prompt = prompts(of_pack, 4)[0]
+    prompt = prompts(4)[0]
     return data.EncodedClips([data.MemoryClip(each, prompt) for each in latents], frames)
 
 
-def losses_of(of_pack: Any, task: Any, data: Any, processes: Any = None, **options: Any) -> Any:
-    motion = of_pack("training.motion")
-    processes = processes or of_pack("training.processes").OneProcess()
+def losses_of(task: Any, data: Any, processes: Any = None, **options: Any) -> Any:
+    motion = motion_module
+    processes = processes or processes_module.OneProcess()
     objective = motion.MotionOptions(**options)
     return motion.motion_losses(task.image_model, task.moving, data, None, task.alphas, objective, processes)
 
 
 @pytest.mark.parametrize("predicts_velocity", [False, True])
-def test_the_loss_is_the_error_of_what_the_model_predicts(of_pack, predicts_velocity):
-    motion, diffusion, data = of_pack("training.motion"), of_pack("training.diffusion"), clips(of_pack)
+def test_the_loss_is_the_error_of_what_the_model_predicts(predicts_velocity):
+    motion, diffusion, data = motion_module, diffusion_module, clips()
     alphas, options = diffusion.alphas_cumprod("image"), motion.MotionOptions()
-    image = of_pack("training.image_model").ImageModel(PredictsZeros(), predicts_velocity)
-    one = of_pack("training.processes").OneProcess()
+    image = image_models.ImageModel(PredictsZeros(), predicts_velocity)
+    one = processes_module.OneProcess()
     item = next(iter(data.stream(0)))
     drawn = motion.draw(item, options, None)
     alpha = alphas[drawn.time]
@@ -168,11 +170,11 @@ def test_the_loss_is_the_error_of_what_the_model_predicts(of_pack, predicts_velo
     torch.testing.assert_close(next(iter(next(losses(0)))), expected)
 
 
-def test_processes_share_the_items_of_a_step(of_pack):
+def test_processes_share_the_items_of_a_step():
     """Each of two takes every other one, so together they learn what one process does with twice the batch."""
-    motion, processes = of_pack("training.motion"), of_pack("training.processes")
-    image, data = of_pack("training.image_model").ImageModel(PredictsZeros()), clips(of_pack, 4)
-    alphas = of_pack("training.diffusion").alphas_cumprod("image")
+    motion, processes = motion_module, processes_module
+    image, data = image_models.ImageModel(PredictsZeros()), clips(4)
+    alphas = diffusion_module.alphas_cumprod("image")
 
     def steps(index: int, count: int, batch: int, first: int = 0) -> list[float]:
         share = processes.OneProcess()
@@ -186,24 +188,23 @@ def test_processes_share_the_items_of_a_step(of_pack):
     assert steps(1, 2, 1, first=2) == b[2:]
 
 
-def start(of_pack: Any, model: Any, motion: Any = None, seed: int = 0) -> Any:
-    tasks = of_pack("training.tasks")
+def start(model: Any, motion: Any = None, seed: int = 0) -> Any:
     return tasks.from_file(model, motion, CPU) if motion else tasks.from_nothing(model, 16, False, seed, CPU)
 
 
-def gradients(of_pack: Any, model: Any, first: Any, recompute: bool = False, **options: Any) -> dict[str, Tensor]:
-    dtype = of_pack("training.motion").MotionOptions(**options).dtype
-    with of_pack("training.tasks").module_task(model, first, "family", dtype, recompute) as task:
+def gradients(model: Any, first: Any, recompute: bool = False, **options: Any) -> dict[str, Tensor]:
+    dtype = motion_module.MotionOptions(**options).dtype
+    with tasks.module_task(model, first, "family", dtype, recompute) as task:
         for parameter in task.parameters.values():
             parameter.requires_grad_(True)
-        for loss in next(losses_of(of_pack, task, clips(of_pack), **options)(0)):
+        for loss in next(losses_of(task, clips(), **options)(0)):
             loss.backward()
         return {name: p.grad for name, p in task.parameters.items() if p.grad is not None}
 
 
-def load(of_pack: Any, folder: Path, family: str) -> Any:
+def load(folder: Path, family: str) -> Any:
     load_motion(folder, family)
-    return of_pack("motion_models.loader").load_motion_model(str(folder / f"{family}_1.safetensors"))
+    return loader.load_motion_model(str(folder / f"{family}_1.safetensors"))
 
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -213,18 +214,18 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("family", ["v1", "v2"])
-def test_recomputing_gives_every_family_the_same_gradients(of_pack, tmp_path, family):
-    model, motion = make_model(), load(of_pack, tmp_path, family)
-    plain, again = (gradients(of_pack, model, start(of_pack, model, motion), recompute) for recompute in (False, True))
+def test_recomputing_gives_every_family_the_same_gradients(tmp_path, family):
+    model, motion = make_model(), load(tmp_path, family)
+    plain, again = (gradients(model, start(model, motion), recompute) for recompute in (False, True))
     assert_close(again, plain)
 
 
-def test_v1_is_trained_with_the_unets_norms_over_all_frames(of_pack, tmp_path):
+def test_v1_is_trained_with_the_unets_norms_over_all_frames(tmp_path):
     """As ComfyUI's UNet predicts with Apply AnimateDiff's own context, whose results are diffusers'."""
-    model, motion = make_model(), load(of_pack, tmp_path, "v1")
-    noisy, told = torch.randn(FRAMES, 4, 8, 8), prompts(of_pack, 4)
-    first, unet = start(of_pack, model, motion), of_pack("motion_models.unet")
-    with torch.no_grad(), of_pack("training.tasks").module_task(model, first, "family", torch.float32, False) as task:
+    model, motion = make_model(), load(tmp_path, "v1")
+    noisy, told = torch.randn(FRAMES, 4, 8, 8), prompts(4)
+    first, unet = start(model, motion), unet_module
+    with torch.no_grad(), tasks.module_task(model, first, "family", torch.float32, False) as task:
         time = torch.full((FRAMES,), 400)
         with task.moving(FRAMES):
             found = task.image_model(noisy, time, told)
@@ -234,68 +235,68 @@ def test_v1_is_trained_with_the_unets_norms_over_all_frames(of_pack, tmp_path):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_bfloat16_trains_on_a_cpu_too(of_pack, tmp_path):
-    model, motion = make_model(), load(of_pack, tmp_path, "v2")
-    found = gradients(of_pack, model, start(of_pack, model, motion), bf16=True)
-    expected = gradients(of_pack, model, start(of_pack, model, motion))
+def test_bfloat16_trains_on_a_cpu_too(tmp_path):
+    model, motion = make_model(), load(tmp_path, "v2")
+    found = gradients(model, start(model, motion), bf16=True)
+    expected = gradients(model, start(model, motion))
     whole, of_all = (torch.cat([each[key].flatten() for key in expected]) for each in (expected, found))
     assert 0 < (of_all - whole).norm() < 0.1 * whole.norm()
 
 
-def test_a_module_for_sdxl_starts_from_nothing_and_its_file_loads(of_pack, tmp_path):
+def test_a_module_for_sdxl_starts_from_nothing_and_its_file_loads(tmp_path):
     model = make_sdxl_model()
-    first = start(of_pack, model)
-    found = gradients(of_pack, model, first)
-    assert found.keys() == of_pack("training.motion").weights(first.model).keys()
-    with of_pack("training.tasks").module_task(model, first, "family", torch.float32, False) as task:
+    first = start(model)
+    found = gradients(model, first)
+    assert found.keys() == motion_module.weights(first.model).keys()
+    with tasks.module_task(model, first, "family", torch.float32, False) as task:
         official = DDPMScheduler(beta_start=0.00085, beta_end=0.02, beta_schedule="scaled_linear")
         torch.testing.assert_close(task.alphas, official.alphas_cumprod)
         path = str(tmp_path / "sdxl.safetensors")
-        of_pack("motion_models.saving").write(task.file(task.parameters), task.notes, path)
-    loaded = of_pack("motion_models.loader").load_motion_model(path)
+        saving.write(task.file(task.parameters), task.notes, path)
+    loaded = loader.load_motion_model(path)
     assert loaded.family.name == "AnimateDiff-SDXL" and loaded.config.norm_over_frames
     assert loaded.config.down == tuple((c, c) for c in SDXL_CHANNELS) and loaded.config.pe_length == 16
 
 
-def test_a_start_from_nothing_comes_from_the_seed(of_pack):
+def test_a_start_from_nothing_comes_from_the_seed():
     model = make_model(2)
-    models = [start(of_pack, model, seed=seed).model.state_dict() for seed in (0, 0, 1)]
+    models = [start(model, seed=seed).model.state_dict() for seed in (0, 0, 1)]
     first, again, other = (torch.cat([value.flatten() for value in each.values()]) for each in models)
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_a_domain_adapter_for_sdxl_loads_on_every_attention_layer(of_pack):
+def test_a_domain_adapter_for_sdxl_loads_on_every_attention_layer():
     import comfy.sd
 
-    model, options = make_sdxl_model(), of_pack("training.lora").LoraOptions(rank=2)
-    with of_pack("training.tasks").adapter_task(model, options, 0, CPU, True) as task:
+    model, options = make_sdxl_model(), lora.LoraOptions(rank=2)
+    with tasks.adapter_task(model, options, 0, CPU, True) as task:
         file = task.file(task.parameters)
         layers = {key.partition(".lora_")[0] for key in task.parameters}
     altered: Any = comfy.sd.load_lora_for_models(model, None, file, 1.0, 0.0)[0]
     assert {key.removeprefix("diffusion_model.").removesuffix(".weight") for key in altered.patches} == layers
 
 
-def test_a_lora_is_trained_at_the_scale_that_its_file_has(of_pack, tmp_path):
-    model, motion = make_model(), load(of_pack, tmp_path, "v2")
-    first, options = start(of_pack, model, motion), of_pack("training.lora").LoraOptions(rank=4, alpha=2.0)
+def test_a_lora_is_trained_at_the_scale_that_its_file_has(tmp_path):
+    model, motion = make_model(), load(tmp_path, "v2")
+    first, options = start(model, motion), lora.LoraOptions(rank=4, alpha=2.0)
     path, before = str(tmp_path / "lora.safetensors"), first.model.state_dict()
-    with of_pack("training.tasks").lora_task(model, first, "family", options, 0, torch.float32, False) as task:
+    with tasks.lora_task(model, first, "family", options, 0, torch.float32, False) as task:
         for parameter in task.parameters.values():
             torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(7))
-        of_pack("motion_models.saving").write(task.file(task.parameters), task.notes, path)
+        saving.write(task.file(task.parameters), task.notes, path)
         layers = {key.partition(".lora_")[0] for key in task.parameters}
         trained = {f"{layer}.weight": first.model.get_submodule(layer).weight.detach() for layer in layers}
-    altered = of_pack("motion_models.lora").apply_motion_lora(motion, path, 1.0)
-    loaded = of_pack("motion_models.saving").float32_copy(altered, CPU).state_dict()
+    altered = motion_lora.apply_motion_lora(motion, path, 1.0)
+    loaded = saving.float32_copy(altered, CPU).state_dict()
     for key, weight in trained.items():
         assert (weight - before[key]).abs().max() > 0.1
         torch.testing.assert_close(weight, loaded[key], rtol=1e-4, atol=1e-4)
 
 
-def test_a_debiased_loss_takes_the_anchor_that_was_drawn(of_pack):
-    motion, data = of_pack("training.motion"), clips(of_pack)
+def test_a_debiased_loss_takes_the_anchor_that_was_drawn():
+    motion, data = motion_module, clips()
     options, alphas = motion.MotionOptions(appearance_debiased=True), torch.full((1000,), 0.5)
-    image, one = of_pack("training.image_model").ImageModel(PredictsZeros()), of_pack("training.processes").OneProcess()
+    image, one = image_models.ImageModel(PredictsZeros()), processes_module.OneProcess()
     losses = motion.motion_losses(image, lambda _: torch.no_grad(), data, None, alphas, options, one)(0)
     anchors = set()
     for item, step in zip(islice(data.stream(0), 8), losses, strict=False):

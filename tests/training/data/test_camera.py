@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.data.camera import MOVEMENTS, camera_path, closest, film
+from animatediff_native.training.data.camera import MOVEMENTS, camera_path, closest, film
 
 FRAMES, HEIGHT, WIDTH = 9, 64, 96
 AMOUNT = 0.3

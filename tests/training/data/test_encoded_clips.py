@@ -9,7 +9,7 @@ import pytest
 import torch
 from training_data_support import counted, decode_text, encode_text, same, take
 
-from training.data import EncodedClips, MemoryClip
+from animatediff_native.training.data import EncodedClips, MemoryClip
 
 
 def clip(name: str, frames: int = 40, size: tuple[int, int] = (4, 4)) -> MemoryClip:

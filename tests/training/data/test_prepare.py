@@ -22,7 +22,7 @@ from training_data_support import (
     write_video,
 )
 
-from training.data import DataOptions, EncodedClips, prepare
+from animatediff_native.training.data import DataOptions, EncodedClips, prepare
 
 ROOT = Path(__file__).parents[3]
 
@@ -208,7 +208,7 @@ import sys, time
 sys.path += [{root!r}, {root!r} + "/tests"]
 from pathlib import Path
 from training_data_support import encode_frames, encode_text
-from training.data import DataOptions, prepare
+from animatediff_native.training.data import DataOptions, prepare
 
 def slow(pixels):
     time.sleep(0.02)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 
 import pytest
 from training_data_support import counter, take, write_video
 from training_run_support import configuration, write_config
 
-PARTS = ("config", "processes", "run")
+from animatediff_native.training import config, processes, run
 
 
 @pytest.fixture
-def prepared(pack, tmp_path):
+def prepared(tmp_path):
     """The data of one of four processes, from three square clips and a wide one."""
-    del pack
-    config, processes, run = (importlib.import_module(f"animatediff_native.training.{name}") for name in PARTS)
     for name, width in {"a": 96, "b": 96, "c": 96, "d": 192}.items():
         write_video(tmp_path / "clips" / f"{name}.mkv", counter(2, width=width, height=96))
     data = {"folder": str(tmp_path / "clips"), "size": 96, "frames": 2, "stride": 1, "buckets": True, "caption": "x"}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from training_data_support import counted, counter, decode_text, encode_frames, encode_text, same, take, write_video
 
-from training.data import DataOptions, Shards
-from training.data.background import in_background
-from training.data.tars import read_samples
+from animatediff_native.training.data import DataOptions, Shards
+from animatediff_native.training.data.background import in_background
+from animatediff_native.training.data.tars import read_samples
 
 webdataset = pytest.importorskip("webdataset")
 SHARDS, SAMPLES = 3, 4

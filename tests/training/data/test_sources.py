@@ -7,8 +7,8 @@ import json
 import pytest
 from training_data_support import counter, write_pictures, write_video
 
-from training.data import DataOptions
-from training.data.sources import find_sources
+from animatediff_native.training.data import DataOptions
+from animatediff_native.training.data.sources import find_sources
 
 
 @pytest.fixture

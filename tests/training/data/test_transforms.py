@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from training.data.transforms import buckets, fit, flip, nearest_bucket
+from animatediff_native.training.data.transforms import buckets, fit, flip, nearest_bucket
 
 
 def picture(height: int, width: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from training_data_support import counter, write_pictures, write_video
 
-from training.data.videos import Pictures, UnusableClip, Video
+from animatediff_native.training.data.videos import Pictures, UnusableClip, Video
 
 
 def gradient(height: int = 48, width: int = 64) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Draws the pictures of the help pages: `python tools/dev.py run -- python -m demo.help_pictures`.
+"""Draws the pictures of the help pages: `python -m animatediff_native.tools.build.help_pictures`.
 
 Into web/docs/pictures, from the pack's own windows, weights, schedules and attention. The only words in them are names
 of options, so that the pages of all languages share them.
@@ -12,12 +12,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from motion_models.motion_model import attend, sinusoids
-from motion_models.schedules import BETA_SCHEDULES, BetaSchedule
-from sampling.window_picture import BACKGROUND, INK, SEEN, SHARED, UNSEEN, draw_windows
-from sampling.windows import FUSES, SCHEDULES, fuse_weights, windows
+from ...motion_models.motion_model import attend, sinusoids
+from ...motion_models.schedules import BETA_SCHEDULES, BetaSchedule
+from ...sampling.window_picture import BACKGROUND, INK, SEEN, SHARED, UNSEEN, draw_windows
+from ...sampling.windows import FUSES, SCHEDULES, fuse_weights, windows
 
-PICTURES = Path(__file__).resolve().parent.parent / "web" / "docs" / "pictures"
+PICTURES = Path(__file__).resolve().parents[2] / "web" / "docs" / "pictures"
 WIDTH, TEXT = 480, 17  # pixels; the editor shows help pages in a narrow column
 SHARPER = 2  # lines are drawn this much larger, to be smooth
 FRAMES, LENGTH, OVERLAP = 40, 16, 4

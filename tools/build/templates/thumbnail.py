@@ -1,7 +1,7 @@
 """The thumbnail of an example workflow, from the clips that it renders.
 
     python tools/dev.py demo --workflow workflows/sdxl.json --output output
-    python tools/dev.py run -- python -m demo.templates.thumbnail output/sdxl_00001_.webp workflows/sdxl.jpg
+    python -m animatediff_native.tools.build.templates.thumbnail output/sdxl_00001_.webp workflows/sdxl.jpg
 
 Four frames of one clip, or two of each of two.
 """

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from demo.help_pictures import PICTURE, PICTURES, WIDTH, attention, share_of_noise
-from motion_models.schedules import BETA_SCHEDULES
+from animatediff_native.motion_models.schedules import BETA_SCHEDULES
+from animatediff_native.tools.build.help_pictures import PICTURE, PICTURES, WIDTH, attention, share_of_noise
 
 FILES = sorted(PICTURES.iterdir())
 
@@ -20,7 +20,7 @@ def test_there_is_a_file_for_each_and_no_other():
 @pytest.mark.parametrize("name", PICTURE)
 def test_the_shipped_picture_is_what_is_drawn_now(name):
     """But for the edges of letters and lines, which differ from version to version of Pillow. Otherwise:
-    python tools/dev.py run -- python -m demo.help_pictures"""
+    python tools/dev.py run -- python -m animatediff_native.tools.build.help_pictures"""
     with Image.open(PICTURES / f"{name}.png") as file:
         shipped = file.convert("RGB")
     drawn = PICTURE[name]()

@@ -1,4 +1,4 @@
-"""The texts of the nodes in other languages: `python tools/dev.py run -- python tools/locales.py`.
+"""The texts of the nodes in other languages: `python -m animatediff_native.tools.build.locales`.
 
 Writes locales/en from the nodes' schemas, and says what the others lack. ComfyUI's page reads them by these names.
 """
@@ -6,19 +6,21 @@ Writes locales/en from the nodes' schemas, and says what the others lack. ComfyU
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-REPO = Path(__file__).resolve().parent.parent
+from animatediff_native import start_comfyui
+
+REPO = Path(__file__).resolve().parents[2]
 LOCALES = REPO / "locales"
 
 
 def main() -> int:
-    wanted = english(visible_schemas(load_pack()))
+    start_comfyui(cpu=True)
+    wanted = english(visible_schemas())
     for name, texts in wanted.items():
         text = json.dumps(texts, ensure_ascii=False, indent=2) + "\n"
         (LOCALES / "en" / name).write_text(text, encoding="utf-8", newline="\n")
@@ -67,29 +69,18 @@ def flat(texts: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
             yield above + key, value
 
 
-def visible_schemas(pack: Any) -> list[Any]:
+def visible_schemas() -> list[Any]:
     """Of all nodes but those that only stand in for older ones."""
 
+    from ...__init__ import comfy_entrypoint  # a submodule, so that its parts keep their one name
+
     async def nodes() -> list[Any]:
-        extension = await pack.comfy_entrypoint()
+        extension = await comfy_entrypoint()
         await extension.on_load()
         return await extension.get_node_list()
 
     schemas = [node.GET_SCHEMA() for node in asyncio.run(nodes())]
     return [schema for schema in schemas if not schema.is_deprecated]
-
-
-def load_pack() -> Any:
-    """By its path, as ComfyUI does."""
-    from comfy.cli_args import args
-
-    args.cpu = True  # before ComfyUI's other modules are imported
-    spec = importlib.util.spec_from_file_location("animatediff_native", REPO / "__init__.py")
-    assert spec and spec.loader
-    pack = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = pack
-    spec.loader.exec_module(pack)
-    return pack
 
 
 if __name__ == "__main__":

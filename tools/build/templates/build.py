@@ -1,6 +1,6 @@
 """The example workflows and the blueprint, built in ComfyUI's page.
 
-    python tools/dev.py run -- python -m demo.templates.build
+    python tools/dev.py run -- python -m animatediff_native.tools.build.templates.build
 
 What each holds stands in graphs.py and blueprints.py. The page makes the nodes, measures them and saves the
 graph, so that workflows/*.json are what a user would have saved; here they are only laid out, from left to right.
@@ -26,7 +26,7 @@ from .blueprints import BLUEPRINTS, Blueprint
 from .graph import Graph, Node
 from .graphs import TEMPLATES
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 PACK = "animatediff-native"
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 GAP, TITLE = 60, 30  # pixels between nodes, and of a node's title; Vue nodes are a little taller
@@ -166,12 +166,12 @@ def write(workflow: dict[str, Any], file: Path) -> None:
 
 
 def main() -> int:
-    sys.path.insert(0, str(ROOT / "tools"))
     import tomllib
-    from chromium import find_chromium
-    from comfy_app import INPUTS, MODELS, PACKS
-    from comfy_page import ComfyPage
-    from comfy_server import ComfyServer
+
+    from ...chromium import find_chromium
+    from ...comfy_app import INPUTS, MODELS, PACKS
+    from ...comfy_page import ComfyPage
+    from ...comfy_server import ComfyServer
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
