@@ -87,9 +87,9 @@ class Miniature:
 
 
 def with_module(model, file: Path, lora: Path | None = None):
-    from ..motion_models.injection import MotionSettings, apply_motion_model
     from ..motion_models.loader import load_motion_model
     from ..motion_models.lora import apply_motion_lora
+    from ..sampling.animate import MotionSettings, apply_motion_model
     from ..sampling.clips import prepare_clips, use_default_windows
 
     motion = load_motion_model(str(file))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..motion_models.injection import MotionSettings, apply_motion_model
 from ..motion_models.schedules import AUTOMATIC, BETA_SCHEDULES, KEEP
+from ..sampling.animate import MotionSettings, apply_motion_model
 from ..sampling.clips import prepare_clips, use_default_windows
 from ..sampling.progress import FRAME_RATE
 from .sockets import MotionModel, MotionStrength

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..motion_models.strength import LEVELS
+from ..sampling.strength import LEVELS
 
 DETAIL = ("the finest details", "details", "larger forms", "the whole picture")
 SEES = (*DETAIL, "the whole picture", *reversed(DETAIL))

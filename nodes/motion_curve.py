@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..motion_models import curves
+from ..sampling import curves
 from .sockets import MotionCurve
 
 Floats = io.Custom("FLOATS")

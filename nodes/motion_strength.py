@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..motion_models.strength import MotionStrength
+from ..sampling.strength import MotionStrength
 from . import levels
 from .sockets import MotionCurve
 from .sockets import MotionStrength as MotionStrengthSocket

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..motion_models.curves import EASINGS
+from ..sampling.curves import EASINGS
 from ..sampling.prompt_blending import INTERPOLATIONS, blend
 from ..sampling.prompt_schedule import blends, distinct_prompts, join, parse
 

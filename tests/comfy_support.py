@@ -13,9 +13,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from animatediff_native.motion_models.injection import MotionSettings, apply_motion_model
 from animatediff_native.motion_models.loader import LoadedMotionModel, load_motion_model
 from animatediff_native.motion_models.motion_model import MotionModel, MotionModelConfig
+from animatediff_native.sampling.animate import MotionSettings, apply_motion_model
 from animatediff_native.sampling.clips import prepare_clips, use_default_windows
 
 CHANNELS = (32, 64, 128, 128)

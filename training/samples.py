@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..motion_models.injection import MotionSettings, apply_motion_model
 from ..motion_models.loader import load_motion_model
 from ..motion_models.lora import apply_motion_lora
+from ..sampling.animate import MotionSettings, apply_motion_model
 from ..sampling.clips import prepare_clips, use_default_windows
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from ..motion_models.formats import SDXL, V2, V3, Family
-from ..motion_models.injection import check_base, is_stable_diffusion_2
 from ..motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
 from ..motion_models.saving import float32_copy, notes, patched_weights
 from ..motion_models.schedules import BETA_SCHEDULES
 from ..motion_models.unet import group_norms_over_frames, motion_in_unet, unet_slots
+from ..sampling.animate import check_base, is_stable_diffusion_2
 from .diffusion import alphas_cumprod
 from .image_model import ImageModel, frozen_copy, recomputed
 from .lora import LoraOptions, layers_of, lora

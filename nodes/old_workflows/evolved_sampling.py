@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ...motion_models.injection import apply_motion_model
 from ...motion_models.loader import load_motion_model
+from ...sampling.animate import apply_motion_model
 from ...sampling.clips import apply_sliding_context, prepare_clips, use_default_windows
 from ...sampling.context_windows import ContextOptions
 from ...sampling.noise import KEY

@@ -6,12 +6,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...motion_models import curves
-from ...motion_models.injection import MotionSettings
 from ...motion_models.loader import LoadedMotionModel, load_motion_model
 from ...motion_models.lora import apply_motion_lora
 from ...motion_models.schedules import KEEP
-from ...motion_models.strength import MotionStrength
+from ...sampling import curves
+from ...sampling.animate import MotionSettings
+from ...sampling.strength import MotionStrength
 from ..model_files import MOTION_LORAS, MOTION_MODULES
 from . import sockets
 from .sockets import AppliedMotionModel, MotionLoraFile

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ...motion_models.curves import EASINGS
 from ...old_workflows.prompt_ranges import as_prompt_schedule
+from ...sampling.curves import EASINGS
 from ...sampling.prompt_schedule import parse
 from ..prompt_schedule import PromptSchedule
 from . import sockets

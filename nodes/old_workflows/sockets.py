@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from comfy_api.latest import io
 
-from ...motion_models.injection import MotionSettings
 from ...motion_models.loader import LoadedMotionModel
+from ...sampling.animate import MotionSettings
 
 MotionModel = io.Custom("MOTION_MODEL_ADE")
 """A `LoadedMotionModel`."""

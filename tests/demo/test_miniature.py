@@ -10,10 +10,10 @@ import torch
 
 from animatediff_native.demo import autoencoder, evaluate, metrics, shapes
 from animatediff_native.demo.train import MODELS
-from animatediff_native.motion_models.injection import MotionSettings, apply_motion_model
 from animatediff_native.motion_models.loader import load_motion_model
 from animatediff_native.motion_models.lora import apply_motion_lora
 from animatediff_native.motion_models.unet import motion_in_unet
+from animatediff_native.sampling.animate import MotionSettings, apply_motion_model
 from animatediff_native.sampling.clips import prepare_clips, use_default_windows
 from animatediff_native.training.diffusion import add_noise, alphas_cumprod
 

@@ -21,7 +21,7 @@ from animatediff_native.motion_models.loader import load_motion_model
 from animatediff_native.motion_models.lora import apply_motion_lora
 from animatediff_native.motion_models.merging import merge
 from animatediff_native.motion_models.saving import recipe, save
-from animatediff_native.motion_models.strength import LEVELS
+from animatediff_native.sampling.strength import LEVELS
 
 KEY = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
 MID_KEY = KEY.replace("down_blocks.0", "mid_block")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from conversion_support import nodes_of, read, sampled_through, sources, widgets
 
-from animatediff_native.motion_models.curves import EASINGS
 from animatediff_native.old_workflows.convert import convert
+from animatediff_native.sampling.curves import EASINGS
 from animatediff_native.sampling.prompt_schedule import blends, parse
 
 MUTED, BYPASSED = 2, 4

@@ -29,11 +29,11 @@ from node_support import (
     small_model,
 )
 
-from animatediff_native.motion_models.curves import Curve, Samples
-from animatediff_native.motion_models.strength import MotionStrength
 from animatediff_native.sampling.clips import apply_sliding_context
 from animatediff_native.sampling.context_windows import ContextOptions
+from animatediff_native.sampling.curves import Curve, Samples
 from animatediff_native.sampling.per_frame import hints_of_window
+from animatediff_native.sampling.strength import MotionStrength
 from animatediff_native.sampling.windows import fuse_weights, windows
 
 LONG, LENGTH, OVERLAP = 10, 6, 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial import geometric_slerp
 
-from animatediff_native.motion_models.curves import EASINGS
+from animatediff_native.sampling.curves import EASINGS
 from animatediff_native.sampling.prompt_blending import INTERPOLATIONS, blend, slerp
 from animatediff_native.sampling.prompt_schedule import Blend, blends, parse
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from animatediff_native.motion_models.curves import EASINGS
 from animatediff_native.sampling import prompt_schedule
+from animatediff_native.sampling.curves import EASINGS
 from animatediff_native.sampling.prompt_schedule import Blend, blends, distinct_prompts, join, parse
 
 SEED_AND_TREE = "0: a seed\n4: a tree"

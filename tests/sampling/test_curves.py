@@ -8,7 +8,7 @@ import pytest
 import torch
 from comfy_api.latest import _input as comfy_inputs
 
-from animatediff_native.motion_models.curves import (
+from animatediff_native.sampling.curves import (
     EASINGS,
     FRAMES,
     SAMPLING,

@@ -16,17 +16,17 @@ import comfy.patcher_extension
 import torch
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
-from .motion_model import AttentionWindows
+from ..motion_models.motion_model import AttentionWindows
+from ..motion_models.schedules import AUTOMATIC, set_beta_schedule
+from ..motion_models.unet import group_norms_over_frames, motion_in_unet, unet_slots
 from .patchers import KEY, add_motion_model, patcher_on
-from .schedules import AUTOMATIC, set_beta_schedule
 from .strength import Area, CallStrength, ClipStrength, MotionStrength, moment_of, moments
-from .unet import group_norms_over_frames, motion_in_unet, unet_slots
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
-    from .loader import LoadedMotionModel
-    from .motion_model import MotionModel
+    from ..motion_models.loader import LoadedMotionModel
+    from ..motion_models.motion_model import MotionModel
 
 # Gives a run context windows of that many frames: (the run's model_options, frames) -> None.
 UseWindows = Callable[[dict[str, Any], int], None]

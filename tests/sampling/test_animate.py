@@ -15,11 +15,11 @@ from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 from comfy_support import animate, load_motion, make_model, motion_state_dict, sample
 from lora_support import change, official, write
 
-from animatediff_native.motion_models.injection import refuse_nan
 from animatediff_native.motion_models.loader import load_motion_model
 from animatediff_native.motion_models.lora import apply_motion_lora
 from animatediff_native.motion_models.saving import save
 from animatediff_native.motion_models.schedules import KEEP, set_beta_schedule
+from animatediff_native.sampling.animate import refuse_nan
 from animatediff_native.sampling.clips import apply_sliding_context
 from animatediff_native.sampling.context_windows import ContextOptions
 

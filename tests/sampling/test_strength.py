@@ -8,9 +8,12 @@ import pytest
 import torch
 from comfy_support import animate, conditioning, load_motion, make_model, sample
 
-from animatediff_native.motion_models.curves import SAMPLING, Curve, from_mask, from_numbers, parse
 from animatediff_native.motion_models.schedules import KEEP
-from animatediff_native.motion_models.strength import (
+from animatediff_native.motion_models.unet import unet_slots
+from animatediff_native.sampling.clips import apply_sliding_context
+from animatediff_native.sampling.context_windows import ContextOptions
+from animatediff_native.sampling.curves import SAMPLING, Curve, from_mask, from_numbers, parse
+from animatediff_native.sampling.strength import (
     LEVELS,
     CallStrength,
     ClipStrength,
@@ -19,9 +22,6 @@ from animatediff_native.motion_models.strength import (
     moment_of,
     moments,
 )
-from animatediff_native.motion_models.unet import unet_slots
-from animatediff_native.sampling.clips import apply_sliding_context
-from animatediff_native.sampling.context_windows import ContextOptions
 
 FRAMES = 6
 
