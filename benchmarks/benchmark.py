@@ -76,7 +76,7 @@ def with_module(model, mid: bool, positions: int = 0):
     from safetensors.torch import save_file
 
     from ..motion_models import loader, motion_model
-    from ..sampling import animate, clips
+    from ..sampling.animate import animate
 
     module = motion_model.MotionModel(motion_model.MotionModelConfig.for_unet((320, 640, 1280, 1280), mid=mid))
     randomise(module)
@@ -85,8 +85,7 @@ def with_module(model, mid: bool, positions: int = 0):
         save_file(module.state_dict(), file)
         del module
         loaded = loader.load_motion_model(str(file), positions)
-    animated = animate.apply_motion_model(model, loaded, animate.MotionSettings(), clips.use_default_windows)
-    return clips.prepare_clips(animated)
+    return animate(model, loaded)
 
 
 def sample(model, size: int, frames: int = FRAMES, steps: int = STEPS) -> float:

@@ -2,7 +2,7 @@
 
 A full-size UNet and motion module with random weights, as in benchmark.py. A clip in windows is compared with the
 ideal, as many times a clip of 16 frames as it has windows. Each is measured between two clips of 16 frames, so that a
-machine whose speed drifts still gives a fair comparison. Then, windows inside of the motion module against none.
+machine whose speed drifts still gives a fair comparison. Then, windows inside the motion module against none.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
             lambda: sample(model, size, INSIDE_FRAMES, 1),
             options.rounds,
         )
-        print(f"\n{INSIDE_FRAMES} frames, windows inside of the motion module: {seconds:.2f} s/step, {times:.2f} times")
+        print(f"\n{INSIDE_FRAMES} frames, windows inside the motion module: {seconds:.2f} s/step, {times:.2f} times")
         print("that of no windows")
 
 

@@ -89,13 +89,12 @@ class Miniature:
 def with_module(model, file: Path, lora: Path | None = None):
     from ..motion_models.loader import load_motion_model
     from ..motion_models.lora import apply_motion_lora
-    from ..sampling.animate import MotionSettings, apply_motion_model
-    from ..sampling.clips import prepare_clips, use_default_windows
+    from ..sampling.animate import animate
 
     motion = load_motion_model(str(file))
     if lora is not None:
         motion = apply_motion_lora(motion, str(lora), 1.0)
-    return prepare_clips(apply_motion_model(model, motion, MotionSettings(), use_default_windows))
+    return animate(model, motion)
 
 
 def untrained_module(folder: Path) -> Path:

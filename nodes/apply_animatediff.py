@@ -5,8 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..motion_models.schedules import AUTOMATIC, BETA_SCHEDULES, KEEP
-from ..sampling.animate import MotionSettings, apply_motion_model
-from ..sampling.clips import prepare_clips, use_default_windows
+from ..sampling.animate import MotionSettings, animate
 from ..sampling.progress import FRAME_RATE
 from .sockets import MotionModel, MotionStrength
 
@@ -105,6 +104,13 @@ class ApplyAnimateDiff(io.ComfyNode):
         frame_rate: float = FRAME_RATE,
         motion_strength: tuple = (),
     ) -> io.NodeOutput:
-        settings = MotionSettings(strength, motion_scale, start_percent, end_percent, beta_schedule, motion_strength)
-        animated = apply_motion_model(model, motion_module, settings, use_default_windows)
-        return io.NodeOutput(prepare_clips(animated, frame_rate))
+        settings = MotionSettings(
+            strength=strength,
+            motion_scale=motion_scale,
+            start_percent=start_percent,
+            end_percent=end_percent,
+            beta_schedule=beta_schedule,
+            motion_strength=motion_strength,
+            frame_rate=frame_rate,
+        )
+        return io.NodeOutput(animate(model, motion_module, settings))

@@ -61,7 +61,7 @@ class MotionStrengthPerLevel(io.ComfyNode):
     @classmethod
     def execute(cls, previous: tuple[MotionStrength, ...] = (), **inputs: float) -> io.NodeOutput:
         effect, scale = levels.values("effect", inputs), levels.values("scale", inputs)
-        return io.NodeOutput((*previous, MotionStrength(effect_of_level=effect, scale_of_level=scale)))
+        return io.NodeOutput((*previous, MotionStrength(strength_of_level=effect, motion_scale_of_level=scale)))
 
 
 def curve_or_number(name: str, minimum: float, tooltip: str) -> io.MultiType.Input:

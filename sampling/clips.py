@@ -22,26 +22,23 @@ Wrapper = comfy.patcher_extension.WrappersMP
 
 
 def apply_sliding_context(model: ModelPatcher, options: ContextOptions) -> ModelPatcher:
-    """A clone of `model` that samples long clips in windows. Of several, each takes over at its `start_percent`."""
+    """Return a clone of `model` that samples long clips in windows. Of several, each takes over at its start."""
     model = prepare_clips(model.clone())
-    others: dict[str, Any] = model.model_options
-    handler = others.get("context_handler")
+    model_options: dict[str, Any] = model.model_options
+    handler = model_options.get("context_handler")
     chained = isinstance(handler, SlidingContext)
-    others["context_handler"] = handler.with_options(options) if chained else SlidingContext(options)
+    model_options["context_handler"] = handler.with_options(options) if chained else SlidingContext(options)
     return model
 
 
-def use_default_windows(model_options: dict[str, Any], length: int) -> None:
-    """Give one run, by its own options, Sliding Context with windows of `length` frames and else its defaults."""
-    model_options["context_handler"] = SlidingContext(ContextOptions.of_length(length))
-
-
 def prepare_clips(model: ModelPatcher, frame_rate: float | None = None) -> ModelPatcher:
-    """Let the runs of `model`, a clone, go through `sample_clip`: once, and inside of all other nodes' wrappers.
-    `frame_rate`, in frames per second, is that of the live preview; without one it stays what it was."""
+    """Let the runs of `model`, a clone, go through `sample_clip`, once and inside all other nodes' wrappers.
+
+    `frame_rate`, in frames per second, is that of the live preview; None leaves it as it was.
+    """
     if frame_rate is not None:
-        others: dict[str, Any] = model.model_options
-        others[RATE] = frame_rate
+        model_options: dict[str, Any] = model.model_options
+        model_options[RATE] = frame_rate
     for kind, wrapper in ((Wrapper.OUTER_SAMPLE, sample_clip), (Wrapper.SAMPLER_SAMPLE, follow_steps)):
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
@@ -49,7 +46,7 @@ def prepare_clips(model: ModelPatcher, frame_rate: float | None = None) -> Model
 
 
 def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_mask, callback, pbar, seed, **kwargs):
-    """Around a whole run, noise (f, c, h, w): checks what belongs to frames, prepares windows, arranges the noise."""
+    """Wrap a whole run, with noise (f, c, h, w): check what belongs to frames, prepare windows, arrange the noise."""
     guider, frames = executor.class_obj, len(noise)
     options = guider.model_options
     handler, arrangements = options.get("context_handler"), options.get(noises.KEY, ())
@@ -62,28 +59,28 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
             options["context_handler"] = handler.for_run(callback)
             arrangements += handler.noise(frames)
             comfy.patcher_extension.add_wrapper_with_key(
-                Wrapper.PREPARE_SAMPLING, KEY, frames_in_flight, options, is_model_options=True
+                Wrapper.PREPARE_SAMPLING, KEY, budget_memory, options, is_model_options=True
             )
         options[noises.KEY] = arrangements
         noise = noises.arrange(noise, seed or 0, arrangements)
     return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, pbar, seed, **kwargs)
 
 
-def frames_in_flight(executor, model, noise_shape, conds, *args, **kwargs):
-    """Budget memory for the frames that a call of the model holds, whatever the length of the clip."""
+def budget_memory(executor, model, noise_shape, conds, *args, **kwargs):
+    """Wrap ComfyUI's preparations: budget memory for the frames of one call, whatever the length of the clip."""
     frames = kwargs["model_options"]["context_handler"].frames_in_flight(noise_shape[0])
     return executor(model, [frames, *noise_shape[1:]], conds, *args, **kwargs)
 
 
 def follow_steps(executor, guider, sigmas: Tensor, extra_args, callback, noise: Tensor, *args, **kwargs):
-    """Around the sampler: counts its steps by its own reports, which asks nothing of the GPU."""
+    """Wrap the sampler: count its steps by its own reports, which asks nothing of the GPU."""
     handler = extra_args["model_options"].get("context_handler")
     if not isinstance(handler, SlidingContext) or noise.ndim != 4:
         return executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
     handler.begin(guider, noise, sigmas.tolist())
 
-    def counted(step: int, *state):
+    def count_steps(step: int, *state):
         handler.next_step(step, len(noise))
         return callback(step, *state) if callback is not None else None
 
-    return executor(guider, sigmas, extra_args, counted, noise, *args, **kwargs)
+    return executor(guider, sigmas, extra_args, count_steps, noise, *args, **kwargs)

@@ -22,7 +22,7 @@ def spread_over_devices(
     timestep: Tensor,
     model_options: dict[str, Any],
 ) -> Iterator[tuple[Call, list[Tensor]]]:
-    """What `evaluate` gives for each of `calls`, in their order and on the device of x.
+    """Yield what `evaluate` gives for each of `calls`, in their order and on the device of x.
 
     ComfyUI itself shares out the prompts of one call, of which there are seldom more than two.
     """
@@ -31,10 +31,11 @@ def spread_over_devices(
         for call in calls:
             yield call, evaluate(call, model, conds, x, timestep, model_options)
         return
-    turn_keyframes(model, conds, timestep, model_options)
-    shares = shares_of(calls, list(clones), model_options.get("multigpu_options", {}))
+    advance_keyframes(model, conds, timestep, model_options)
+    shares = share_out(calls, list(clones), model_options.get("multigpu_options", {}))
     for device, share in shares.items():
-        pool.submit(device, on_device, device, evaluate, share, clones[device].model, conds, x, timestep, model_options)
+        model_there = clones[device].model
+        pool.submit(device, on_device, device, evaluate, share, model_there, conds, x, timestep, model_options)
     results: dict[int, list[Tensor]] = {}
     errors = []
     for device, share in shares.items():  # all of them, so that none is left in the pool
@@ -46,10 +47,10 @@ def spread_over_devices(
     yield from ((call, results[id(call)]) for call in calls)
 
 
-def shares_of(
+def share_out(
     calls: Sequence[Call], devices: Sequence[torch.device], options: dict[torch.device, dict[str, Any]]
 ) -> dict[torch.device, list[Call]]:
-    """Each call goes to the device that would then be done first."""
+    """Return the calls of each device: every call goes to the device that would then be done first."""
     speed = {device: options.get(device, {}).get("relative_speed", 1.0) for device in devices}
     shares: dict[torch.device, list[Call]] = {device: [] for device in devices}
     for call in calls:
@@ -57,8 +58,8 @@ def shares_of(
     return {device: share for device, share in shares.items() if share}
 
 
-def turn_keyframes(model: Any, conds: Iterable[Any], timestep: Tensor, model_options: dict[str, Any]) -> None:
-    """Hooks count their keyframes for all devices together: that has to be done before these run side by side."""
+def advance_keyframes(model: Any, conds: Iterable[Any], timestep: Tensor, model_options: dict[str, Any]) -> None:
+    """Move hooks on to this step's keyframe before devices run side by side: hooks count for all of them together."""
     for cond in (cond for kind in conds for cond in kind or ()):
         if cond.get("hooks") is not None:
             model.current_patcher.prepare_hook_patches_current_keyframe(timestep, cond["hooks"], model_options)
@@ -74,26 +75,28 @@ def on_device(
     timestep: Tensor,
     model_options: dict[str, Any],
 ) -> list[list[Tensor]]:
-    """In a thread of that device, whose model has to think that it is alone."""
+    """Evaluate calls in a thread of that device, whose model has to think that it is alone."""
     from comfy.patcher_extension import copy_nested_dicts
     from comfy.samplers import cast_transformer_options
 
-    told: dict[str, Any] = copy_nested_dicts(model_options["transformer_options"])  # each thread moves its own patches
-    told["multigpu_thread_device"] = device
-    told["sample_sigmas"] = told["sample_sigmas"].to(device)
-    cast_transformer_options(told, device=device)
-    own = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
-    own["transformer_options"] = told
+    options: dict[str, Any] = copy_nested_dicts(
+        model_options["transformer_options"]
+    )  # each thread moves its own patches
+    options["multigpu_thread_device"] = device
+    options["sample_sigmas"] = options["sample_sigmas"].to(device)
+    cast_transformer_options(options, device=device)
+    alone = {key: value for key, value in model_options.items() if key != "multigpu_clones"}
+    alone["transformer_options"] = options
     conds = [None if kind is None else [moved(cond, device) for cond in kind] for kind in conds]
     with torch.no_grad():
         return [
-            [out.to(x.device) for out in evaluate(call, model, conds, x.to(device), timestep.to(device), own)]
+            [out.to(x.device) for out in evaluate(call, model, conds, x.to(device), timestep.to(device), alone)]
             for call in calls
         ]
 
 
 def moved(cond: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """A prompt's dictionary for another device, with the copy of its ControlNet that is there."""
+    """Return a prompt's dictionary for another device, with the copy of its ControlNet that is there."""
     cond = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in cond.items()}
     if cond.get("control") is not None:
         cond["control"] = cond["control"].get_instance_for_device(device)

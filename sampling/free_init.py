@@ -1,7 +1,7 @@
-"""Touches comfy. FreeInit: a clip is sampled several times, each time from noise that knows more of what it shows.
+"""Touches comfy. FreeInit: samples a clip several times, each time from noise that holds more of the last result.
 
-The noise reinitialisation and the coarse-to-fine sampling of "FreeInit: Bridging Initialization Gap in Video Diffusion
-Models" (arXiv 2312.07537), and its official code's filters. Noise and latents are (f, c, h, w), in the model's scale.
+Noise reinitialisation and coarse-to-fine sampling as in "FreeInit: Bridging Initialization Gap in Video Diffusion
+Models" (arXiv 2312.07537), with its official filters. Noise and latents are (f, c, h, w), in the model's scale.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 KEY = "animatediff_native.free_init"
 SAMPLER_SAMPLE = comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE
 SEEDS_APART = 1_000_000
-"""From one iteration to the next. Samplers and per-frame seeds draw with the seeds right after a run's own, and what
-they draw may not come again as fresh noise."""
+"""From one iteration to the next. Samplers and per-frame seeds draw with the seeds right after a run's own, and their
+noise must not come again as fresh noise."""
 AXES = (0, 2, 3)
 
 RESPONSES: dict[str, Callable[[Tensor, float, int], Tensor]] = {
@@ -39,9 +39,9 @@ FILTERS = (*RESPONSES, "box")
 
 
 def low_pass(kind: str, size: tuple[int, int, int], spatial: float, temporal: float, order: int = 4) -> Tensor:
-    """How much of each frequency passes a filter of `FILTERS`: (f, 1, h, w) for `size` (f, h, w), with 0 Hz halfway.
+    """Return how much of each frequency passes a filter of `FILTERS`: (f, 1, h, w), with 0 Hz halfway.
 
-    `spatial` and `temporal` are stop frequencies, of which 1 is the highest there is. Nothing passes if one is 0.
+    `size` is (f, h, w). `spatial` and `temporal` are stop frequencies; 1 is the highest there is, at 0 nothing passes.
     """
     if 0 in (spatial, temporal):
         return torch.zeros(size).unsqueeze(1)
@@ -53,7 +53,7 @@ def low_pass(kind: str, size: tuple[int, int, int], spatial: float, temporal: fl
 
 
 def box(size: tuple[int, int, int], spatial: float, temporal: float) -> Tensor:
-    """The frequencies from -n to n - 1, (f, h, w). As in the official code the height's n is the width's, too."""
+    """Return a filter, (f, h, w), of frequencies from -n to n - 1. As in the official code, width has height's n."""
     n_space, n_time = round(size[1] // 2 * spatial), round(size[0] // 2 * temporal)
     t, y, x = (torch.arange(count) - count // 2 for count in size)
     t, y, x = ((-n <= k) & (k < n) for k, n in ((t, n_time), (y, n_space), (x, n_space)))
@@ -61,7 +61,7 @@ def box(size: tuple[int, int, int], spatial: float, temporal: float) -> Tensor:
 
 
 def mix_frequencies(low: Tensor, high: Tensor, passes: Tensor) -> Tensor:
-    """What the filter `passes` of noise `low`, and what it stops of `high`; in float32."""
+    """Return the frequencies of `low` that a filter passes and those of `high` that it stops, in float32."""
     passes = torch.fft.ifftshift(passes, dim=AXES)
     difference = torch.fft.fftn((low - high).float(), dim=AXES)
     return high + torch.fft.ifftn(difference * passes, dim=AXES).real
@@ -69,7 +69,7 @@ def mix_frequencies(low: Tensor, high: Tensor, passes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FreeInit:
-    """FreeInit's settings. `sample` goes around ComfyUI's `Sampler.sample`, so it works with every sampler."""
+    """FreeInit's settings. `sample` wraps ComfyUI's `Sampler.sample`, so it works with every sampler."""
 
     iterations: int = 3
     filter: str = "butterworth"
@@ -80,17 +80,17 @@ class FreeInit:
     coarse_to_fine: bool = False
 
     def sample(self, executor, guider, sigmas: Tensor, extra_args, callback, noise: Tensor, latent: Tensor, *args):
-        """Every iteration samples the same latent, from other noise, with the model staying loaded."""
+        """Sample the same latent in every iteration, from other noise, while the model stays loaded."""
         model = guider.inner_model
         if self.iterations == 1 or not can_iterate(model, sigmas, noise):
             return executor(guider, sigmas, extra_args, callback, noise, latent, *args)
         schedules, initial, result, clip = self.schedules(sigmas), noise, latent, latent
         scale = noise_scale(model, sigmas[0], executor.class_obj.max_denoise(guider, sigmas))
-        progress = Progress(callback, sum(len(schedule) - 1 for schedule in schedules))
+        progress = IterationProgress(callback, sum(len(schedule) - 1 for schedule in schedules))
         for iteration, schedule in enumerate(schedules):
             options = options_of(extra_args, schedule, iteration)
             if iteration > 0:
-                go_back_to_the_start(guider)
+                reset_keyframes(guider)
                 renoised = (clip - latent + sigmas[0] * initial) / scale
                 noise = self.reinitialise(renoised, options)
             progress.begin(len(schedule) - 1)
@@ -99,7 +99,7 @@ class FreeInit:
         return result
 
     def reinitialise(self, renoised: Tensor, options: dict[str, Any]) -> Tensor:
-        """The next iteration's noise: low frequencies of the `renoised` clip, high ones of fresh noise.
+        """Return the next iteration's noise: low frequencies of the `renoised` clip, high ones of fresh noise.
 
         A sampler starts from latent + scale * noise, so `renoised`, (clip - latent + sigma * initial) / scale, would
         start it from clip + sigma * initial, the last clip under the first iteration's noise. From an empty latent
@@ -116,7 +116,7 @@ class FreeInit:
         return mix_frequencies(renoised.cpu(), fresh, passes).to(renoised)
 
     def schedules(self, sigmas: Tensor) -> list[Tensor]:
-        """The noise levels of each iteration. From coarse to fine, iteration k of n makes k/n of the steps."""
+        """Return the noise levels of each iteration. From coarse to fine, iteration k of n makes k/n of the steps."""
         steps, n = len(sigmas) - 1, self.iterations
         if not self.coarse_to_fine:
             return [sigmas] * n
@@ -125,7 +125,7 @@ class FreeInit:
 
 
 def can_iterate(model: Any, sigmas: Tensor, noise: Tensor) -> bool:
-    """Whether a run has what FreeInit works on: frames, noise, and steps. ValueError for models it is not made for."""
+    """Return whether a run has frames, noise and steps to iterate over. ValueError for models it is not made for."""
     if isinstance(model.model_sampling, comfy.model_sampling.CONST):
         raise ValueError(
             f"FreeInit is for models that predict noise, such as SD1.5 and SDXL, and {type(model).__name__} is a flow "
@@ -143,21 +143,21 @@ def can_iterate(model: Any, sigmas: Tensor, noise: Tensor) -> bool:
 
 
 def noise_scale(model: Any, sigma: Tensor, max_denoise: bool) -> Tensor:
-    """By what a sampler that starts at `sigma` multiplies its noise."""
+    """Return the factor by which a sampler that starts at `sigma` multiplies its noise."""
     one = torch.ones_like(sigma)
     return model.model_sampling.noise_scaling(sigma, one, torch.zeros_like(one), max_denoise)
 
 
 def options_of(extra_args: dict[str, Any], sigmas: Tensor, iteration: int) -> dict[str, Any]:
-    """A sampler's `extra_args` for one iteration: with its noise levels, and a seed of its own after the first."""
+    """Return a sampler's `extra_args` for one iteration, with its noise levels and, after the first, its own seed."""
     model_options = extra_args["model_options"]
-    told = {**model_options.get("transformer_options", {}), "sample_sigmas": sigmas}
+    transformer_options = {**model_options.get("transformer_options", {}), "sample_sigmas": sigmas}
     seed = ((extra_args.get("seed") or 0) + iteration * SEEDS_APART) % 2**64
-    return {**extra_args, "seed": seed, "model_options": {**model_options, "transformer_options": told}}
+    return {**extra_args, "seed": seed, "model_options": {**model_options, "transformer_options": transformer_options}}
 
 
-def go_back_to_the_start(guider: Any) -> None:
-    """Keyframes of hooks and ControlNets only go forward during a run: back to the first."""
+def reset_keyframes(guider: Any) -> None:
+    """Move the keyframes of hooks and ControlNets, which only go forward during a run, back to the first."""
     conds = [cond for kind in guider.conds.values() for cond in kind]
     comfy.samplers.pre_run_control(guider.inner_model, conds)
     hooks = [cond["hooks"] for cond in conds if "hooks" in cond]
@@ -168,8 +168,8 @@ def go_back_to_the_start(guider: Any) -> None:
         patcher.clean_hooks()
 
 
-class Progress:
-    """A sampler's callback: counts the steps of all iterations as one run, and keeps what the model saw in the last."""
+class IterationProgress:
+    """A sampler's callback that counts the steps of all iterations as one run and keeps the last prediction."""
 
     def __init__(self, callback: Callable[..., Any] | None, total: int):
         self.callback, self.total = callback, total
@@ -185,13 +185,13 @@ class Progress:
             self.callback(self.done + min(step, self.steps - 1), denoised, x, self.total)
 
     def clip(self, result: Tensor, sigma: Tensor) -> Tensor:
-        """What a sampler has made. Its `result` is noisy if it ends at a `sigma` above 0, as the first of two KSampler
-        (Advanced) does; then it is what the model saw in the last step."""
+        """Return the clip that a sampler made. A `result` that ends at a `sigma` above 0, as the first of two KSampler
+        (Advanced) does, is noisy; then the clip is the model's last prediction."""
         return result if sigma == 0 or self.denoised is None else self.denoised
 
 
 def apply_free_init(model: ModelPatcher, settings: FreeInit) -> ModelPatcher:
-    """A clone of `model` that samples with these settings, and no longer with those of a FreeInit before."""
+    """Return a clone of `model` that samples with these settings, which replace those of an earlier FreeInit."""
     model = model.clone()
     model.remove_wrappers_with_key(SAMPLER_SAMPLE, KEY)
     model.add_wrapper_with_key(SAMPLER_SAMPLE, KEY, settings.sample)

@@ -1,6 +1,6 @@
 """The noise that a clip begins with: drawn, arranged from frame to frame, and blended. Needs no ComfyUI.
 
-Noise is (f, c, h, w). What arranges it depends on the run's seed alone and changes nothing in place.
+Noise is (f, c, h, w). An arrangement depends on the run's seed alone and changes nothing in place.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 KEY = "animatediff_native.noise"
-"""Of the tuple of arrangements in a MODEL's `model_options`."""
+"""Under which a MODEL's `model_options` hold a tuple of arrangements."""
 
 Arrangement = Callable[[Tensor, int], Tensor]
 """From noise (f, c, h, w) and the run's seed to noise of the same shape."""
 
 
 def arrange(noise: Tensor, seed: int, arrangements: Iterable[Arrangement]) -> Tensor:
-    """Noise after all `arrangements`, in their order. No noise (all of it zero) stays none."""
+    """Return noise after all `arrangements`, in their order. Zeros, which mean no noise, stay zeros."""
     if not noise.any():
         return noise
     for arrangement in arrangements:
@@ -28,12 +28,12 @@ def arrange(noise: Tensor, seed: int, arrangements: Iterable[Arrangement]) -> Te
 
 
 def generator(seed: int) -> torch.Generator:
-    """Draws on the CPU, so that a seed means the same on every device."""
+    """Return a generator on the CPU, so that a seed means the same on every device."""
     return torch.Generator("cpu").manual_seed(seed % 2**64)
 
 
 def draw(shape: Sequence[int], seed: int) -> Tensor:
-    """The noise that ComfyUI draws for a latent of this shape, in float32 and on the CPU."""
+    """Return the noise that ComfyUI draws for a latent of this shape, in float32 and on the CPU."""
     return torch.randn(tuple(shape), generator=generator(seed))
 
 
@@ -41,8 +41,8 @@ def draw(shape: Sequence[int], seed: int) -> Tensor:
 class FreeNoise:
     """The noise rescheduling of FreeNoise (arXiv 2310.15169), which makes the windows of a long clip agree.
 
-    Past the first `length` frames, each `stride` of them are those of `length` frames before in random order. Which
-    these are, and how the last ones are cut, is as in diffusers. Raises ValueError unless 1 <= stride <= length.
+    Past the first `length` frames, every `stride` frames repeat those of `length` frames before in random order, with
+    diffusers' choice of frames and cut at the end. ValueError unless 1 <= stride <= length.
     """
 
     length: int
@@ -64,12 +64,12 @@ class FreeNoise:
 
 
 def repeated(noise: Tensor, period: int) -> Tensor:
-    """The noise of the first `period` frames, over and over."""
+    """Return the noise of the first `period` frames, over and over."""
     return noise[torch.arange(len(noise), device=noise.device) % period]
 
 
 def per_frame_seeds(noise: Tensor, seed: int) -> Tensor:
-    """Noise whose frame i is drawn with the seed `seed` + i, whatever the number of frames."""
+    """Return noise whose frame i is drawn with the seed `seed` + i, whatever the number of frames."""
     return torch.stack([draw(noise.shape[1:], seed + i) for i in range(len(noise))]).to(noise)
 
 
@@ -82,7 +82,7 @@ KINDS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
 
 @dataclass(frozen=True)
 class ClipNoise:
-    """Noise of one of `KINDS`, of which `share` (0 to 1) is blended into each frame's own."""
+    """One of `KINDS` of noise, of which `share` (0 to 1) is blended into each frame's own."""
 
     kind: str
     share: float = 1.0
@@ -94,7 +94,7 @@ class ClipNoise:
 
 
 def blend(own: Tensor, other: Tensor, share: float) -> Tensor:
-    """(1 - share) own + share other, each (f, c, h, w), at unit variance; a share of 0 or 1 is exactly one of them.
+    """Return (1 - share) own + share other, (f, c, h, w), at unit variance; a share of 0 or 1 gives exactly one.
 
     The variance of two frames' blend depends on their correlation, which is about 0 for frames of their own and 1
     where one is the other, as the first frame of constant noise is.

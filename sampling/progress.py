@@ -1,6 +1,6 @@
-"""Touches comfy. What the sampler's node shows of a run: how far it is, and the whole clip moving.
+"""Touches comfy. What the sampler's node shows of a run: its progress, and the whole clip moving.
 
-ComfyUI itself shows the first frame alone, and of a step in many windows nothing before its end.
+ComfyUI itself shows the first frame alone, and nothing of a step in many windows before its end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Callback = Callable[[int, Tensor, Tensor, int], Any]
 
 
 class Progress:
-    """A sampler's callback around ComfyUI's own, which also shows the clip and how far a step is."""
+    """A sampler's callback around ComfyUI's own that also shows the clip and the progress within a step."""
 
     def __init__(self, callback: Callback, steps: int, preview: LivePreview | None):
         self.callback, self.preview = callback, preview
@@ -34,28 +34,31 @@ class Progress:
 
     def __call__(self, step: int, denoised: Tensor, noisy: Tensor, steps: int) -> Any:
         picture = self.preview.picture(denoised) if self.preview is not None else None
-        answer = self.callback(step, denoised, noisy, steps)
+        result = self.callback(step, denoised, noisy, steps)
         self.done, self.bar.total = step + 1, steps
         if picture is not None:  # even an old one, since ComfyUI has just shown the first frame
             self.bar.update_absolute(self.done, steps, ("JPEG", picture, None))
-        return answer
+        return result
 
     def show_windows(self, node: str | None, windows: Sequence[Sequence[int]], frames: int) -> None:
-        """On the node that asked for them, with a progress bar of its own."""
+        """Show windows on the node that asked for them, with a progress bar of its own."""
         self.windows_bar = comfy.utils.ProgressBar(len(windows), node_id=node) if node is not None else None
         if self.windows_bar is not None:
             self.windows_bar.update_absolute(0, preview=("PNG", draw_windows(windows, frames), None))
 
     def within_step(self, done: int, calls: int) -> None:
-        """`done` of the `calls` of the model that a step consists of."""
+        """Report that `done` of the model calls of a step are done."""
         self.bar.update_absolute(self.done + done / calls)
         if self.windows_bar is not None:
             self.windows_bar.update_absolute(self.windows_bar.total * done / calls)
 
 
 class LivePreview:
-    """The clip as it is, decoded frame by frame with ComfyUI's previewer: after the first step, and then as often as
-    takes at most `SHARE` of the time. It seems to go on from where the picture before has come to."""
+    """Moving pictures of the clip, decoded frame by frame with ComfyUI's previewer.
+
+    The first comes after the first step, later ones as often as takes at most `SHARE` of the time. Each begins at the
+    frame that the one before has reached by then.
+    """
 
     def __init__(self, previewer: latent_preview.LatentPreviewer, frame_rate: float):
         from PIL import WebPImagePlugin as _  # noqa: F401 - here, or the first picture would wait for it
@@ -66,7 +69,7 @@ class LivePreview:
         self.shown: MovingPicture | None = None
 
     def picture(self, denoised: Tensor) -> MovingPicture | None:
-        """Of latents (f, c, h, w); None where another pack's previewer does not give pictures."""
+        """Return a picture of latents (f, c, h, w); None where another pack's previewer does not give pictures."""
         start = time.monotonic()
         elapsed = start - self.began
         if self.shown is None or self.spent + self.last < SHARE * elapsed:
@@ -85,8 +88,10 @@ class LivePreview:
 
 
 class MovingPicture(Image.Image):
-    """The first of `frames`, but `save` writes all of them: ComfyUI's message of a preview holds what `save` writes,
-    and browsers play an animation whatever type it is announced as."""
+    """A picture of the first frame whose `save` writes all frames.
+
+    ComfyUI's message of a preview holds what `save` writes, and browsers play an animation whatever its declared type.
+    """
 
     def __init__(self, frames: Sequence[Image.Image], frame_rate: float):
         super().__init__()
@@ -102,8 +107,7 @@ class MovingPicture(Image.Image):
 
 
 def show_progress(callback: Callback | None, model: Any, steps: int, frame_rate: float) -> Progress | None:
-    """Around a sampler's callback; None if there is none. `model` is a ModelPatcher. The user's choice of a preview
-    method is obeyed."""
+    """Wrap a sampler's callback, if there is one, for `model`, a ModelPatcher. Obeys the user's preview method."""
     if callback is None:
         return None
     previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)

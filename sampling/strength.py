@@ -1,7 +1,7 @@
-"""How strongly a motion model works: in each frame, place and block of the UNet, and over the sampling.
+"""How strongly a motion module works: in each frame, region and level of the UNet, and over the sampling.
 
-Needs no ComfyUI. *Effect* scales what a motion module adds to the UNet's features, *scale* the keys of its attention.
-Shapes: `b` conds, `f` frames of a call, `h w` features of a block.
+Needs no ComfyUI. *Strength* scales what a motion module adds to the UNet's features, *motion scale* the keys of its
+attention. Shapes: `b` conds, `f` frames of a call, `h w` features of a block.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..motion_models.motion_model import Amount
+from .calls import CallFrames
 from .curves import SAMPLING, SAMPLING_POINTS, Curve
 
 # The blocks of a motion model by resolution, as their keys begin; `down_blocks.0` and `up_blocks.3` see the finest.
@@ -26,132 +27,140 @@ Area = tuple[int, int, int, int]  # height, width, top and left of a cond's part
 
 @dataclass(frozen=True)
 class MotionStrength:
-    """What one node sets; those of several nodes multiply."""
+    """The values of one Motion Strength node; those of several nodes multiply."""
 
-    effect: float | Curve = 1.0
-    scale: float | Curve = 1.0
-    effect_of_level: Mapping[str, float] = field(default_factory=dict)
-    scale_of_level: Mapping[str, float] = field(default_factory=dict)
+    strength: float | Curve = 1.0
+    motion_scale: float | Curve = 1.0
+    strength_of_level: Mapping[str, float] = field(default_factory=dict)
+    motion_scale_of_level: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """Effect or scale in one clip: the product of a number, curves over its frames, curves over its sampling, and a
-    number for each level."""
+    """Strength or motion scale in one clip: the product of what all nodes say of it."""
 
-    number: float
-    over_frames: tuple[Tensor, ...]  # each (frames, 1, 1), or (frames, h, w) of the latent
-    over_sampling: tuple[Tensor, ...]  # each (SAMPLING_POINTS)
+    over_sampling: tuple[float, ...]
+    """At each of the sampling's moments, or one number where it does not change."""
+    over_frames: tuple[Tensor, ...]
+    """Curves, (frames, 1, 1) or (frames, h, w) of the latent."""
     of_level: Mapping[str, float]
 
     @classmethod
-    def of(
+    def product(
         cls,
         values: Sequence[float | Curve],
         of_levels: Sequence[Mapping[str, float]],
         levels: Sequence[str],
         frames: int,
-        latent: tuple[int, int],
+        latent_size: tuple[int, int],
     ) -> Factor:
-        """ValueError if a curve has numbers or masks for another count of frames."""
+        """Multiply `values` and the numbers of each of the motion model's `levels`.
+
+        ValueError if a curve has numbers or masks for another count of frames.
+        """
         curves = [value for value in values if isinstance(value, Curve)]
-        over_frames = [resized(curve.over_frames(frames), latent) for curve in curves if curve.over != SAMPLING]
-        of_level = {level: math.prod(each.get(level, 1.0) for each in of_levels) for level in levels}
+        over_frames = [resized(curve.over_frames(frames), latent_size) for curve in curves if curve.over != SAMPLING]
+        over_sampling = [curve.over_sampling() for curve in curves if curve.over == SAMPLING]
+        of_level = {level: math.prod(numbers.get(level, 1.0) for numbers in of_levels) for level in levels}
         number = math.prod(float(value) for value in values if not isinstance(value, Curve))
+        if not all(curve.any() for curve in over_frames) or not any(of_level.values()):
+            number = 0.0
+        moments = zip(*(curve.tolist() for curve in over_sampling), strict=True) if over_sampling else ((),)
         return cls(
-            number if all(curve.any() for curve in over_frames) and any(of_level.values()) else 0.0,
-            tuple(curve.expand(frames, -1, -1) for curve in over_frames),
-            tuple(curve.over_sampling() for curve in curves if curve.over == SAMPLING),
-            of_level,
+            over_sampling=tuple(math.prod(numbers, start=number) for numbers in moments),
+            over_frames=tuple(curve.expand(frames, -1, -1) for curve in over_frames),
+            of_level=of_level,
         )
 
+    @property
+    def has_regions(self) -> bool:
+        return any(curve.shape[1] * curve.shape[2] > 1 for curve in self.over_frames)
+
     def at(self, moment: int) -> float:
-        """The part of it that is the same in all blocks and frames."""
-        return math.prod((float(curve[moment]) for curve in self.over_sampling), start=self.number)
+        """Return the part that is the same in all levels and frames."""
+        return self.over_sampling[moment if len(self.over_sampling) > 1 else 0]
 
 
 @dataclass(frozen=True)
 class ClipStrength:
-    """Effect and scale in one clip of that many frames, of latents of that height and width."""
+    """Strength and motion scale in one clip."""
 
-    effect: Factor
-    scale: Factor
-    frames: int
-    latent: tuple[int, int]
+    strength: Factor
+    motion_scale: Factor
 
     @classmethod
-    def of(
-        cls, strengths: Sequence[MotionStrength], levels: Sequence[str], frames: int, latent: tuple[int, int]
+    def product(
+        cls, settings: Sequence[MotionStrength], levels: Sequence[str], frames: int, latent_size: tuple[int, int]
     ) -> ClipStrength:
-        """For a motion model with these levels, and latents of that height and width."""
-        effect, effect_of_level = [s.effect for s in strengths], [s.effect_of_level for s in strengths]
-        scale, scale_of_level = [s.scale for s in strengths], [s.scale_of_level for s in strengths]
+        """Multiply the settings of several nodes for a clip; see `Factor.product`."""
+        clip = {"levels": levels, "frames": frames, "latent_size": latent_size}
         return cls(
-            Factor.of(effect, effect_of_level, levels, frames, latent),
-            Factor.of(scale, scale_of_level, levels, frames, latent),
-            frames,
-            latent,
+            Factor.product([s.strength for s in settings], [s.strength_of_level for s in settings], **clip),
+            Factor.product([s.motion_scale for s in settings], [s.motion_scale_of_level for s in settings], **clip),
         )
 
     @property
-    def over_sampling(self) -> bool:
-        return bool(self.effect.over_sampling or self.scale.over_sampling)
+    def changes_over_sampling(self) -> bool:
+        return max(len(self.strength.over_sampling), len(self.motion_scale.over_sampling)) > 1
 
     @property
     def has_regions(self) -> bool:
-        return any(t.shape[1] * t.shape[2] > 1 for t in (*self.effect.over_frames, *self.scale.over_frames))
+        return self.strength.has_regions or self.motion_scale.has_regions
+
+    def rests(self, moment: int) -> bool:
+        """Return whether the motion model adds nothing at a moment of the sampling."""
+        return self.strength.at(moment) == 0.0
+
+    def in_call(
+        self, call: CallFrames, moment: int = 0, areas: Sequence[Area | None] = (None,)
+    ) -> Callable[[str, Tensor], tuple[Amount, Amount]]:
+        """Return the function that gives strength and motion scale for a motion module of one UNet call.
+
+        The function takes the module's name and its features, (b f) c h w, and gives numbers, or tensors
+        (b f) 1 h w (or 1 1). Each cond sees its area of the latent (None: all of it).
+        """
+
+        @functools.cache  # most modules share their size with others
+        def over_frames(factor: Factor, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
+            curves = (in_view(curve, call, areas, size) for curve in factor.over_frames)
+            return functools.reduce(torch.mul, curves).to(device, dtype)
+
+        def amount(factor: Factor, module: str, features: Tensor) -> Amount:
+            number = factor.at(moment) * factor.of_level[module.partition(".motion_modules")[0]]
+            if not factor.over_frames or number == 0.0:
+                return number
+            size = (features.shape[-2], features.shape[-1])
+            product = over_frames(factor, size, features.device, features.dtype)
+            return product.repeat(count_tiles(features, call, len(areas)), 1, 1, 1) * number
+
+        return lambda module, features: (
+            amount(self.strength, module, features),
+            amount(self.motion_scale, module, features),
+        )
 
 
-@dataclass(frozen=True)
-class CallStrength:
-    """Effect and scale in one UNet call, which holds the frames `indices` of the clip (None: all of them), at one
-    `moment` of the sampling; each cond sees its area of the latent (None: all of it)."""
+def count_tiles(features: Tensor, call: CallFrames, conds: int) -> int:
+    """Return how often a call holds its frames: more than once where another node puts the tiles of a large picture
+    after each other. ValueError if nothing tells which frames the call holds."""
+    frames = call.clip if call.indices is None else len(call.indices)
+    tiles, rest = divmod(len(features), frames * conds)
+    if rest:
+        raise ValueError(
+            f"{len(features) // conds} of {call.clip} frames came alone, and nothing says which: "
+            "use Sliding Context or ComfyUI's own context windows with a Motion Curve."
+        )
+    return tiles
 
-    clip: ClipStrength
-    moment: int = 0
-    indices: Sequence[int] | None = None
-    areas: Sequence[Area | None] = (None,)
-    made: dict[Any, Tensor] = field(default_factory=dict, compare=False)
 
-    @property
-    def rests(self) -> bool:
-        return self.clip.effect.at(self.moment) == 0.0
-
-    def __call__(self, slot: str, features: Tensor) -> tuple[float | Tensor, float | Tensor]:
-        """For the motion module `slot` and its features, (b f) c h w: numbers, or tensors (b f) 1 h w (or 1 1)."""
-        return self.factor(self.clip.effect, slot, features), self.factor(self.clip.scale, slot, features)
-
-    def factor(self, factor: Factor, slot: str, features: Tensor) -> float | Tensor:
-        number = factor.at(self.moment) * factor.of_level[slot.partition(".motion_modules")[0]]
-        if not factor.over_frames or number == 0.0:
-            return number
-        size = (features.shape[-2], features.shape[-1])
-        if (factor, size) not in self.made:  # most slots share their size with others
-            product = functools.reduce(torch.mul, (self.placed(curve, size) for curve in factor.over_frames))
-            tiles = self.tiles(features.shape[0])
-            self.made[factor, size] = product.to(features.device, features.dtype).repeat(tiles, 1, 1, 1)
-        return self.made[factor, size] * number
-
-    def tiles(self, latents: int) -> int:
-        """How often a call of that many latents holds its frames: more than once where another node has put the tiles
-        of a large picture after each other. ValueError if it is not known which frames it holds."""
-        frames = self.clip.frames if self.indices is None else len(self.indices)
-        tiles, rest = divmod(latents, frames * len(self.areas))
-        if rest:
-            raise ValueError(
-                f"{latents // len(self.areas)} of {self.clip.frames} frames came alone, and nothing says "
-                "which: use Sliding Context or ComfyUI's own context windows with a Motion Curve."
-            )
-        return tiles
-
-    def placed(self, curve: Tensor, size: tuple[int, int]) -> Tensor:
-        """The part of frames, h, w that the call sees, at the size of its features: (b f) 1 h w, or (b f) 1 1 1."""
-        frames = curve if self.indices is None else curve[list(self.indices)]
-        parts = [resized(cropped(frames, area), size) for area in self.areas]
-        return torch.cat(parts)[:, None]
+def in_view(curve: Tensor, call: CallFrames, areas: Sequence[Area | None], size: tuple[int, int]) -> Tensor:
+    """Return the part of a curve, frames h w, that a call sees, at the size of its features: (b f) 1 h w, or
+    (b f) 1 1 1."""
+    frames = curve if call.indices is None else curve[list(call.indices)]
+    return torch.cat([resized(cropped(frames, area), size) for area in areas])[:, None]
 
 
 def cropped(x: Tensor, area: Area | None) -> Tensor:
+    """Return an area of masks (n, h, w); numbers (n, 1, 1) stay."""
     if area is None or x.shape[-2:] == (1, 1):
         return x
     height, width, top, left = area
@@ -159,16 +168,18 @@ def cropped(x: Tensor, area: Area | None) -> Tensor:
 
 
 def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Masks (n, h, w) of another size; numbers (n, 1, 1) stay. Each new pixel is the mean of those that it covers, so 0
-    and 1 stay so inside of a region."""
+    """Return masks (n, h, w) at another size; numbers (n, 1, 1) stay.
+
+    Each new pixel is the mean of those that it covers, so 0 and 1 stay so inside a region.
+    """
     return x if x.shape[-2:] in ((1, 1), size) else F.interpolate(x[:, None], size, mode="area")[:, 0]
 
 
 def moments(percent_to_sigma: Callable[[float], float]) -> list[float]:
-    """Noise levels, falling, at which a curve over the sampling takes its values."""
+    """Return the noise levels, falling, at which a curve over the sampling takes its values."""
     return [percent_to_sigma(i / (SAMPLING_POINTS - 1)) for i in range(SAMPLING_POINTS)]
 
 
 def moment_of(sigma: float, falling: Sequence[float]) -> int:
-    """The first moment at which there is no more noise than `sigma`."""
+    """Return the first moment at which there is no more noise than `sigma`."""
     return min(bisect.bisect_left(falling, -sigma, key=lambda s: -s), len(falling) - 1)

@@ -15,7 +15,7 @@ BACKGROUND, UNSEEN, SEEN, SHARED = COLOURS = ((32, 35, 42), (49, 54, 64), (79, 1
 
 
 def draw_windows(windows: Sequence[Sequence[int]], frames: int, width: int = WIDTH) -> Image.Image:
-    """A row for each window: frames that it alone sees are blue, those that another window sees too are yellow.
+    """Draw a row for each window: frames that it alone sees are blue, frames that another window sees too are yellow.
 
     The 41st window begins again in the first row. Where a clip has more frames than pixels, each shows several.
     """
@@ -29,12 +29,12 @@ def draw_windows(windows: Sequence[Sequence[int]], frames: int, width: int = WID
         pixels[:, 1:][:, np.diff(first) > 0] = 0
     picture = Image.new("RGB", (width, MARGIN + len(pixels) + RULER), BACKGROUND)
     picture.paste(Image.fromarray(np.array(COLOURS, dtype=np.uint8)[pixels]), (MARGIN, MARGIN))
-    number_frames(ImageDraw.Draw(picture), frames, across, MARGIN + len(pixels) + RULER // 2)
+    label_frames(ImageDraw.Draw(picture), frames, across, MARGIN + len(pixels) + RULER // 2)
     return picture
 
 
 def to_rows(windows: Sequence[Sequence[int]], frames: int) -> np.ndarray:
-    """(rows, frames) of indices into COLOURS."""
+    """Return (rows, frames) of indices into COLOURS."""
     seen = np.zeros((min(len(windows), ROWS), frames), dtype=bool)
     calls = np.zeros(frames, dtype=int)
     for number, window in enumerate(windows):
@@ -43,8 +43,8 @@ def to_rows(windows: Sequence[Sequence[int]], frames: int) -> np.ndarray:
     return np.where(seen, np.where(calls > 1, 3, 2), 1)
 
 
-def number_frames(draw: ImageDraw.ImageDraw, frames: int, across: int, y: int) -> None:
-    """The first frame, the last, and round numbers between them where there is room."""
+def label_frames(draw: ImageDraw.ImageDraw, frames: int, across: int, y: int) -> None:
+    """Write the first frame, the last, and round numbers between them where there is room."""
     font = ImageFont.load_default(TEXT)
     widest = font.getlength(str(frames))
     room = 1.8 * widest / across * frames

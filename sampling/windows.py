@@ -16,11 +16,11 @@ FAINT = 1e-37  # the outer end of a ramp: nothing beside another window, and all
 
 
 def windows(schedule: str, frames: int, length: int, overlap: int, stride: int = 1, step: int = 0) -> list[list[int]]:
-    """The windows of `schedule` at the sampler's `step` (0, 1, ...), for 0 <= overlap < length.
+    """Return the windows of `schedule` at the sampler's `step` (0, 1, ...), for 0 <= overlap < length.
 
     Every frame is in one of them. They all differ, and each holds `length` frames, or all frames of a shorter clip,
-    none of them twice. "static" and "batched" windows are the same at every step. To the others, a `stride` of 2, 3,
-    ... adds windows of every 2nd, every 4th, ... frame, as far as the clip has that many.
+    none of them twice. "static" and "batched" windows are the same at every step. To the other schedules, a `stride`
+    of 2, 3, ... adds windows of every 2nd, every 4th, ... frame, as far as the clip has that many.
     """
     if frames <= length and schedule != "closed loop":
         return [list(range(frames))]
@@ -31,7 +31,7 @@ def windows(schedule: str, frames: int, length: int, overlap: int, stride: int =
 
 
 def static(frames: int, length: int, overlap: int, *_: int) -> list[list[int]]:
-    """The last window is moved back to end with the clip."""
+    """Return overlapping windows, the last of which is moved back to end with the clip."""
     starts = [min(start, frames - length) for start in range(0, frames - overlap, length - overlap)]
     return [list(range(start, start + length)) for start in starts]
 
@@ -41,9 +41,9 @@ def batched(frames: int, length: int, *_: int) -> list[list[int]]:
 
 
 def looped(frames: int, length: int, overlap: int, stride: int, step: int, closed: bool = False) -> list[list[int]]:
-    """Windows that go on round the end of the clip, from another frame at each step, which spreads the seams.
+    """Return windows that go on round the end of the clip, from another frame at each step, which spreads the seams.
 
-    The context scheduler of animatediff-cli. With `closed` they go on until one overlaps the first window.
+    This is the context scheduler of animatediff-cli. With `closed` they go on until one overlaps the first window.
     """
     shift = van_der_corput(step)
     turn = round(frames * shift)
@@ -57,14 +57,14 @@ def looped(frames: int, length: int, overlap: int, stride: int, step: int, close
 
 
 def closed_loop(frames: int, length: int, overlap: int, stride: int, step: int) -> list[list[int]]:
-    """A clip that is shorter than a window is a loop too: two windows hold all of it, from different frames."""
+    """Return looped windows that close the loop; a clip shorter than a window gets two, from different frames."""
     if frames < length:
         length, overlap = frames, min(max(overlap, 1), frames // 2)
     return looped(frames, length, overlap, stride, step, closed=True)
 
 
 def uniform(frames: int, length: int, overlap: int, stride: int, step: int) -> list[list[int]]:
-    """Looped windows, but those that go round the end are moved back to end with the clip.
+    """Return looped windows, of which those that go round the end are moved back to end with the clip.
 
     The beginning of the clip, which they held, gets a window of its own unless the next one has it.
     """
@@ -85,17 +85,17 @@ def uniform(frames: int, length: int, overlap: int, stride: int, step: int) -> l
 
 
 def van_der_corput(n: int) -> float:
-    """0, 1/2, 1/4, 3/4, 1/8, ...: the binary digits of n mirrored at the point."""
+    """Return 0, 1/2, 1/4, 3/4, 1/8, ...: the binary digits of n mirrored at the point."""
     return int(bin(n)[:1:-1], 2) / 2 ** n.bit_length()
 
 
 def wraps(window: Sequence[int]) -> bool:
-    """Whether it goes round the end of the clip."""
+    """Return whether a window goes round the end of the clip."""
     return any(later < earlier for earlier, later in pairwise(window))
 
 
 def unwrapped(window: Sequence[int], frames: int) -> list[int]:
-    """How many frames each comes after the window's first, counted on round the end of the clip."""
+    """Return how many frames each comes after the window's first, counted on round the end of the clip."""
     return list(accumulate(((later - earlier) % frames for earlier, later in pairwise(window)), initial=0))
 
 
@@ -110,7 +110,7 @@ SCHEDULES = tuple(PLANS)
 
 
 def fuse_weights(fuse: str, windows: Sequence[Sequence[int]], frames: int, overlap: int) -> list[Tensor]:
-    """How much each window counts in its frames: (length,) fp32 for each. In every frame they sum to one.
+    """Return how much each window counts in its frames: (length,) fp32 for each. In every frame they sum to one.
 
     A clip whose windows go round its end is a loop, in which no frame is the first or the last.
     """
@@ -128,13 +128,13 @@ def flat(window: Sequence[int], *_: int) -> Tensor:
 
 
 def pyramid(window: Sequence[int], *_: int) -> Tensor:
-    """1, 2, 3, ..., 3, 2, 1 (FreeNoise, arXiv 2310.15169, "window-based attention fusion")."""
+    """Return 1, 2, 3, ..., 3, 2, 1 (FreeNoise, arXiv 2310.15169, "window-based attention fusion")."""
     rising = torch.arange(1, len(window) + 1, dtype=torch.float64)
     return torch.minimum(rising, rising.flip(0))
 
 
 def overlap_linear(window: Sequence[int], frames: int, overlap: int, loop: bool) -> Tensor:
-    """Ramps over the overlap and one between them; no ramp where the clip begins or ends."""
+    """Return ramps over the overlap and one between them; no ramp where the clip begins or ends."""
     weight = flat(window)
     overlap = min(overlap, len(window) - 1)
     if loop or window[0] > 0:
@@ -145,7 +145,7 @@ def overlap_linear(window: Sequence[int], frames: int, overlap: int, loop: bool)
 
 
 def relative(window: Sequence[int], frames: int, *_: int) -> Tensor:
-    """Falls evenly from one in the window's middle to a hundredth at its ends."""
+    """Return weights that fall evenly from one in the window's middle to a hundredth at its ends."""
     at = torch.tensor(unwrapped(window, frames), dtype=torch.float64)
     middle, reach = at[-1] / 2, (at[-1] + 1e-2) / 2
     return (1 - (at - middle).abs() / reach).clamp_min(1e-2)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from animatediff_native.motion_models.loader import LoadedMotionModel, load_motion_model
 from animatediff_native.motion_models.motion_model import MotionModel, MotionModelConfig
-from animatediff_native.sampling.animate import MotionSettings, apply_motion_model
-from animatediff_native.sampling.clips import prepare_clips, use_default_windows
+from animatediff_native.sampling import animate as animation
+from animatediff_native.sampling.animate import MotionSettings
 
 CHANNELS = (32, 64, 128, 128)
 SDXL_CHANNELS = (32, 64, 128)
@@ -107,7 +107,8 @@ def load_motion(folder: Path, family: str = "v2", seed: int = 1, **options: Any)
 
 
 def animate(model: Any, motion: LoadedMotionModel, **settings: Any) -> Any:
-    return prepare_clips(apply_motion_model(model, motion, MotionSettings(**settings), use_default_windows))
+    """Apply a motion model with settings by name."""
+    return animation.animate(model, motion, MotionSettings(**settings))
 
 
 def conditioning(seed: int = 5) -> list:

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from ..motion_models.loader import load_motion_model
 from ..motion_models.lora import apply_motion_lora
-from ..sampling.animate import MotionSettings, apply_motion_model
-from ..sampling.clips import prepare_clips, use_default_windows
+from ..sampling.animate import animate
 
 if TYPE_CHECKING:
     from .config import Config, SampleOptions
@@ -36,7 +35,7 @@ def with_learned(config: Config, model: Any, path: Path) -> Any:
         motion = apply_motion_lora(load_motion_model(str(config.motion_module)), str(path), 1.0)
     else:
         motion = load_motion_model(str(path))
-    return prepare_clips(apply_motion_model(model, motion, MotionSettings(), use_default_windows))
+    return animate(model, motion)
 
 
 def render(config: Config, image: ImageModels, path: Path) -> list[tuple[Path, Tensor]]:

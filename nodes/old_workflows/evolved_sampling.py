@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ...motion_models.loader import load_motion_model
-from ...sampling.animate import apply_motion_model
-from ...sampling.clips import apply_sliding_context, prepare_clips, use_default_windows
+from ...sampling.animate import animate
+from ...sampling.clips import apply_sliding_context, prepare_clips
 from ...sampling.context_windows import ContextOptions
 from ...sampling.noise import KEY
 from ..model_files import MOTION_MODULES
@@ -46,7 +46,7 @@ def evolved(
     """A clone of `model` with all of these. The first motion module decides what autoselect is."""
     model = with_beta_schedule(model, beta_schedule, motion_models[0].motion.family if motion_models else None)
     for motion, how in motion_models:
-        model = apply_motion_model(model, motion, how, use_default_windows)
+        model = animate(model, motion, how)
     for options in contexts:
         model = apply_sliding_context(model, replace(options, free_noise=noise.noise_type == "FreeNoise"))
     first = min(contexts, key=lambda each: each.start_percent, default=None)

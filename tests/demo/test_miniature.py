@@ -13,8 +13,7 @@ from animatediff_native.demo.train import MODELS
 from animatediff_native.motion_models.loader import load_motion_model
 from animatediff_native.motion_models.lora import apply_motion_lora
 from animatediff_native.motion_models.unet import motion_in_unet
-from animatediff_native.sampling.animate import MotionSettings, apply_motion_model
-from animatediff_native.sampling.clips import prepare_clips, use_default_windows
+from animatediff_native.sampling.animate import animate
 from animatediff_native.training.diffusion import add_noise, alphas_cumprod
 
 
@@ -113,7 +112,7 @@ def test_the_motion_lora_sends_things_to_the_left(miniature, module_file):
         moved = []
         for strength in (0.0, 1.0):
             motion = apply_motion_lora(load_motion_model(str(module_file)), str(lora), strength)
-            animated = prepare_clips(apply_motion_model(miniature.base, motion, MotionSettings(), use_default_windows))
+            animated = animate(miniature.base, motion)
             path = path_of(miniature.sample(animated, prompt, seed))
             moved.append(path[-1][0] - path[0][0])
         assert moved[1] < -20

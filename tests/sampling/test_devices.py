@@ -14,7 +14,7 @@ from node_support import CHANNELS, error, make_controlnet, small_model
 
 from animatediff_native.sampling.clips import apply_sliding_context
 from animatediff_native.sampling.context_windows import MOTION, ContextOptions
-from animatediff_native.sampling.devices import shares_of
+from animatediff_native.sampling.devices import share_out
 
 multigpu = pytest.importorskip("comfy.multigpu", reason="this ComfyUI knows one GPU alone")
 DEVICES = [torch.device("cpu"), torch.device("cpu", 1)]
@@ -177,5 +177,5 @@ def test_an_error_on_the_other_device_reaches_the_user_and_the_next_run_works(an
 
 def test_a_faster_device_gets_more_windows():
     slow, fast = DEVICES
-    shares = shares_of(range(9), DEVICES, {fast: {"relative_speed": 2.0}, slow: {"relative_speed": 1.0}})
+    shares = share_out(range(9), DEVICES, {fast: {"relative_speed": 2.0}, slow: {"relative_speed": 1.0}})
     assert [len(shares[slow]), len(shares[fast])] == [3, 6]

@@ -243,7 +243,7 @@ def test_motion_strength_in_windows_equals_each_window_with_its_own(model, motio
 
     def at(window):
         curve = Curve(Samples(strengths[window], "numbers"))
-        return animate(model, motion, options=(MotionStrength(effect=curve, scale=curve),))
+        return animate(model, motion, motion_strength=(MotionStrength(curve, curve),))
 
     clip = predict(windowed(at(slice(None)), at_once=at_once), prompt(5), noise)
     expected = blend_of(lambda window: predict(at(window), prompt(5), noise[window]))

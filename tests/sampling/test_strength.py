@@ -10,12 +10,12 @@ from comfy_support import animate, conditioning, load_motion, make_model, sample
 
 from animatediff_native.motion_models.schedules import KEEP
 from animatediff_native.motion_models.unet import unet_slots
+from animatediff_native.sampling.calls import CallFrames
 from animatediff_native.sampling.clips import apply_sliding_context
 from animatediff_native.sampling.context_windows import ContextOptions
 from animatediff_native.sampling.curves import SAMPLING, Curve, from_mask, from_numbers, parse
 from animatediff_native.sampling.strength import (
     LEVELS,
-    CallStrength,
     ClipStrength,
     MotionStrength,
     cropped,
@@ -38,7 +38,7 @@ def motion(tmp_path_factory):
 
 def moved(model: Any, motion: Any, *options: MotionStrength, **settings: Any) -> Any:
     """Noise schedule as the plain MODEL's, so that clips can be compared with its own."""
-    return animate(model, motion, options=options, beta_schedule=KEEP, **settings)
+    return animate(model, motion, motion_strength=options, beta_schedule=KEEP, **settings)
 
 
 def watch(model: Any, motion: Any, **options: Any) -> dict[str, list[tuple[torch.Tensor, torch.Tensor]]]:
@@ -61,10 +61,10 @@ def keyframes(text: str, over: str = "frames") -> Curve:
     return Curve(parse(text, over), over)
 
 
-@pytest.mark.parametrize("name", ["effect", "scale"])
+@pytest.mark.parametrize("name", ["strength", "motion scale"])
 def test_a_curve_that_is_always_the_same_equals_the_number(model, motion, name):
     def strength(value: Any) -> MotionStrength:
-        return MotionStrength(value) if name == "effect" else MotionStrength(scale=value)
+        return MotionStrength(value) if name == "strength" else MotionStrength(motion_scale=value)
 
     number = sample(moved(model, motion, strength(0.6)))
     assert not torch.equal(number, sample(moved(model, motion)))
@@ -82,7 +82,7 @@ def test_strengths_multiply(model, motion):
 
 def test_frames_without_effect_pass_every_module_unchanged(model, motion):
     curve = keyframes("0 0 1 1 0.5 0")
-    for calls in watch(moved(model, motion, MotionStrength(effect=curve)), motion).values():
+    for calls in watch(moved(model, motion, MotionStrength(strength=curve)), motion).values():
         ((x, out),) = calls
         for frame in (0, 1, 5):
             assert torch.equal(out[frame], x[frame])
@@ -93,7 +93,7 @@ def test_frames_without_effect_pass_every_module_unchanged(model, motion):
 def test_cond_and_uncond_have_the_same_frames(model, motion):
     """Guidance puts both into one batch; each has all frames."""
     curve = keyframes("0 0 1 1 0.5 0")
-    for calls in watch(moved(model, motion, MotionStrength(effect=curve)), motion, cfg=3.0).values():
+    for calls in watch(moved(model, motion, MotionStrength(strength=curve)), motion, cfg=3.0).values():
         ((x, out),) = calls
         unchanged = [torch.equal(out[i], x[i]) for i in range(2 * FRAMES)]
         assert unchanged == [True, True, False, False, False, True] * 2
@@ -102,7 +102,7 @@ def test_cond_and_uncond_have_the_same_frames(model, motion):
 def test_outside_of_a_region_modules_change_nothing(model, motion):
     mask = torch.zeros(256, 256)  # 8 latents of 8 pixels each way, at four pixels each
     mask[:, 128:] = 1.0
-    seen = watch(moved(model, motion, MotionStrength(effect=Curve(from_mask(mask, 0.0, 1.0)))), motion)
+    seen = watch(moved(model, motion, MotionStrength(strength=Curve(from_mask(mask, 0.0, 1.0)))), motion)
     for calls in seen.values():
         ((x, out),) = calls
         width = x.shape[-1]
@@ -114,8 +114,8 @@ def test_outside_of_a_region_modules_change_nothing(model, motion):
 def test_each_frame_can_have_a_region_of_its_own(model, motion):
     masks = torch.zeros(FRAMES, 64, 64)
     masks[3:] = 1.0
-    whole_frames = sample(moved(model, motion, MotionStrength(effect=keyframes("0 0 0 1 1 1"))))
-    by_masks = sample(moved(model, motion, MotionStrength(effect=Curve(from_mask(masks, 0.0, 1.0)))))
+    whole_frames = sample(moved(model, motion, MotionStrength(strength=keyframes("0 0 0 1 1 1"))))
+    by_masks = sample(moved(model, motion, MotionStrength(strength=Curve(from_mask(masks, 0.0, 1.0)))))
     torch.testing.assert_close(by_masks, whole_frames)
 
 
@@ -137,7 +137,7 @@ def test_masks_and_lists_of_another_length_are_refused_before_sampling(model, mo
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_level_without_effect_is_as_if_it_had_no_modules(model, motion, level):
-    seen = watch(moved(model, motion, MotionStrength(effect_of_level={level: 0.0})), motion)
+    seen = watch(moved(model, motion, MotionStrength(strength_of_level={level: 0.0})), motion)
     for name, calls in seen.items():
         ((x, out),) = calls
         assert torch.equal(out, x) == name.startswith(level), name
@@ -146,7 +146,7 @@ def test_a_level_without_effect_is_as_if_it_had_no_modules(model, motion, level)
 def test_levels_sharpen_their_own_attention_alone(model, motion):
     """The first level runs before any other has had an effect, so it sees what it always sees."""
     plain = watch(moved(model, motion), motion)
-    sharp = watch(moved(model, motion, MotionStrength(scale_of_level={"down_blocks.1": 3.0})), motion)
+    sharp = watch(moved(model, motion, MotionStrength(motion_scale_of_level={"down_blocks.1": 3.0})), motion)
     first, second = "down_blocks.0.motion_modules.0", "down_blocks.1.motion_modules.0"
     assert torch.equal(sharp[first][0][1], plain[first][0][1])
     assert torch.equal(sharp[second][0][0], plain[second][0][0])
@@ -173,22 +173,22 @@ def test_no_effect_at_any_time_is_bit_equal_to_the_plain_model(model, motion):
     assert torch.equal(sample(moved(model, motion, MotionStrength(keyframes("0", SAMPLING)))), plain)
     assert torch.equal(sample(moved(model, motion, MotionStrength(keyframes("0")))), plain)
     nowhere = dict.fromkeys(LEVELS, 0.0)
-    assert torch.equal(sample(moved(model, motion, MotionStrength(effect_of_level=nowhere))), plain)
+    assert torch.equal(sample(moved(model, motion, MotionStrength(strength_of_level=nowhere))), plain)
 
 
 @pytest.mark.parametrize("family", ["v1", "v2"])
 def test_no_level_of_the_module_with_an_effect_is_bit_equal_to_the_plain_model(model, tmp_path, family):
     """Also of v1, which has norms over frames in the UNet itself, and which has no middle block."""
     levels = dict.fromkeys(LEVELS, 0.0) | ({"mid_block": 1.0} if family == "v1" else {})
-    rests = moved(model, load_motion(tmp_path, family), MotionStrength(effect_of_level=levels))
+    rests = moved(model, load_motion(tmp_path, family), MotionStrength(strength_of_level=levels))
     assert torch.equal(sample(rests), sample(model))
 
 
 def test_frames_that_come_alone_without_a_word_are_refused():
     """As from a pack with windows of its own kind."""
-    clip = ClipStrength.of([MotionStrength(keyframes("0: 0, 9: 1"))], LEVELS, frames=10, latent=(8, 8))
+    clip = ClipStrength.product([MotionStrength(keyframes("0: 0, 9: 1"))], LEVELS, frames=10, latent_size=(8, 8))
     with pytest.raises(ValueError, match="4 of 10 frames came alone"):
-        CallStrength(clip, areas=(None, None))("mid_block.motion_modules.0", torch.zeros(8, 3, 4, 4))
+        clip.in_call(CallFrames(10, 4), areas=(None, None))("mid_block.motion_modules.0", torch.zeros(8, 3, 4, 4))
 
 
 def in_tiles(model: Any, at_once: bool) -> Any:
@@ -236,7 +236,7 @@ def test_moments_are_percents_of_the_noise_schedule(model):
 
 def test_windows_take_the_numbers_of_their_frames(model, motion):
     frames, curve = 20, keyframes("0: 0 hold, 10: 1")
-    windows = apply_sliding_context(moved(model, motion, MotionStrength(effect=curve)), ContextOptions(8, 2))
+    windows = apply_sliding_context(moved(model, motion, MotionStrength(strength=curve)), ContextOptions(8, 2))
     seen = watch(windows, motion, frames=frames)["down_blocks.0.motion_modules.0"]
     starts = [0, 6, 12]
     assert len(seen) == len(starts)
@@ -249,7 +249,7 @@ def test_a_prompt_for_an_area_sees_its_part_of_the_region(model, motion):
     mask = torch.zeros(64, 64)
     mask[:, 48:] = 1.0
     area = [[conditioning(7)[0][0], conditioning(7)[0][1] | {"area": (8, 4, 0, 4)}]]
-    with_region = moved(model, motion, MotionStrength(effect=Curve(from_mask(mask, 0.0, 1.0))))
+    with_region = moved(model, motion, MotionStrength(strength=Curve(from_mask(mask, 0.0, 1.0))))
     seen = watch(with_region, motion, positive=area)["down_blocks.0.motion_modules.0"]
     ((x, out),) = [call for call in seen if call[0].shape[-1] == 4]
     assert torch.equal(out[..., :2], x[..., :2])
@@ -259,14 +259,15 @@ def test_a_prompt_for_an_area_sees_its_part_of_the_region(model, motion):
 def test_areas_of_one_size_share_a_call_and_keep_their_places():
     mask = torch.zeros(1, 8, 8)
     mask[:, :, 4:] = 1.0
-    clip = ClipStrength.of([MotionStrength(Curve(from_mask(mask, 0.0, 1.0)))], LEVELS, frames=2, latent=(8, 8))
-    call = CallStrength(clip, areas=((8, 4, 0, 0), (8, 4, 0, 4)))
-    effect: Any
-    effect, scale = call("mid_block.motion_modules.0", torch.zeros(4, 3, 4, 2))
-    assert scale == 1.0
-    assert effect.shape == (4, 1, 4, 2)
-    assert effect[:2].eq(0).all()
-    assert effect[2:].eq(1).all()
+    settings = [MotionStrength(Curve(from_mask(mask, 0.0, 1.0)))]
+    clip = ClipStrength.product(settings, LEVELS, frames=2, latent_size=(8, 8))
+    call = clip.in_call(CallFrames(2, 2), areas=((8, 4, 0, 0), (8, 4, 0, 4)))
+    strength: Any
+    strength, motion_scale = call("mid_block.motion_modules.0", torch.zeros(4, 3, 4, 2))
+    assert motion_scale == 1.0
+    assert strength.shape == (4, 1, 4, 2)
+    assert strength[:2].eq(0).all()
+    assert strength[2:].eq(1).all()
 
 
 def test_cropping_takes_the_area():
