@@ -54,7 +54,8 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
         logging.warning("Sliding Context: this model samples whole videos, use ComfyUI's Context Windows for it.")
     elif frames > 1:
         check_frames((cond for kind in guider.conds.values() for cond in kind), frames)
-        callback = show_progress(callback, guider.model_patcher, len(sigmas) - 1, options.get(RATE, FRAME_RATE))
+        rate = options.get(RATE, FRAME_RATE)
+        callback = show_progress(callback, guider.model_patcher, steps=len(sigmas) - 1, frame_rate=rate)
         if isinstance(handler, SlidingContext):
             options["context_handler"] = handler.for_run(callback)
             arrangements += handler.noise(frames)

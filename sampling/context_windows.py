@@ -184,8 +184,8 @@ class SlidingContext(IndexListContextHandler):
             weighted = options.windows(len(noise), step, len(sigmas) - 1)
             key = (options, str(weighted[0]))
             if key not in plan_by_windows:
-                at_once = windows_that_fit(options, guider.inner_model, guider.conds, noise)
-                plan_by_windows[key] = make_plan(options, weighted, at_once, noise)
+                at_once = windows_that_fit(options, model=guider.inner_model, conds=guider.conds, noise=noise)
+                plan_by_windows[key] = make_plan(options, weighted, at_once=at_once, noise=noise)
             self.plans.append(plan_by_windows[key])
         if first_time:
             logging.info(f"Sliding Context: {describe(self.plans[0], len(noise))}")

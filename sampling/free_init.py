@@ -111,7 +111,11 @@ class FreeInit:
         fresh = noises.draw(renoised.shape, options["seed"])
         fresh = noises.arrange(fresh, options["seed"], options["model_options"].get(noises.KEY, ()))
         passes = low_pass(
-            self.filter, (frames, height, width), self.spatial_frequency, self.temporal_frequency, self.order
+            self.filter,
+            size=(frames, height, width),
+            spatial=self.spatial_frequency,
+            temporal=self.temporal_frequency,
+            order=self.order,
         )
         return mix_frequencies(renoised.cpu(), fresh, passes).to(renoised)
 
