@@ -11,8 +11,8 @@ from ..sampling.progress import FRAME_RATE
 from .sockets import MotionModel, MotionStrength
 
 MOTION_SCALE = (
-    "Multiplies the keys of temporal attention. Above 1, each frame attends mostly to a few other frames; below 1, "
-    "more evenly to all of them."
+    "Multiplies the keys of temporal attention. Above 1, each frame attends mostly to a few frames; below 1, more "
+    "evenly to all of them."
 )
 
 

@@ -14,8 +14,8 @@ class FreeInitNode(io.ComfyNode):
             node_id="ADN_FreeInit",
             display_name="FreeInit",
             category="AnimateDiff",
-            description="Samples a clip several times for steadier frames. Each pass starts from noise that keeps the "
-            "coarse structure of the previous result. Sampling time grows with the number of passes.",
+            description="Samples a clip several times for steadier frames. Each iteration starts from noise that keeps "
+            "the coarse structure of the previous result. Sampling time grows with the number of iterations.",
             search_aliases=["free init", "iteration options", "noise reinitialization", "steady", "consistency"],
             inputs=[
                 io.Model.Input("model", tooltip="The model to sample with. Works before or after Apply AnimateDiff."),
@@ -24,7 +24,7 @@ class FreeInitNode(io.ComfyNode):
                     default=FreeInit.iterations,
                     min=1,
                     max=10,
-                    tooltip="Number of passes. 1 changes nothing; 3 to 5 are usual.",
+                    tooltip="How many times the clip is sampled. 1 changes nothing; 3 to 5 are usual.",
                 ),
                 io.Combo.Input(
                     "filter",
@@ -55,11 +55,11 @@ class FreeInitNode(io.ComfyNode):
                     "coarse_to_fine",
                     default=FreeInit.coarse_to_fine,
                     advanced=True,
-                    tooltip="Saves time by giving early passes fewer steps. Of 3 passes, the first takes a third of "
-                    "the steps and the second two thirds.",
+                    tooltip="Saves time by giving early iterations fewer steps. Of 3 iterations, the first takes a "
+                    "third of the steps and the second two thirds.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="The model. Any sampler samples its clips in several passes.")],
+            outputs=[io.Model.Output(tooltip="The model. Any sampler samples its clips this many times.")],
         )
 
     @classmethod

@@ -20,7 +20,9 @@ class SaveMotionModule(io.ComfyNode):
             "output folder, where Load Motion Module finds it.",
             search_aliases=["motion model save", "bake motion lora"],
             inputs=[
-                MotionModel.Input("motion_module", tooltip="From Merge Motion Modules or Load Motion LoRA."),
+                MotionModel.Input(
+                    "motion_module", tooltip="From Merge Motion Modules, Load Motion LoRA or a training node."
+                ),
                 io.String.Input(
                     "filename_prefix",
                     default=f"{MOTION_MODULES.name}/motion_module",

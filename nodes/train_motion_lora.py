@@ -30,7 +30,9 @@ class TrainMotionLora(io.ComfyNode):
                     "motion_module", tooltip="The motion module that the LoRA is trained for. It is not changed."
                 ),
                 *training_inputs.inputs(steps=1000, learning_rate=5e-4),
-                io.Int.Input("rank", default=32, min=1, max=256, tooltip="Size of the LoRA. 2 is enough for a camera."),
+                io.Int.Input(
+                    "rank", default=32, min=1, max=256, tooltip="Size of the LoRA. 2 is enough for a camera movement."
+                ),
                 io.Float.Input(
                     "alpha",
                     default=0.0,

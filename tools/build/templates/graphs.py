@@ -249,8 +249,8 @@ def motion_strength(graph: Graph) -> None:
     graph.note(
         "Motion strength",
         "*Strength* is how much of what the motion module adds is used. *Motion scale* multiplies the keys of "
-        "temporal attention: above 1, each frame attends mostly to a few other frames; below 1, more evenly to all "
-        "of them.",
+        "temporal attention: above 1, each frame attends mostly to a few frames; below 1, more evenly to all of "
+        "them.",
         "Here, strength is halved in the last fifth of the sampling, motion scale rises and falls over the clip, "
         "and strength is a little lower in the finest level of the UNet.",
         "*Motion Curve* also takes a curve from Curve Editor, one mask, a mask for each frame, or a sound.",
@@ -309,7 +309,7 @@ def lora_over_time(graph: Graph) -> None:
         print_keyframes=False,
     )
     hooks = graph.add(2, "SetHookKeyframes", hooks=lora["HOOKS"], hook_kf=keyframes["HOOK_KF"])
-    off = graph.add(2, "EmptyImage", "Frames without", width=512, height=512, batch_size=8, color=0)
+    off = graph.add(2, "EmptyImage", "Frames without the LoRA", width=512, height=512, batch_size=8, color=0)
     on = graph.add(2, "EmptyImage", "Frames with the LoRA", width=512, height=512, batch_size=8, color=16777215)
     both = graph.add(3, "ImageBatch", image1=off["IMAGE"], image2=on["IMAGE"])
     mask = graph.add(3, "ImageToMask", image=both["IMAGE"], channel="red")
