@@ -85,4 +85,5 @@ class FreeInitNode(io.ComfyNode):
 
 
 def stop_frequency(name: str, tooltip: str) -> io.Float.Input:
+    """Return an input for a frequency, from 0 to the highest at 1, where the filter stops what lies above."""
     return io.Float.Input(name, default=0.25, min=0.0, max=1.0, step=0.01, advanced=True, tooltip=tooltip)

@@ -37,4 +37,5 @@ class MergeMotionModules(io.ComfyNode):
 
     @classmethod
     def execute(cls, first, second, ratio: float, **inputs: float) -> io.NodeOutput:
-        return io.NodeOutput(merge(first, second, ratio, values_by_level("ratio", inputs)))
+        ratio_of_level = values_by_level("ratio", inputs)
+        return io.NodeOutput(merge(first, second, ratio=ratio, ratio_of_level=ratio_of_level))
