@@ -1,4 +1,4 @@
-"""What the user sees: the pack's nodes, in the order of the menu."""
+"""The pack's nodes, in the order of the menu."""
 
 from .apply_animatediff import ApplyAnimateDiff
 from .clip_noise import ClipNoiseNode

@@ -1,4 +1,4 @@
-"""Apply AnimateDiff: put a motion module into a MODEL."""
+"""Apply AnimateDiff: add a motion module to a MODEL."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from ..sampling.animate import MotionSettings, animate
 from ..sampling.progress import FRAME_RATE
 from .sockets import MotionModel, MotionStrength
 
+MOTION_SCALE = (
+    "Multiplies the keys of temporal attention. Above 1, each frame attends mostly to a few frames; below 1, more "
+    "evenly to all of them."
+)
+
 
 class ApplyAnimateDiff(io.ComfyNode):
     @classmethod
@@ -17,13 +22,14 @@ class ApplyAnimateDiff(io.ComfyNode):
             node_id="ADN_ApplyAnimateDiff",
             display_name="Apply AnimateDiff",
             category="AnimateDiff",
-            description="Lets a model sample the images of a batch as the frames of one clip. Chain several to combine "
-            "motion modules.",
+            description="Adds a motion module to a model, so that a batch of latents is sampled as the frames of one "
+            "clip. Chain several to combine motion modules.",
             search_aliases=["animatediff", "text to video", "animation", "motion module", "evolved sampling"],
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="A checkpoint of the base that the motion module was made for, with any LoRA on it.",
+                    tooltip="The checkpoint, with any LoRAs applied. Its base must be the one that the motion module "
+                    "was made for.",
                 ),
                 MotionModel.Input("motion_module", tooltip="From Load Motion Module."),
                 io.Float.Input(
@@ -32,7 +38,7 @@ class ApplyAnimateDiff(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.01,
-                    tooltip="How much of the motion module's effect is added. 0 leaves the model as it is.",
+                    tooltip="How much of what the motion module adds is used. 0 leaves the model unchanged.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -41,7 +47,7 @@ class ApplyAnimateDiff(io.ComfyNode):
                     max=1.0,
                     step=0.001,
                     advanced=True,
-                    tooltip="Part of the sampling after which the motion module begins to work.",
+                    tooltip="Point in the sampling, from 0 to 1, at which the motion module starts to act.",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -50,15 +56,15 @@ class ApplyAnimateDiff(io.ComfyNode):
                     max=1.0,
                     step=0.001,
                     advanced=True,
-                    tooltip="Part of the sampling after which the motion module rests.",
+                    tooltip="Point in the sampling, from 0 to 1, at which the motion module stops acting.",
                 ),
                 io.Combo.Input(
                     "beta_schedule",
                     options=[AUTOMATIC, *BETA_SCHEDULES, KEEP],
                     default=AUTOMATIC,
                     advanced=True,
-                    tooltip="Noise schedule of the model. Automatic takes the one that the motion module was trained "
-                    "with; another gives washed-out or flickering clips.",
+                    tooltip="Noise schedule of the model. Automatic uses the one that the motion module was trained "
+                    "with; a different one gives washed-out or flickering clips.",
                 ),
                 io.Float.Input(
                     "motion_scale",
@@ -67,8 +73,7 @@ class ApplyAnimateDiff(io.ComfyNode):
                     max=10.0,
                     step=0.01,
                     advanced=True,
-                    tooltip="Multiplies the attention between frames: above 1 frames follow each other more sharply, "
-                    "below 1 more loosely.",
+                    tooltip=MOTION_SCALE,
                 ),
                 io.Float.Input(
                     "frame_rate",
@@ -77,17 +82,20 @@ class ApplyAnimateDiff(io.ComfyNode):
                     max=60.0,
                     step=0.5,
                     advanced=True,
-                    tooltip="Frames per second of the live preview; motion modules were trained on clips of 8.",
+                    tooltip="Frames per second of the live preview. The result does not depend on it. AnimateDiff's "
+                    "motion modules were trained at 8.",
                 ),
                 MotionStrength.Input(
                     "motion_strength",
                     optional=True,
-                    tooltip="From Motion Strength: strength and motion scale per frame, region, level, or over the "
-                    "sampling.",
+                    tooltip="From Motion Strength: strength and motion scale that vary over frames, regions, UNet "
+                    "levels or the sampling. They multiply the values of this node.",
                 ),
             ],
             outputs=[
-                io.Model.Output(tooltip="The model, ready for any sampler with a batch of 16 latents."),
+                io.Model.Output(
+                    tooltip="The animated model, for any sampler. A batch of 16 latents suits most modules."
+                ),
             ],
         )
 

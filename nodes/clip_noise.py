@@ -1,4 +1,4 @@
-"""Clip Noise: what the noise of a clip's frames has in common."""
+"""Clip Noise: share noise between the frames of a clip, or seed each frame separately."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class ClipNoiseNode(io.ComfyNode):
             node_id="ADN_ClipNoise",
             display_name="Clip Noise",
             category="AnimateDiff",
-            description="Lets the frames of a clip begin with noise that they have in common, which pulls them towards "
-            "each other, or with seeds of their own.",
+            description="Starts the frames of a clip from shared noise, which pulls them towards each other, or gives "
+            "each frame its own seed.",
             search_aliases=["noise type", "sample settings", "constant noise", "repeated context", "seed per frame"],
             inputs=[
-                io.Model.Input("model", tooltip="The model to sample with, before or after Apply AnimateDiff."),
+                io.Model.Input("model", tooltip="The model to sample with. Works before or after Apply AnimateDiff."),
                 io.Combo.Input(
                     "noise",
                     options=list(KINDS),
                     default="constant",
-                    tooltip="Constant: every frame has the first frame's noise. Repeated: the noise of the first "
-                    "frames, over and over. Per-frame seeds: each frame has its own seed, that of the sampler plus its "
-                    "number.",
+                    tooltip="Constant: every frame gets the first frame's noise. Repeated: the noise of the first "
+                    "frames repeats over the clip. Per-frame seeds: each frame gets its own seed, the sampler's seed "
+                    "plus the frame number.",
                 ),
                 io.Float.Input(
                     "share",
@@ -36,8 +36,8 @@ class ClipNoiseNode(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How much of this noise is blended into each frame's own. 1 leaves this noise alone, 0 "
-                    "changes nothing.",
+                    tooltip="How much of this noise is blended into each frame's own noise. 0 changes nothing, 1 uses "
+                    "this noise only.",
                 ),
                 io.Int.Input(
                     "period",
@@ -45,10 +45,10 @@ class ClipNoiseNode(io.ComfyNode):
                     min=1,
                     max=4096,
                     advanced=True,
-                    tooltip="Frames after which repeated noise starts over.",
+                    tooltip="Number of frames after which repeated noise starts over.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="The model, whose clips begin with this noise in any sampler.")],
+            outputs=[io.Model.Output(tooltip="The model. In any sampler its clips start from this noise.")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""One row for each level of the UNet, as inputs of a node."""
+"""One input for each level of the UNet."""
 
 from __future__ import annotations
 
@@ -6,32 +6,38 @@ from comfy_api.latest import io
 
 from ..sampling.strength import LEVELS
 
-DETAIL = ("the finest details", "details", "larger forms", "the whole picture")
-SEES = (*DETAIL, "the whole picture", *reversed(DETAIL))
+DETAIL = ("finest details", "details", "larger shapes", "whole picture")
+DETAIL_OF_LEVEL = dict(zip(LEVELS, (*DETAIL, "whole picture", *reversed(DETAIL)), strict=True))
 
 
-def row_name(level: str) -> str:
-    """`down_blocks.0` -> "down 1", `mid_block` -> "mid"."""
-    way, _, index = level.partition("_block")
-    return f"{way} {int(index.strip('s.')) + 1}" if way != "mid" else way
+def label(level: str) -> str:
+    """Return a level's name on screen: `down_blocks.0` -> "down 1", `mid_block` -> "mid"."""
+    direction, _, index = level.partition("_block")
+    return f"{direction} {int(index.strip('s.')) + 1}" if direction != "mid" else direction
 
 
-def rows(name: str, what: str, advanced: bool, maximum: float) -> list[io.Float.Input]:
+def input_id(level: str, name: str) -> str:
+    """Return the id of a level's input: `down_blocks.0` and "ratio" -> "down_1_ratio"."""
+    return f"{label(level).replace(' ', '_')}_{name}"
+
+
+def level_inputs(name: str, tooltip: str, advanced: bool, maximum: float) -> list[io.Float.Input]:
+    """Return one number input per level, with the default 1."""
     return [
         io.Float.Input(
-            f"{row_name(level).replace(' ', '_')}_{name}",
-            display_name=f"{row_name(level)} {name}",
+            input_id(level, name),
+            display_name=f"{label(level)} {name.replace('_', ' ')}",
             default=1.0,
             min=0.0,
             max=maximum,
             step=0.01,
             advanced=advanced,
-            tooltip=f"{what} in {row_name(level)}, which sees {sees} in SD1.5.",
+            tooltip=f"{tooltip} in {label(level)} ({detail} in SD1.5).",
         )
-        for level, sees in zip(LEVELS, SEES, strict=True)
+        for level, detail in DETAIL_OF_LEVEL.items()
     ]
 
 
-def values(name: str, inputs: dict[str, float]) -> dict[str, float]:
-    """Level -> the value of its row."""
-    return {level: float(inputs[f"{row_name(level).replace(' ', '_')}_{name}"]) for level in LEVELS}
+def values_by_level(name: str, inputs: dict[str, float]) -> dict[str, float]:
+    """Return the value of each level's input, by level."""
+    return {level: float(inputs[input_id(level, name)]) for level in LEVELS}

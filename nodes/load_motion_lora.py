@@ -1,4 +1,4 @@
-"""Load Motion LoRA: alter a motion module with a file of models/animatediff_motion_lora."""
+"""Load Motion LoRA: apply a file from models/animatediff_motion_lora to a motion module."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class LoadMotionLora(io.ComfyNode):
             node_id="ADN_LoadMotionLora",
             display_name="Load Motion LoRA",
             category="AnimateDiff",
-            description="Alters a motion module with a motion LoRA, such as a camera movement. Chain several to add "
-            "them. LoRAs for the image model, and the v3 domain adapter, go through Load LoRA.",
+            description="Applies a motion LoRA, such as a camera movement, to a motion module. Chain several to "
+            "combine them. For image LoRAs and the v3 domain adapter, use Load LoRA.",
             search_aliases=["camera motion", "pan", "zoom", "tilt", "roll", "motiondirector", "animatediff lora"],
             inputs=[
                 MotionModel.Input("motion_module", tooltip="From Load Motion Module or another Load Motion LoRA."),
                 io.Combo.Input(
                     "motion_lora",
                     options=MOTION_LORAS.choices(),
-                    tooltip=f"A file of models/{MOTION_LORAS.name}, .safetensors or .ckpt.",
+                    tooltip=f"A .safetensors or .ckpt file from models/{MOTION_LORAS.name}.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -32,13 +32,11 @@ class LoadMotionLora(io.ComfyNode):
                     min=-10.0,
                     max=10.0,
                     step=0.01,
-                    tooltip="How much the LoRA alters the module; below 0 away from what it was trained for.",
+                    tooltip="How strongly the LoRA changes the module. Negative values push it the opposite way.",
                 ),
             ],
             outputs=[
-                MotionModel.Output(
-                    display_name="motion_module", tooltip="The altered module; the input stays as it was."
-                ),
+                MotionModel.Output(display_name="motion_module", tooltip="The motion module with the LoRA applied."),
             ],
         )
 

@@ -1,4 +1,4 @@
-"""Load Motion Module: choose a file of models/animatediff_models."""
+"""Load Motion Module: load a file from models/animatediff_models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LoadMotionModule(io.ComfyNode):
             display_name="Load Motion Module",
             category="AnimateDiff",
             description="Loads a motion module: AnimateDiff for SD1.5 (v1, v2, v3) and SDXL, HotshotXL, AnimateLCM, "
-            "Lightning, LongAnimateDiff. What the file is decides its noise schedule and frame limit.",
+            "Lightning, LongAnimateDiff. The noise schedule and the frame limit are detected from the file.",
             search_aliases=[
                 "animatediff loader",
                 "motion model",
@@ -30,7 +30,7 @@ class LoadMotionModule(io.ComfyNode):
                 io.Combo.Input(
                     "motion_module",
                     options=MOTION_MODULES.choices(),
-                    tooltip=f"A file of models/{MOTION_MODULES.name}, .safetensors or .ckpt.",
+                    tooltip=f"A .safetensors or .ckpt file from models/{MOTION_MODULES.name}.",
                 ),
                 io.Int.Input(
                     "stretch_to",
@@ -38,8 +38,8 @@ class LoadMotionModule(io.ComfyNode):
                     min=0,
                     max=256,
                     advanced=True,
-                    tooltip="Spread what the module learned about 16 frames over so many, for longer and slower "
-                    "movements. 0 leaves it as it is.",
+                    tooltip="Stretches the length that the module was trained on, mostly 16 frames, to this many "
+                    "frames, for longer and slower movements. 0 leaves the module unchanged.",
                 ),
             ],
             outputs=[

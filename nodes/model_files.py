@@ -1,4 +1,4 @@
-"""Choosing a file of a model folder."""
+"""Files to load from a model folder, and files to save."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import folder_paths
 
 
 class ModelFolder(NamedTuple):
-    """A folder below models/, what it is for, and a file that belongs there."""
+    """A folder in models/, the kind of file it holds, and the name of such a file."""
 
     name: str
     content: str
@@ -20,22 +20,23 @@ class ModelFolder(NamedTuple):
 
     @property
     def empty(self) -> str:
-        """What a list shows instead of nothing."""
+        """Return the only entry of the list when the folder is empty."""
         return f"(no files: put {self.content}s into models/{self.name})"
 
     def choices(self) -> list[str]:
+        """Return the names of the files to choose from."""
         return folder_paths.get_filename_list(self.name) or [self.empty]
 
     def path(self, choice: str) -> str:
-        """ValueError if there is nothing to choose from, FileNotFoundError if the file is gone."""
+        """Return the path of the chosen file. ValueError if there is none yet, FileNotFoundError if it is gone."""
         if choice == self.empty:
             folder = folder_paths.get_folder_paths(self.name)[0]
             raise ValueError(f"There is no {self.content} yet: put one, such as {self.example}, into {folder}.")
         return folder_paths.get_full_path_or_raise(self.name, choice)
 
     def fingerprint(self, choice: str | None) -> str:
-        """Changes with the file, so that a replaced one is loaded again."""
-        if choice is None:  # it comes from another node, which ComfyUI watches
+        """Return a text that changes with the file, so that ComfyUI loads a replaced file again."""
+        if choice is None:  # the name comes from another node, whose changes ComfyUI sees
             return ""
         path = folder_paths.get_full_path(self.name, choice)
         if path is None:
@@ -50,15 +51,17 @@ MOTION_LORAS = ModelFolder("animatediff_motion_lora", "motion LoRA", "v2_lora_Pa
 
 @contextmanager
 def new_file(filename_prefix: str) -> Iterator[str]:
-    """A numbered .safetensors path below ComfyUI's output folder, to be written within the context. ValueError if it
-    lies outside of it or the disk does not take it."""
+    """Yield a numbered .safetensors path in ComfyUI's output folder, to write within the context.
+
+    ValueError if the path is outside of that folder or cannot be written.
+    """
     output = folder_paths.get_output_directory()
     if not Path(output, filename_prefix).resolve().is_relative_to(Path(output).resolve()):
-        raise ValueError(f"{filename_prefix} lies outside of ComfyUI's output folder: choose a name below it.")
+        raise ValueError(f"{filename_prefix} is outside of ComfyUI's output folder: choose a path inside it.")
     try:
         folder, name, counter, *_ = folder_paths.get_save_image_path(filename_prefix, output)
         yield os.path.join(folder, f"{name}_{counter:05}_.safetensors")
     except OSError as error:
         raise ValueError(
-            f"{filename_prefix} could not be written in {output}: free disk space or choose another name ({error})."
+            f"{filename_prefix} could not be written to {output}: free disk space or choose another name ({error})."
         ) from error

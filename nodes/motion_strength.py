@@ -1,16 +1,17 @@
-"""Motion Strength: where and when a motion module works, and how strongly."""
+"""Motion Strength: where, when and how strongly a motion module acts."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
 from ..sampling.strength import MotionStrength
-from . import levels
+from .apply_animatediff import MOTION_SCALE
+from .levels import level_inputs, values_by_level
 from .sockets import MotionCurve
 from .sockets import MotionStrength as MotionStrengthSocket
 
 PREVIOUS = MotionStrengthSocket.Input(
-    "previous", optional=True, tooltip="Another Motion Strength; what the two say is multiplied."
+    "previous", optional=True, tooltip="Another Motion Strength. The values of both are multiplied."
 )
 OUTPUT = MotionStrengthSocket.Output(display_name="motion_strength", tooltip="For Apply AnimateDiff.")
 
@@ -22,22 +23,20 @@ class MotionStrengthNode(io.ComfyNode):
             node_id="ADN_MotionStrength",
             display_name="Motion Strength",
             category="AnimateDiff",
-            description="How strongly a motion module works: a number, or with Motion Curve a number for each frame, "
-            "each region, or each moment of the sampling.",
+            description="Sets the strength and the motion scale of a motion module. Each is a number, or a Motion "
+            "Curve that varies over frames, regions or the sampling.",
             search_aliases=["multival", "effect multival", "scale multival", "motion scale", "ad keyframe"],
             inputs=[
-                curve_or_number("effect", 0.0, "How much of what the motion module does is added. 0 is none."),
-                curve_or_number(
-                    "scale", 0.0, "How sharply frames follow each other: above 1 more sharply, below 1 more loosely."
-                ),
+                number_or_curve("strength", "How much of what the motion module adds is used. 0 turns it off."),
+                number_or_curve("motion_scale", MOTION_SCALE),
                 PREVIOUS,
             ],
             outputs=[OUTPUT],
         )
 
     @classmethod
-    def execute(cls, effect, scale, previous: tuple[MotionStrength, ...] = ()) -> io.NodeOutput:
-        return io.NodeOutput((*previous, MotionStrength(effect, scale)))
+    def execute(cls, strength, motion_scale, previous: tuple[MotionStrength, ...] = ()) -> io.NodeOutput:
+        return io.NodeOutput((*previous, MotionStrength(strength, motion_scale)))
 
 
 class MotionStrengthPerLevel(io.ComfyNode):
@@ -47,12 +46,12 @@ class MotionStrengthPerLevel(io.ComfyNode):
             node_id="ADN_MotionStrengthPerLevel",
             display_name="Motion Strength per Level",
             category="AnimateDiff",
-            description="How strongly a motion module works in each level of the UNet, from fine details (down 1, "
-            "up 4) to the whole picture (mid).",
+            description="Sets the strength and the motion scale of a motion module in each level of the UNet, from the "
+            "finest details (down 1, up 4) to the whole picture (mid).",
             search_aliases=["ad block", "per block", "block weights"],
             inputs=[
-                *levels.rows("effect", "How much of the motion is added", advanced=False, maximum=10.0),
-                *levels.rows("scale", "How sharply frames follow each other", advanced=True, maximum=10.0),
+                *level_inputs("strength", "Strength", advanced=False, maximum=10.0),
+                *level_inputs("motion_scale", "Motion scale", advanced=True, maximum=10.0),
                 PREVIOUS,
             ],
             outputs=[OUTPUT],
@@ -60,10 +59,16 @@ class MotionStrengthPerLevel(io.ComfyNode):
 
     @classmethod
     def execute(cls, previous: tuple[MotionStrength, ...] = (), **inputs: float) -> io.NodeOutput:
-        effect, scale = levels.values("effect", inputs), levels.values("scale", inputs)
-        return io.NodeOutput((*previous, MotionStrength(strength_of_level=effect, motion_scale_of_level=scale)))
+        strength = MotionStrength(
+            strength_of_level=values_by_level("strength", inputs),
+            motion_scale_of_level=values_by_level("motion_scale", inputs),
+        )
+        return io.NodeOutput((*previous, strength))
 
 
-def curve_or_number(name: str, minimum: float, tooltip: str) -> io.MultiType.Input:
-    number = io.Float.Input(name, default=1.0, min=minimum, max=10.0, step=0.01, tooltip=f"{tooltip} Takes a curve.")
+def number_or_curve(name: str, tooltip: str) -> io.MultiType.Input:
+    """Return an input for a number that also takes a Motion Curve."""
+    number = io.Float.Input(
+        name, default=1.0, min=0.0, max=10.0, step=0.01, tooltip=f"{tooltip} Takes a number or a Motion Curve."
+    )
     return io.MultiType.Input(number, [MotionCurve])

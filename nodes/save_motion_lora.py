@@ -1,4 +1,4 @@
-"""Save Motion LoRA: a file that Load Motion LoRA reads."""
+"""Save Motion LoRA: write a file that Load Motion LoRA reads."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ class SaveMotionLora(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default=f"{MOTION_LORAS.name}/motion_lora",
-                    tooltip="Folder below ComfyUI's output folder, and the beginning of the file's name.",
+                    tooltip="Folder inside ComfyUI's output folder, and the start of the file name.",
                 ),
                 io.Combo.Input(
                     "layout",
                     options=list(LAYOUTS),
                     default=LAYOUTS[0],
                     advanced=True,
-                    tooltip="Names of the weights, by who is to read them. Load Motion LoRA reads all.",
+                    tooltip="Key names in the file, for the program that will load it. Load Motion LoRA reads them "
+                    "all.",
                 ),
             ],
             is_output_node=True,

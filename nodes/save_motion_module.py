@@ -1,4 +1,4 @@
-"""Save Motion Module: a file that Load Motion Module reads."""
+"""Save Motion Module: write a file that Load Motion Module reads."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ class SaveMotionModule(io.ComfyNode):
             node_id="ADN_SaveMotionModule",
             display_name="Save Motion Module",
             category="AnimateDiff",
-            description="Saves a motion module with its LoRAs and merges as one .safetensors file in ComfyUI's output "
-            "folder, where Load Motion Module finds it.",
+            description="Saves a motion module, including its LoRAs and merges, as one .safetensors file in ComfyUI's "
+            "output folder, where Load Motion Module finds it.",
             search_aliases=["motion model save", "bake motion lora"],
             inputs=[
-                MotionModel.Input("motion_module", tooltip="From Merge Motion Modules or Load Motion LoRA."),
+                MotionModel.Input(
+                    "motion_module", tooltip="From Merge Motion Modules, Load Motion LoRA or a training node."
+                ),
                 io.String.Input(
                     "filename_prefix",
                     default=f"{MOTION_MODULES.name}/motion_module",
-                    tooltip="Folder below ComfyUI's output folder, and the beginning of the file's name.",
+                    tooltip="Folder inside ComfyUI's output folder, and the start of the file name.",
                 ),
             ],
             is_output_node=True,

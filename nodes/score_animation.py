@@ -1,4 +1,4 @@
-"""Score Animation: how much a clip moves, how steady it is, and whether it shows what was asked for."""
+"""Score Animation: measure how much a clip moves, how steady it is, and how well it matches the prompt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-OpticalFlowSocket = io.Custom("OPTICAL_FLOW")  # of core's Load Optical Flow Model; older versions of ComfyUI have none
+OpticalFlowSocket = io.Custom("OPTICAL_FLOW")  # from core's Load Optical Flow Model, which older versions lack
 
 
 class ScoreAnimation(io.ComfyNode):
@@ -17,38 +17,39 @@ class ScoreAnimation(io.ComfyNode):
             node_id="ADN_ScoreAnimation",
             display_name="Score Animation",
             category="AnimateDiff/evaluation",
-            description="Measures a clip: how much it moves and how steady it is; with CLIP models also how smooth it "
-            "is, and how well it shows the prompt and the look that were wanted.",
+            description="Measures how much a clip moves and how steady it is. With CLIP models, it also measures how "
+            "smooth the clip is and how well it matches a prompt and a look.",
             search_aliases=["evaluate video", "temporal consistency", "warping error", "clip score", "flicker"],
             inputs=[
-                io.Image.Input("images", tooltip="The clip, 2 frames or more."),
+                io.Image.Input("images", tooltip="The clip, at least 2 frames."),
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
-                    tooltip="For smoothness, look and text agreement. From Load CLIP Vision.",
+                    tooltip="From Load CLIP Vision, to measure smoothness, look and text agreement.",
                 ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="For text agreement: the text model of the same CLIP, from Load CLIP. What comes with an "
-                    "SD1.5 checkpoint lacks the part that leads to pictures.",
+                    tooltip="From Load CLIP, to measure text agreement: the text model that belongs to clip_vision. "
+                    "The one in an SD1.5 checkpoint does not work, because it lacks the text projection.",
                 ),
                 io.String.Input(
                     "text",
                     default="",
                     multiline=True,
-                    tooltip="For text agreement: what the clip should show. Needs clip and clip_vision.",
+                    tooltip="What the clip should show, to measure text agreement. Needs clip and clip_vision.",
                 ),
                 io.Image.Input(
                     "reference_images",
                     optional=True,
-                    tooltip="For the look: stills of the same checkpoint without a motion module. Needs clip_vision.",
+                    tooltip="Stills from the same checkpoint without a motion module, to measure look. Needs "
+                    "clip_vision.",
                 ),
                 OpticalFlowSocket.Input(
                     "optical_flow",
                     optional=True,
-                    tooltip="RAFT, from Load Optical Flow Model. Without it motion is found by Lucas-Kanade, "
-                    "which needs no weights and sees less.",
+                    tooltip="RAFT, from Load Optical Flow Model. Without it, motion is measured by the Lucas-Kanade "
+                    "method, which needs no weights but misses more.",
                 ),
                 io.Int.Input(
                     "context_length",
@@ -56,7 +57,8 @@ class ScoreAnimation(io.ComfyNode):
                     min=0,
                     max=128,
                     advanced=True,
-                    tooltip="Frames in a window of Sliding Context, to score the seams. 0: there were no windows.",
+                    tooltip="Context length that Sliding Context used, to score the seams between windows. 0: no "
+                    "windows.",
                 ),
                 io.Int.Input(
                     "context_overlap",
@@ -64,17 +66,17 @@ class ScoreAnimation(io.ComfyNode):
                     min=0,
                     max=127,
                     advanced=True,
-                    tooltip="Frames that a window shares with the next.",
+                    tooltip="Context overlap that Sliding Context used.",
                 ),
             ],
             outputs=[
-                io.String.Output(display_name="score", tooltip="All numbers, as JSON."),
+                io.String.Output(display_name="score", tooltip="All measurements, as JSON."),
                 io.Image.Output(display_name="plot", tooltip="Motion, smoothness and warping error over the clip."),
                 io.Float.Output(display_name="motion", tooltip="Mean length of the optical flow, in pixels per frame."),
                 io.Float.Output(
                     display_name="smoothness",
-                    tooltip="Mean likeness of neighbouring frames, at most 100; 0 without clip_vision. A still "
-                    "clip has the most: look at motion too.",
+                    tooltip="Mean similarity of neighbouring frames, at most 100; 0 without clip_vision. A still clip "
+                    "scores highest, so compare motion too.",
                 ),
             ],
             is_output_node=True,
@@ -92,10 +94,17 @@ class ScoreAnimation(io.ComfyNode):
         context_length: int = 0,
         context_overlap: int = 4,
     ) -> io.NodeOutput:
-        from ..evaluation.in_graph import score_clip  # here, since reading it would lengthen ComfyUI's start
+        from ..evaluation.in_graph import score_clip  # imported late, to keep ComfyUI's start fast
 
-        found, drawn = score_clip(
-            images, text, clip_vision, clip, reference_images, optical_flow, context_length, context_overlap
+        score, plot = score_clip(
+            images=images,
+            text=text,
+            clip_vision=clip_vision,
+            clip=clip,
+            reference_images=reference_images,
+            optical_flow=optical_flow,
+            context_length=context_length,
+            context_overlap=context_overlap,
         )
-        values = (found.to_json(), drawn, found.motion, found.smoothness or 0.0)
-        return io.NodeOutput(*values, ui={"text": [found.sentences()]})
+        outputs = (score.to_json(), plot, score.motion, score.smoothness or 0.0)
+        return io.NodeOutput(*outputs, ui={"text": [score.sentences()]})

@@ -1,4 +1,4 @@
-"""Sliding Context: clips longer than the motion module, in overlapping windows."""
+"""Sliding Context: sample long clips in overlapping windows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class SlidingContextNode(io.ComfyNode):
             node_id="ADN_SlidingContext",
             display_name="Sliding Context",
             category="AnimateDiff",
-            description="Samples a long clip in overlapping windows of frames, so that its length is free and only one "
-            "window at a time takes memory.",
+            description="Samples a long clip in overlapping windows of frames. The clip can have any length, and only "
+            "one window at a time takes memory.",
             search_aliases=[
                 "context options",
                 "context windows",
@@ -26,35 +26,36 @@ class SlidingContextNode(io.ComfyNode):
                 "looped uniform",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="The model to sample with, before or after Apply AnimateDiff."),
+                io.Model.Input("model", tooltip="The model to sample with. Works before or after Apply AnimateDiff."),
                 io.Int.Input(
                     "context_length",
                     default=ContextOptions.length,
                     min=2,
                     max=128,
-                    tooltip="Frames in a window. 16 suits most motion modules, which were trained on 16 frames.",
+                    tooltip="Frames per window. 16 suits most motion modules, which were trained on 16 frames.",
                 ),
                 io.Int.Input(
                     "context_overlap",
                     default=ContextOptions.overlap,
                     min=0,
                     max=127,
-                    tooltip="Frames that a window shares with the next. More is smoother and slower.",
+                    tooltip="Frames that a window shares with the next one. More overlap is smoother and slower.",
                 ),
                 io.Combo.Input(
                     "schedule",
                     options=list(SCHEDULES),
                     default=ContextOptions.schedule,
                     advanced=True,
-                    tooltip="Static keeps the windows in place; uniform moves them from step to step. In a closed loop "
-                    "the last frame leads to the first, in a looped clip nearly so. Batched windows do not overlap.",
+                    tooltip="Static keeps the windows in place; uniform shifts them at every step. Closed loop makes "
+                    "the last frame lead into the first; looped nearly does. Batched windows do not overlap.",
                 ),
                 io.Combo.Input(
                     "fuse",
                     options=list(FUSES),
                     default=ContextOptions.fuse,
                     advanced=True,
-                    tooltip="How overlapping windows are blended. Pyramid gives the middle of a window most weight.",
+                    tooltip="How overlapping windows are blended. Pyramid gives the middle of a window the most "
+                    "weight.",
                 ),
                 io.Int.Input(
                     "context_stride",
@@ -62,16 +63,17 @@ class SlidingContextNode(io.ComfyNode):
                     min=0,
                     max=8,
                     advanced=True,
-                    tooltip="From 2 on, uniform and looped also use windows of every 2nd, 4th ... frame: slower, and "
-                    "what is far apart agrees more. 0 is 1, but for closed loops more in the first quarter.",
+                    tooltip="From 2 on, all schedules but static and batched add windows of every 2nd, 4th, ... frame: "
+                    "slower, but distant frames agree more. 0 means 1, but more for a closed loop in the first "
+                    "quarter of the sampling.",
                 ),
                 io.Combo.Input(
                     "within",
                     options=list(WITHIN),
                     default=ContextOptions.within,
                     advanced=True,
-                    tooltip="Where frames are divided into windows. In the motion module alone is faster, but the "
-                    "whole clip has to fit into memory at once.",
+                    tooltip="Where the clip is split into windows: before the whole UNet, or only inside the motion "
+                    "module, which is faster but needs memory for the whole clip.",
                 ),
                 io.Int.Input(
                     "windows_at_once",
@@ -79,15 +81,15 @@ class SlidingContextNode(io.ComfyNode):
                     min=1,
                     max=32,
                     advanced=True,
-                    tooltip="Windows that share a call of the model if memory allows; faster on a GPU that one window "
-                    "does not fill.",
+                    tooltip="Windows per call of the model, as far as memory allows. More is faster if one window does "
+                    "not fill the GPU.",
                 ),
                 io.Boolean.Input(
                     "free_noise",
                     default=ContextOptions.free_noise,
                     advanced=True,
-                    tooltip="FreeNoise: later windows start from the first window's noise in another order, so that "
-                    "the clip stays the same scene.",
+                    tooltip="FreeNoise: later windows start from the first window's noise in shuffled order, so that "
+                    "the clip stays one scene.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -96,12 +98,13 @@ class SlidingContextNode(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     advanced=True,
-                    tooltip="From where in the sampling on these windows are used. Chain several nodes to change them.",
+                    tooltip="Point in the sampling, from 0 to 1, at which these windows take over. Chain several nodes "
+                    "to change windows during the sampling.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
-                io.Model.Output(tooltip="The model, sampling in windows when a clip has more frames than one holds."),
+                io.Model.Output(tooltip="The model. It samples a clip in windows if one window cannot hold it."),
             ],
         )
 
@@ -120,15 +123,15 @@ class SlidingContextNode(io.ComfyNode):
         start_percent: float = ContextOptions.start_percent,
     ) -> io.NodeOutput:
         options = ContextOptions(
-            context_length,
-            context_overlap,
-            schedule,
-            fuse,
-            context_stride,
-            within,
-            windows_at_once,
-            free_noise,
-            start_percent,
-            cls.hidden and cls.hidden.unique_id,
+            length=context_length,
+            overlap=context_overlap,
+            schedule=schedule,
+            fuse=fuse,
+            stride=context_stride,
+            within=within,
+            at_once=windows_at_once,
+            free_noise=free_noise,
+            start_percent=start_percent,
+            node=cls.hidden and cls.hidden.unique_id,
         )
         return io.NodeOutput(apply_sliding_context(model, options))

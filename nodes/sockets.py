@@ -1,12 +1,12 @@
-"""Socket types of the pack."""
+"""The pack's own socket types."""
 
 from comfy_api.latest import io
 
 MotionModel = io.Custom("MOTION_MODEL_ADN")
-"""The AnimateDiff motion model: one temporal transformer for each block of a UNet."""
+"""A motion module: temporal transformers for the blocks of a UNet."""
 MotionLora = io.Custom("MOTION_LORA_ADN")
-"""A motion LoRA as trained, and the scale of what it adds."""
+"""The weights of a trained motion LoRA, and the scale at which they are added."""
 MotionStrength = io.Custom("MOTION_STRENGTH_ADN")
-"""Where and when a motion model works, and how strongly."""
+"""Strength and motion scale over frames, regions, UNet levels and the sampling."""
 MotionCurve = io.Custom("MOTION_CURVE_ADN")
-"""A number that changes over a clip's frames or its sampling."""
+"""A number that changes over the frames of a clip or over its sampling."""

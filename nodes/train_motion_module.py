@@ -1,4 +1,4 @@
-"""Train Motion Module: from clips, from nothing or on from another one."""
+"""Train Motion Module: train a motion module on clips, fine-tuned or from scratch."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ class TrainMotionModule(io.ComfyNode):
             node_id="ADN_TrainMotionModule",
             display_name="Train Motion Module",
             category=training_inputs.CATEGORY,
-            description="Trains all of a motion module: goes on with one for a domain that is far from what it knows, "
-            "or starts from nothing, which needs thousands of clips. Interrupted, it goes on where it was when queued "
-            "again.",
+            description="Trains a whole motion module on clips: fine-tunes an existing one for a new domain, or starts "
+            "from scratch, which needs thousands of clips. If it is interrupted, queue it again to resume.",
             search_aliases=["fine-tune motion", "animatediff training", "motion model training"],
             is_input_list=True,
             inputs=[
                 io.Model.Input(
-                    "model", tooltip="The checkpoint to learn on, as its loader gives it. It is not changed."
+                    "model", tooltip="The checkpoint to train with, straight from its loader. It is not changed."
                 ),
                 *training_inputs.inputs(steps=1000, learning_rate=1e-5),
                 MotionModel.Input(
                     "motion_module",
                     optional=True,
-                    tooltip="What the training goes on from. Without one it starts from nothing.",
+                    tooltip="The motion module to fine-tune. Leave unconnected to train from scratch.",
                 ),
                 *training_inputs.advanced(),
             ],
@@ -44,7 +43,7 @@ class TrainMotionModule(io.ComfyNode):
 
     @classmethod
     def execute(cls, latents: list[Any], conditioning: list[Any], **lists: Any) -> io.NodeOutput:
-        from ..training.in_graph import train_motion_module  # here, since reading it would lengthen ComfyUI's start
+        from ..training.in_graph import train_motion_module  # imported late, to keep ComfyUI's start fast
 
-        motion, trained = train_motion_module(latents, conditioning, **training_inputs.single(lists))
+        motion, trained = train_motion_module(latents, conditioning, **training_inputs.first_values(lists))
         return io.NodeOutput(motion, {"loss": trained.losses})

@@ -1,4 +1,4 @@
-"""The inputs that the training nodes share."""
+"""Inputs and outputs that the training nodes share."""
 
 from __future__ import annotations
 
@@ -10,47 +10,51 @@ CATEGORY = "AnimateDiff/training"
 
 
 def inputs(steps: int, learning_rate: float) -> list[Any]:
+    """Return the basic inputs, with these defaults."""
     return [
         io.Latent.Input(
             "latents",
-            tooltip="Clips, each the latents of a batch of frames: from Make Training Dataset or VAE Encode.",
+            tooltip="The clips, each a batch of latents, from Make Training Dataset or VAE Encode.",
         ),
         io.Conditioning.Input(
-            "conditioning", tooltip="What the clips show: one prompt for all, or a list with one for each clip."
+            "conditioning", tooltip="What the clips show: one prompt for all of them, or a list with one per clip."
         ),
-        io.Int.Input("steps", default=steps, min=1, max=1_000_000, tooltip="Steps of the training."),
+        io.Int.Input("steps", default=steps, min=1, max=1_000_000, tooltip="Number of training steps."),
         io.Float.Input(
             "learning_rate",
             default=learning_rate,
             min=1e-7,
             max=1.0,
             step=1e-7,
-            tooltip="How far a step goes, at most; it rises at first and then falls to 0.",
+            tooltip="Highest learning rate. The rate warms up at first and then falls to 0.",
         ),
-        io.Int.Input("frames", default=16, min=2, max=256, tooltip="Frames of a clip in training."),
+        io.Int.Input("frames", default=16, min=2, max=256, tooltip="Frames per training clip."),
         io.Int.Input(
             "stride",
             default=1,
             min=1,
             max=64,
-            tooltip="Every how many frames of the latents one is taken: 4 in AnimateDiff.",
+            tooltip="Use every n-th frame of the latents. AnimateDiff was trained with 4.",
         ),
-        io.Int.Input("seed", default=0, min=0, max=2**31 - 1, tooltip="Of all chance."),
+        io.Int.Input("seed", default=0, min=0, max=2**31 - 1, tooltip="Random seed."),
     ]
 
 
 def advanced() -> list[Any]:
+    """Return the inputs that most people leave alone."""
     return [
-        io.Int.Input("batch", default=1, min=1, max=64, advanced=True, tooltip="Clips at once: more need more memory."),
         io.Int.Input(
-            "accumulate", default=1, min=1, max=256, advanced=True, tooltip="Batches that a step learns from."
+            "batch", default=1, min=1, max=64, advanced=True, tooltip="Clips per batch. More need more memory."
+        ),
+        io.Int.Input(
+            "accumulate", default=1, min=1, max=256, advanced=True, tooltip="Batches per step (gradient accumulation)."
         ),
         io.Combo.Input(
             "loss",
             options=["noise", "velocity"],
             default="noise",
             advanced=True,
-            tooltip="noise as in AnimateDiff; velocity minds high noise more, where it is settled what moves where.",
+            tooltip="Noise is AnimateDiff's loss. Velocity weights noisy timesteps more, where motion is decided.",
         ),
         io.Int.Input(
             "first_timestep",
@@ -58,7 +62,7 @@ def advanced() -> list[Any]:
             min=0,
             max=999,
             advanced=True,
-            tooltip="Train at this timestep and noisier ones: camera movements are learned faster from 600 on.",
+            tooltip="Train on this timestep and noisier ones only. Camera movements are learned faster with 600.",
         ),
         io.Float.Input(
             "caption_dropout",
@@ -67,33 +71,35 @@ def advanced() -> list[Any]:
             max=1.0,
             step=0.01,
             advanced=True,
-            tooltip="Share of the clips that are shown with the empty prompt, if one is connected.",
+            tooltip="Fraction of clips that are trained with the empty prompt, if one is connected.",
         ),
         io.Combo.Input(
             "precision",
             options=["automatic", "bf16", "fp32"],
             default="automatic",
             advanced=True,
-            tooltip="Of the calculation; what is learned is fp32. Automatic is bf16 where the GPU can.",
+            tooltip="Precision of the computation. Trained weights are always fp32. Automatic uses bf16 on GPUs that "
+            "support it.",
         ),
         io.Boolean.Input(
             "recompute",
             default=True,
             advanced=True,
-            tooltip="Gradient checkpointing: a third more time, a fraction of the memory.",
+            tooltip="Gradient checkpointing: takes a third more time but a fraction of the memory.",
         ),
         io.Conditioning.Input(
             "empty_prompt",
             optional=True,
-            tooltip="An empty CLIP Text Encode: with it, the result follows the guidance (cfg) better.",
+            tooltip="From CLIP Text Encode with an empty text. It makes the result follow cfg better.",
         ),
     ]
 
 
 def loss_output() -> Any:
+    """Return the output for the losses of the steps."""
     return io.Custom("LOSS_MAP").Output(display_name="losses", tooltip="For Plot Loss Graph.")
 
 
-def single(values: dict[str, Any]) -> dict[str, Any]:
-    """Of inputs that ComfyUI hands over as lists."""
-    return {name: value[0] for name, value in values.items() if value}
+def first_values(lists: dict[str, Any]) -> dict[str, Any]:
+    """Return the first value of each input that ComfyUI hands over as a list, without the empty ones."""
+    return {name: values[0] for name, values in lists.items() if values}

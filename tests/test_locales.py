@@ -27,7 +27,7 @@ def schemas() -> list[Any]:
 
 @pytest.fixture
 def translations(tmp_path, monkeypatch) -> dict[str, Any]:
-    """What ComfyUI gives its page."""
+    """Return the translations that ComfyUI gives its page."""
     shutil.copytree(LOCALES, tmp_path / "animatediff-native" / "locales")
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "custom_nodes", ([str(tmp_path)], set()))
     return app.custom_node_manager.CustomNodeManager().build_translations()
@@ -35,14 +35,14 @@ def translations(tmp_path, monkeypatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_text_of_every_node_is_there_and_no_other(schemas, language):
-    found = list(differences(english(schemas), language))
-    assert not found, "\n".join(["Write these into locales/:", *found])
+    problems = list(differences(english(schemas), language))
+    assert not problems, "\n".join(["Write these into locales/:", *problems])
 
 
 def test_english_is_what_the_schemas_say(schemas, translations):
-    """Otherwise: python tools/dev.py run -- python tools/locales.py"""
-    wanted = english(schemas)
-    assert translations["en"] == wanted["main.json"] | {"nodeDefs": wanted["nodeDefs.json"]}
+    """If not: python tools/dev.py run -- python -m animatediff_native.tools.build.locales"""
+    files = english(schemas)
+    assert translations["en"] == files["main.json"] | {"nodeDefs": files["nodeDefs.json"]}
 
 
 def test_chinese_is_chinese(translations):
@@ -86,22 +86,23 @@ def test_the_chinese_page_explains_every_input_by_its_name_on_screen(translation
 
 
 def named_inputs(page: str, inputs: list[str]) -> list[tuple[str, str]]:
-    """Id and name of each input that a list of the page begins with; a row for each level is told by its ends."""
-    found = []
+    """Return id and name of each input in the page's list. "first ... last" stands for an input of every level."""
+    slots = []
     for line in re.findall(r"(?m)^- (\*\*.*)", page):
         for name, key in re.findall(r"\*\*([^*]+)\*\* `([^`]+)`", line.partition("：")[0]):
             names, keys = name.split(" ... "), key.split(" ... ")
-            found += list(zip(keys, names, strict=True))
+            slots += list(zip(keys, names, strict=True))
             if len(keys) == 2:
                 levels = inputs[inputs.index(keys[0]) + 1 : inputs.index(keys[1])]
-                what = names[0].split(" ")[-1]
-                found += [(level, level_name(level, what)) for level in levels]
-    return found
+                setting = names[0].split(" ")[-1]
+                slots += [(level, level_name(level, setting)) for level in levels]
+    return slots
 
 
-def level_name(level: str, what: str) -> str:
-    way, number, *_ = level.split("_")
-    return f"中间层 {what}" if way == "mid" else f"{'下采样' if way == 'down' else '上采样'} {number} {what}"
+def level_name(level: str, setting: str) -> str:
+    direction, number, *_ = level.split("_")
+    names = {"down": f"下采样 {number}", "mid": "中间层", "up": f"上采样 {number}"}
+    return f"{names[direction]} {setting}"
 
 
 def test_both_pages_of_a_node_tell_the_same_numbers_and_show_the_same_pictures(schemas):
@@ -117,12 +118,12 @@ def pictures(page: str) -> list[str]:
 
 
 def numbers(page: str) -> set[str]:
-    """Of the page's sentences, without the names of levels."""
+    """Return the numbers in the page's sentences, without those in the names of levels."""
     levels = r"(?:down|up|下采样|上采样)[ _]\d"
     return set(re.findall(r"\d+(?:\.\d+)?", re.sub(levels, "", page)))
 
 
 def test_pages_show_every_picture_from_where_the_editor_looks_for_it():
-    """For a page of either language it is looked for beside the English pages."""
+    """The editor looks beside the English pages, whatever the language."""
     shown = {picture for page in DOCS.rglob("*.md") for picture in pictures(page.read_text(encoding="utf-8"))}
     assert shown == {file.relative_to(DOCS).as_posix() for file in (DOCS / "pictures").iterdir()}

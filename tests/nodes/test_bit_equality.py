@@ -52,7 +52,7 @@ def test_the_next_run_after_a_failure_is_that_of_a_fresh_process(adn, apply, loa
         model = animated = small_model()
         for seed, family in enumerate(stack):
             curve = run(adn["ADN_MotionCurve"], keyframes=f"0: {seed}, 5: 1")
-            strength = run(adn["ADN_MotionStrength"], effect=curve)
+            strength = run(adn["ADN_MotionStrength"], strength=curve)
             animated = apply(animated, load_motion(family, seed), motion_strength=strength)
         return model, run(adn["ADN_SlidingContext"], model=animated, context_length=4, context_overlap=2)
 

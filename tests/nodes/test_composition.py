@@ -62,7 +62,7 @@ def advanced(model, latent, start: int, end: int, first: bool):
 def test_two_advanced_passes_equal_one(adn, apply, model, motion, keyframes):
     """Also with a strength that rises over the sampling: a pass goes on where the one before it stopped."""
     curve = run(adn["ADN_MotionCurve"], keyframes=keyframes, over="sampling")
-    animated = apply(model, motion, motion_strength=run(adn["ADN_MotionStrength"], effect=curve))
+    animated = apply(model, motion, motion_strength=run(adn["ADN_MotionStrength"], strength=curve))
     whole = advanced(animated, empty_latent(), 0, 10000, first=True)["samples"]
     half = advanced(animated, empty_latent(), 0, 2, first=True)
     split = advanced(animated, half, 2, 10000, first=False)["samples"]

@@ -20,25 +20,24 @@ def curve(adn):
     return lambda **inputs: run(adn["ADN_MotionCurve"], **inputs)
 
 
-@pytest.mark.parametrize("name", ["effect", "scale"])
+@pytest.mark.parametrize("name", ["strength", "motion_scale"])
 def test_a_number_is_what_apply_animatediff_has_itself(apply, model, motion, strength, name):
-    own = {"effect": "strength", "scale": "motion_scale"}[name]
-    expected = ksampler(apply(model, motion, **{own: 0.4}))
+    expected = ksampler(apply(model, motion, **{name: 0.4}))
     assert torch.equal(ksampler(apply(model, motion, motion_strength=strength(**{name: 0.4}))), expected)
     assert error(ksampler(apply(model, motion)), expected) > 1e-3
 
 
 def test_strengths_in_a_chain_multiply(adn, strength):
-    chain = strength(effect=0.5, previous=strength(effect=0.25))
-    chain = run(adn["ADN_MotionStrengthPerLevel"], mid_effect=0.5, up_4_scale=2.0, previous=chain)
-    assert [each.effect for each in chain] == [0.25, 0.5, 1.0]
-    assert (chain[2].effect_of_level["mid_block"], chain[2].effect_of_level["down_blocks.0"]) == (0.5, 1.0)
-    assert chain[2].scale_of_level["up_blocks.3"] == 2.0
+    chain = strength(strength=0.5, previous=strength(strength=0.25))
+    chain = run(adn["ADN_MotionStrengthPerLevel"], mid_strength=0.5, up_4_motion_scale=2.0, previous=chain)
+    assert [each.strength for each in chain] == [0.25, 0.5, 1.0]
+    assert (chain[2].strength_of_level["mid_block"], chain[2].strength_of_level["down_blocks.0"]) == (0.5, 1.0)
+    assert chain[2].motion_scale_of_level["up_blocks.3"] == 2.0
 
 
 def test_per_level_of_a_whole_number(adn, apply, model, motion):
     """As some clients send 1 for 1.0."""
-    levels = run(adn["ADN_MotionStrengthPerLevel"], **{f"down_{i}_effect": 0 for i in range(1, 5)})
+    levels = run(adn["ADN_MotionStrengthPerLevel"], **{f"down_{i}_strength": 0 for i in range(1, 5)})
     assert error(ksampler(apply(model, motion, motion_strength=levels)), ksampler(apply(model, motion))) > 1e-3
 
 
@@ -53,15 +52,15 @@ SOURCES = {
 @pytest.mark.parametrize("kind", SOURCES)
 def test_sources_of_a_curve(apply, model, motion, strength, curve, kind):
     expected = ksampler(apply(model, motion, strength=0.5))
-    found = ksampler(apply(model, motion, motion_strength=strength(effect=curve(source=SOURCES[kind]()))))
+    found = ksampler(apply(model, motion, motion_strength=strength(strength=curve(source=SOURCES[kind]()))))
     assert error(found, expected) < 1e-5
 
 
 def test_motion_follows_a_sound(apply, model, motion, strength, curve):
     """One second of silence and one of a steady tone, three frames each."""
     sound = {"waveform": torch.cat([torch.zeros(1, 1, 3000), torch.ones(1, 1, 3000)], dim=-1), "sample_rate": 3000}
-    by_sound = strength(effect=curve(source=sound, frame_rate=3.0))
-    by_hand = strength(effect=curve(keyframes="0 0 0 1 1 1"))
+    by_sound = strength(strength=curve(source=sound, frame_rate=3.0))
+    by_hand = strength(strength=curve(keyframes="0 0 0 1 1 1"))
     clip = ksampler(apply(model, motion, motion_strength=by_sound))
     assert error(clip, ksampler(apply(model, motion, motion_strength=by_hand))) < 1e-5
     assert error(clip, ksampler(apply(model, motion, strength=0.5))) > 1e-3

@@ -111,15 +111,15 @@ NODES = {
     ),
     "ADN_MotionStrength": (
         {
-            "effect": ("FLOAT,MOTION_CURVE_ADN", None, False),
-            "scale": ("FLOAT,MOTION_CURVE_ADN", None, False),
+            "strength": ("FLOAT,MOTION_CURVE_ADN", None, False),
+            "motion_scale": ("FLOAT,MOTION_CURVE_ADN", None, False),
             "previous": ("MOTION_STRENGTH_ADN", None, False),
         },
         ["MOTION_STRENGTH_ADN"],
     ),
     "ADN_MotionStrengthPerLevel": (
-        {f"{level}_effect": ("FLOAT", 1.0, False) for level in LEVELS}
-        | {f"{level}_scale": ("FLOAT", 1.0, True) for level in LEVELS}
+        {f"{level}_strength": ("FLOAT", 1.0, False) for level in LEVELS}
+        | {f"{level}_motion_scale": ("FLOAT", 1.0, True) for level in LEVELS}
         | {"previous": ("MOTION_STRENGTH_ADN", None, False)},
         ["MOTION_STRENGTH_ADN"],
     ),

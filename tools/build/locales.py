@@ -1,6 +1,8 @@
-"""The texts of the nodes in other languages: `python -m animatediff_native.tools.build.locales`.
+"""Write locales/en from the nodes' schemas, and report what the other languages lack.
 
-Writes locales/en from the nodes' schemas, and says what the others lack. ComfyUI's page reads them by these names.
+    python tools/dev.py run -- python -m animatediff_native.tools.build.locales
+
+ComfyUI's page reads the texts under these names.
 """
 
 from __future__ import annotations
@@ -20,18 +22,18 @@ LOCALES = REPO / "locales"
 
 def main() -> int:
     start_comfyui(cpu=True)
-    wanted = english(visible_schemas())
-    for name, texts in wanted.items():
+    english_files = english(visible_schemas())
+    for name, texts in english_files.items():
         text = json.dumps(texts, ensure_ascii=False, indent=2) + "\n"
         (LOCALES / "en" / name).write_text(text, encoding="utf-8", newline="\n")
-    others = sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir() and folder.name != "en")
-    found = [problem for language in others for problem in differences(wanted, language)]
-    print("\n".join(found) or "Every language has every text.")
-    return bool(found)
+    languages = sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir() and folder.name != "en")
+    problems = [problem for language in languages for problem in differences(english_files, language)]
+    print("\n".join(problems) or "Every language has every text.")
+    return bool(problems)
 
 
 def english(schemas: list[Any]) -> dict[str, dict[str, Any]]:
-    """File name -> what it holds."""
+    """Return the English files, by name."""
     categories = dict.fromkeys(part for schema in schemas for part in schema.category.split("/"))
     return {
         "main.json": {"nodeCategories": {name: name for name in categories}},
@@ -40,8 +42,8 @@ def english(schemas: list[Any]) -> dict[str, dict[str, Any]]:
 
 
 def node_texts(schema: Any) -> dict[str, Any]:
-    """In the shape of ComfyUI's nodeDefs.json. An output without a name of its own has that of its type, which ComfyUI
-    translates; entries of a list are not translated."""
+    """Return the texts of a node as ComfyUI's nodeDefs.json holds them. ComfyUI itself translates the name of an output
+    that is named after its type. Entries of a list are not translated."""
     outputs = [(("name", slot.display_name), ("tooltip", slot.tooltip)) for slot in schema.outputs]
     return {
         "display_name": schema.display_name,
@@ -51,17 +53,17 @@ def node_texts(schema: Any) -> dict[str, Any]:
     }
 
 
-def differences(wanted: dict[str, dict[str, Any]], language: str) -> Iterator[str]:
-    """What a language lacks or has too much, a sentence for each."""
-    for name, english_texts in wanted.items():
+def differences(english_files: dict[str, dict[str, Any]], language: str) -> Iterator[str]:
+    """Yield a sentence for each text that a language lacks, and for each that no node has."""
+    for name, texts in english_files.items():
         file = LOCALES / language / name
-        needed, found = dict(flat(english_texts)), dict(flat(json.loads(file.read_text(encoding="utf-8"))))
-        yield from (f"{language}/{name} lacks {path}: {text}" for path, text in needed.items() if path not in found)
-        yield from (f"{language}/{name} has {path}, which no node has." for path in found if path not in needed)
+        expected, actual = dict(flat(texts)), dict(flat(json.loads(file.read_text(encoding="utf-8"))))
+        yield from (f"{language}/{name} lacks {path}: {text}" for path, text in expected.items() if path not in actual)
+        yield from (f"{language}/{name} has {path}, which no node has." for path in actual if path not in expected)
 
 
 def flat(texts: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """("ADN_LoadMotionModule.inputs.stretch_to.tooltip", its text), and so on."""
+    """Yield each text with its path, such as "ADN_LoadMotionModule.inputs.stretch_to.tooltip"."""
     for key, value in texts.items():
         if isinstance(value, dict):
             yield from flat(value, f"{above}{key}.")
@@ -70,7 +72,7 @@ def flat(texts: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
 
 
 def visible_schemas() -> list[Any]:
-    """Of all nodes but those that only stand in for older ones."""
+    """Return the schemas of all nodes but the stand-ins for other packs' old nodes."""
 
     from ...__init__ import comfy_entrypoint  # a submodule, so that its parts keep their one name
 

@@ -11,8 +11,10 @@ from .parts import SIZE, text_to_clip
 
 @dataclass
 class Blueprint:
-    """A graph that ComfyUI offers as one node: its inputs are widgets of the nodes in it, named by title or type, and
-    its outputs outputs of theirs; the last of three is the name outside."""
+    """A graph that ComfyUI offers as one node.
+
+    An input is the title or type of an inner node, its widget, and the name outside; an output likewise.
+    """
 
     name: str
     description: str
@@ -31,7 +33,7 @@ def enclosed_clip(graph: Graph) -> None:
 BLUEPRINTS = (
     Blueprint(
         "Text to Animation (AnimateDiff)",
-        "A short clip from a prompt, with a checkpoint for Stable Diffusion 1.5 and a motion module.",
+        "Makes a short clip from a prompt, with a Stable Diffusion 1.5 checkpoint and a motion module.",
         "Video generation and editing/Text to video",
         enclosed_clip,
         [

@@ -1,10 +1,10 @@
-"""The example workflows and the blueprint, built in ComfyUI's page.
+"""Build the example workflows and the blueprint in ComfyUI's page.
 
     python tools/dev.py run -- python -m animatediff_native.tools.build.templates.build
 
-What each holds stands in graphs.py and blueprints.py. The page makes the nodes, measures them and saves the
-graph, so that workflows/*.json are what a user would have saved; here they are only laid out, from left to right.
-`--check` writes nothing and says which differ.
+graphs.py and blueprints.py describe them. The page creates the nodes, measures them and saves the graph, so the files
+are what a user would have saved. This script only lays the nodes out, from left to right. `--check` writes nothing and
+names the files that differ.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .graphs import TEMPLATES
 ROOT = Path(__file__).resolve().parents[3]
 PACK = "animatediff-native"
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-GAP, TITLE = 60, 30  # pixels between nodes, and of a node's title; Vue nodes are a little taller
+GAP, TITLE = 60, 30  # pixels between nodes, and of a title bar; Vue nodes are a little taller
 WIDTH = {"MarkdownNote": 420, "CLIPTextEncode": 340, "ADN_PromptSchedule": 340, "SaveVideo": 340}
 WIDTH |= {"SaveAnimatedWEBP": 340, "ADN_ScoreAnimation": 340, "PreviewImage": 340}
-# Room for what a node shows when it runs.
+# Extra height, in pixels, for what a node shows when it runs.
 SHOWN = {
     "KSampler": 280,
     "ADN_SlidingContext": 130,
@@ -49,32 +49,32 @@ SHOWN = {
 }
 
 BUILD = """async ({nodes, gap, title}) => {
-    const graph = window.app.rootGraph, made = {}
+    const graph = window.app.rootGraph, created = {}
     window.app.graph.clear()
     for (const {key, type, name, widgets, properties} of nodes) {
-        const node = made[key] = LiteGraph.createNode(type)
+        const node = created[key] = LiteGraph.createNode(type)
         if (!node) throw new Error(`The page has no node ${type}.`)
         graph.add(node)
         if (name) node.title = name
         Object.assign(node.properties, properties)
-        for (const [widget, value] of Object.entries(widgets)) {
-            const found = node.widgets.find(each => each.name === widget)
-            if (!found) throw new Error(`${type} has no widget ${widget}.`)
-            found.value = value
-            found.callback?.(value)
+        for (const [name, value] of Object.entries(widgets)) {
+            const widget = node.widgets.find(widget => widget.name === name)
+            if (!widget) throw new Error(`${type} has no widget ${name}.`)
+            widget.value = value
+            widget.callback?.(value)
         }
     }
     for (const {key, links} of nodes)
         for (const [input, [source, output]] of Object.entries(links)) {
-            const from = made[source].findOutputSlot(output), to = made[key].findInputSlot(input)
-            if (from < 0 || to < 0) throw new Error(`${source}.${output} and ${key}.${input} are no sockets.`)
-            made[source].connect(from, made[key], to)
+            const from = created[source].findOutputSlot(output), to = created[key].findInputSlot(input)
+            if (from < 0 || to < 0) throw new Error(`${source}.${output} or ${key}.${input} is not a socket.`)
+            created[source].connect(from, created[key], to)
         }
     const columns = []
     for (const {key, column, width, shown} of nodes) {
-        const [least, height] = made[key].computeSize()
-        made[key].setSize([Math.max(width ?? 270, least), height + shown])
-        ;(columns[column] ??= []).push(made[key])
+        const [minimum, height] = created[key].computeSize()
+        created[key].setSize([Math.max(width ?? 270, minimum), height + shown])
+        ;(columns[column] ??= []).push(created[key])
     }
     let x = 0
     for (const column of columns) {
@@ -90,21 +90,21 @@ BUILD = """async ({nodes, gap, title}) => {
 }"""
 
 
-# All nodes become one, whose sockets are those of `outputs` and the widgets of `inputs`, with the names given there.
+# Encloses all nodes in one, with the widgets in `inputs` and the sockets in `outputs` under the names given there.
 ENCLOSE = """({name, description, category, inputs, outputs}) => {
     const graph = window.app.rootGraph
     const {subgraph, node} = graph.convertToSubgraph(new Set(graph.nodes))
-    for (const input of [...subgraph.inputs]) subgraph.removeInput(input)  // the page's own choice
+    for (const input of [...subgraph.inputs]) subgraph.removeInput(input)  // those that the page chose
     subgraph.name = node.title = name
     Object.assign(subgraph, {description, category})
-    const inner = title => subgraph.nodes.find(each => each.title === title || each.type === title)
+    const inner = title => subgraph.nodes.find(node => node.title === title || node.type === title)
     for (const [title, widget, label] of inputs) {
-        const owner = inner(title), slot = owner.inputs.find(each => each.widget?.name === widget)
+        const owner = inner(title), slot = owner.inputs.find(slot => slot.widget?.name === widget)
         const input = subgraph.addInput(label, slot.type)
         input.connect(slot, owner)
     }
     for (const [title, output, label] of outputs) {
-        const owner = inner(title), slot = owner.outputs.find(each => each.name === output)
+        const owner = inner(title), slot = owner.outputs.find(slot => slot.name === output)
         subgraph.addOutput(label, slot.type).connect(slot, owner)
     }
     node.pos = [0, 0]
@@ -113,8 +113,8 @@ ENCLOSE = """({name, description, category, inputs, outputs}) => {
 }"""
 
 
-def described(node: Node, version: str) -> dict[str, Any]:
-    """For the page."""
+def describe(node: Node, version: str) -> dict[str, Any]:
+    """Return a node as BUILD takes it."""
     own = node.type.startswith("ADN_")
     properties: dict[str, Any] = {"cnr_id": PACK, "ver": version} if own else {"cnr_id": "comfy-core"}
     if node.models:
@@ -135,10 +135,10 @@ def described(node: Node, version: str) -> dict[str, Any]:
 
 
 def build(page: Any, template: Callable[[Graph], None], version: str) -> dict[str, Any]:
-    """The workflow, the same for the same description and page."""
+    """Return the workflow of a template; the same page gives the same workflow."""
     graph = Graph()
     template(graph)
-    nodes = [described(node, version) for node in graph.nodes]
+    nodes = [describe(node, version) for node in graph.nodes]
     workflow = json.loads(page.browser.evaluate(BUILD, {"nodes": nodes, "gap": GAP, "title": TITLE}))
     workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK}/{template.__name__}"))
     workflow["extra"] = {"ds": {"scale": 0.7, "offset": [80, 120]}}
@@ -146,15 +146,15 @@ def build(page: Any, template: Callable[[Graph], None], version: str) -> dict[st
 
 
 def build_blueprint(page: Any, blueprint: Blueprint, version: str) -> dict[str, Any]:
+    """Return the blueprint's file; its random ids become those that its name gives."""
     graph = Graph()
     blueprint.graph(graph)
-    page.browser.evaluate(
-        BUILD, {"nodes": [described(node, version) for node in graph.nodes], "gap": GAP, "title": TITLE}
-    )
-    told = {name: value for name, value in asdict(blueprint).items() if name != "graph"}
-    text = page.browser.evaluate(ENCLOSE, told)
-    for number, found in enumerate(sorted(set(UUID.findall(text)), key=text.index)):
-        text = text.replace(found, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK}/{blueprint.name}/{number}")))
+    nodes = [describe(node, version) for node in graph.nodes]
+    page.browser.evaluate(BUILD, {"nodes": nodes, "gap": GAP, "title": TITLE})
+    description = {name: value for name, value in asdict(blueprint).items() if name != "graph"}
+    text = page.browser.evaluate(ENCLOSE, description)
+    for number, random_id in enumerate(sorted(set(UUID.findall(text)), key=text.index)):
+        text = text.replace(random_id, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK}/{blueprint.name}/{number}")))
     workflow = json.loads(text)
     workflow["extra"] = {"BlueprintDescription": blueprint.description}
     return workflow
@@ -175,29 +175,29 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("names", nargs="*", help="only these; default all")
+    parser.add_argument("names", nargs="*", help="build only these; default: all")
     options = parser.parse_args()
     chromium = find_chromium()
     if chromium is None:
         sys.exit("Chromium is needed for this: install it with your system's package manager.")
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    others = []
+    changed = []
     with tempfile.TemporaryDirectory() as base:
         server = ComfyServer(Path(os.environ["ADN_COMFYUI"]), Path(base), PACKS, MODELS, inputs=INPUTS)
         with server, ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as page:
-            made = {f"workflows/{each.__name__}.json": partial(build, page, each) for each in TEMPLATES}
-            made |= {f"subgraphs/{each.name}.json": partial(build_blueprint, page, each) for each in BLUEPRINTS}
-            for name, make in made.items():
+            builders = {f"workflows/{item.__name__}.json": partial(build, page, item) for item in TEMPLATES}
+            builders |= {f"subgraphs/{item.name}.json": partial(build_blueprint, page, item) for item in BLUEPRINTS}
+            for name, build_file in builders.items():
                 file = ROOT / name
                 if options.names and file.stem not in options.names:
                     continue
-                workflow = make(version)
+                workflow = build_file(version)
                 if not file.exists() or json.loads(file.read_text(encoding="utf-8")) != workflow:
-                    others.append(name)
+                    changed.append(name)
                     if not options.check:
                         write(workflow, file)
-    print(f"{'different' if options.check else 'written'}: {', '.join(others) or 'none'}")
-    return int(options.check and bool(others))
+    print(f"{'different' if options.check else 'written'}: {', '.join(changed) or 'none'}")
+    return int(options.check and bool(changed))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Model(NamedTuple):
-    """A file, where ComfyUI's page finds it for those who lack it, and the model folder that it belongs into."""
+    """A model file: its name, the address that ComfyUI's page offers for download, and the folder it belongs in."""
 
     name: str
     url: str
@@ -21,7 +21,7 @@ class Output(NamedTuple):
 
 @dataclass
 class Node:
-    """In `widgets` stand values, in `links` where an input comes from; `models` are those that its widgets name."""
+    """A node with the values of its widgets, the outputs linked to its inputs, and the models that its widgets name."""
 
     key: str
     type: str
@@ -36,12 +36,13 @@ class Node:
 
 
 class Graph:
-    """`add` a node to a column, under those that are there: inputs that are outputs of other nodes become links."""
+    """A graph under construction."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
 
     def add(self, column: int, type: str, title: str | None = None, **inputs: Any) -> Node:
+        """Add a node below the others in its column. Inputs that are outputs of other nodes become links."""
         node = Node(f"{len(self.nodes) + 1}", type, column, title)
         for name, value in inputs.items():
             if isinstance(value, Output):

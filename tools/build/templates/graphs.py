@@ -1,4 +1,4 @@
-"""The example workflows. Their settings are for the published models; stand_ins.json has those for the miniature."""
+"""The example workflows, with settings for the published models; stand_ins.json has those for the miniature."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Callable
 
 from .graph import Graph
 from .models import CANNY, LCM, LCM_LORA, MOTION_SDXL, PAN_LEFT, SDXL, V2, V3_ADAPTER
-from .parts import FOX, NEGATIVE, apply, clip, empty, loaders, prompts, sampler, save, sliding, text_to_clip
+from .parts import FOX, NEGATIVE, SIZE, apply, clip, empty, loaders, prompts, sampler, save, sliding, text_to_clip
 
 BALLOON = "a blue hot air balloon over mountains, oil painting"
 LANTERN = "a green paper lantern on a river at night, photograph"
 FLOWER = "a purple flower in the wind, macro photograph"
 LIGHTHOUSE = "a yellow lighthouse, waves, storm, oil painting"
-FRAMES = "The **batch size** of *Empty Latent Image* is the number of frames."
 
 
 def text_to_animation(graph: Graph) -> None:
     graph.note(
         "Text to animation",
-        f"A motion module makes the images of a batch the frames of one clip. {FRAMES} 16 suits most motion modules; "
-        "more than it holds are sampled in windows.",
-        "Take any checkpoint for Stable Diffusion 1.5, with any LoRA in front of *Apply AnimateDiff*. The noise "
-        "schedule and the like are chosen by what the motion module is.",
-        "The clip moves on the sampler while it is made, if a preview method is set in ComfyUI's settings.",
+        f"A motion module turns the images of a batch into the frames of one clip: **batch_size** in *{SIZE}* is the "
+        "number of frames. 16 suits most motion modules. If the module cannot hold all frames at once, they are "
+        "sampled in windows.",
+        "Use any Stable Diffusion 1.5 checkpoint. LoRAs go in front of *Apply AnimateDiff*, which chooses the noise "
+        "schedule to fit the motion module.",
+        "To watch the clip while it is being sampled, choose a preview method in ComfyUI's settings.",
     )
     checkpoint, samples = text_to_clip(graph)
     save(graph, 4, samples, checkpoint["VAE"], "text_to_animation")
@@ -30,11 +30,11 @@ def text_to_animation(graph: Graph) -> None:
 
 def personalised_animation(graph: Graph) -> None:
     graph.note(
-        "A personalised model, animated",
-        "A LoRA, or another checkpoint of the same base, gives the model another look. The motion module was trained "
-        "on the base alone and animates this one untouched.",
-        "The LoRA here is the adapter that AnimateDiff v3 was trained with: it takes the look of the training videos "
-        "into the model. Choose the LoRA of your style instead, or load both.",
+        "Animate a personalised model",
+        "A LoRA, or another checkpoint of the same base, gives the model its look. The motion module was trained on "
+        "the base alone and animates them all.",
+        "The LoRA here is the domain adapter that AnimateDiff v3 was trained with. It gives the model the look of "
+        "the training videos. Replace it with the LoRA of your style, or load both.",
     )
     checkpoint, motion = loaders(graph)
     styled = graph.add(1, "LoraLoaderModelOnly", model=checkpoint["MODEL"], lora_name=V3_ADAPTER, strength_model=1.0)
@@ -44,10 +44,10 @@ def personalised_animation(graph: Graph) -> None:
 def motion_lora(graph: Graph) -> None:
     graph.note(
         "Motion LoRA",
-        "A motion LoRA alters the motion module: with this one the camera pans. Without it, at strength 0, things move "
-        "as they like.",
-        "AnimateDiff's eight camera LoRAs were made for its v2. Several can be chained, and a negative strength turns "
-        "a movement round more or less. *Train Motion LoRA* makes your own.",
+        "A motion LoRA changes how the motion module moves things: with this one, the camera pans. Set its strength "
+        "to 0 to compare.",
+        "AnimateDiff's eight camera LoRAs were made for its v2 module. Chain several to combine them. A negative "
+        "strength roughly reverses the movement. *Train Motion LoRA* makes your own.",
     )
     checkpoint, motion = loaders(graph, motion=V2)
     panned = graph.add(
@@ -59,8 +59,8 @@ def motion_lora(graph: Graph) -> None:
 def prompt_travel(graph: Graph) -> None:
     graph.note(
         "Prompts over time",
-        "One line for each prompt, `frame: prompt`. Up to frame 12 it is summer, from frame 20 on winter, and in "
-        "between one prompt goes over into the other.",
+        "Each line is `frame: prompt`. It is summer up to frame 12 and winter from frame 20. In between, one prompt "
+        "blends into the other.",
         "`0.5: ...` is the middle of the clip, `-1: ...` the last frame, `10-20: ...` holds, `--` begins a comment. A "
         'list such as `"0": "...", "24": "..."` pastes in unchanged. The number of frames comes from the latent.',
     )
@@ -82,10 +82,11 @@ def prompt_travel(graph: Graph) -> None:
 def long_animation(graph: Graph) -> None:
     graph.note(
         "A clip longer than the motion module",
-        "40 frames in windows of 16 that overlap by 4: the memory of 16 frames. The node shows which frames each "
-        "call sees.",
-        "FreeNoise lets later windows begin with the noise of the first, in another order, so that the clip stays one "
-        "scene. Without *Sliding Context* a long clip gets windows with these settings by itself.",
+        "40 frames are sampled in windows of 16 that overlap by 4, so that only 16 frames at a time take memory. "
+        "*Sliding Context* shows the windows while they are sampled.",
+        "FreeNoise starts later windows from the first window's noise in shuffled order, which keeps the clip one "
+        "scene. Without *Sliding Context*, a clip that is too long for the motion module gets the same windows by "
+        "itself.",
     )
     checkpoint, motion = loaders(graph)
     animated = sliding(graph, 1, apply(graph, checkpoint["MODEL"], motion))
@@ -95,8 +96,8 @@ def long_animation(graph: Graph) -> None:
 def closed_loop(graph: Graph) -> None:
     graph.note(
         "A seamless loop",
-        "With the schedule *closed loop* windows go on round the end of the clip, so that the last frame leads to the "
-        "first. It works for clips of any length, also for one that fits into a single window.",
+        "With the schedule *closed loop*, windows wrap around the end of the clip, so that the last frame leads "
+        "into the first. This works for clips of any length, even for one that fits into a single window.",
     )
     checkpoint, motion = loaders(graph)
     animated = sliding(graph, 1, apply(graph, checkpoint["MODEL"], motion), schedule="closed loop")
@@ -106,10 +107,10 @@ def closed_loop(graph: Graph) -> None:
 def video_to_video(graph: Graph) -> None:
     graph.note(
         "Video to video",
-        "Edges of every frame of a video lead the new clip through ControlNet, each its frame, also through the "
-        "windows of a long clip. Choose your video, of 16 frames or more. Where Canny finds no edges, lower its "
+        "ControlNet makes each frame of the new clip follow the edges in the same frame of a video, also in the "
+        "windows of a long clip. Choose your own video, with 16 frames or more. If Canny finds no edges, lower its "
         "thresholds.",
-        "The video's latents are what is sampled: with a denoise below 1 its colours stay, too.",
+        "The sampler gets the video's latents: set its denoise below 1 to keep the video's colours as well.",
     )
     checkpoint, motion = loaders(graph)
     video = graph.add(0, "LoadVideo", file="moving_star.mp4")
@@ -123,7 +124,7 @@ def video_to_video(graph: Graph) -> None:
     edges = graph.add(2, "Canny", image=frames, low_threshold=0.4, high_threshold=0.8)
     positive, negative = prompts(graph, 2, checkpoint["CLIP"], FOX)
     net = graph.add(3, "ControlNetLoader", control_net_name=CANNY)
-    led = graph.add(
+    guided = graph.add(
         3,
         "ControlNetApplyAdvanced",
         positive=positive,
@@ -132,34 +133,34 @@ def video_to_video(graph: Graph) -> None:
         image=edges["IMAGE"],
         strength=0.8,
     )
-    samples = sampler(graph, 4, animated, (led["positive"], led["negative"]), latents)
+    samples = sampler(graph, 4, animated, (guided["positive"], guided["negative"]), latents)
     save(graph, 5, samples, checkpoint["VAE"], "video_to_video", fps=parts["fps"])
 
 
 def hires_second_pass(graph: Graph) -> None:
     graph.note(
         "Larger, in a second pass",
-        "The first pass settles what moves where. Its latents are made 1.5 times as large and sampled again at a "
-        "denoise of about 0.5 with the same motion module, which draws details anew and keeps the frames alike.",
-        "Lower denoise keeps more of the first pass. A clip of more than 16 frames needs *Sliding Context* in front "
-        "of both samplers.",
+        "The first pass decides what moves where. Its latents are enlarged 1.5 times and sampled again with a "
+        "denoise of about 0.5. The same motion module keeps the frames consistent while new details are drawn.",
+        "A lower denoise keeps more of the first pass. For more than 16 frames, add *Sliding Context* after *Apply "
+        "AnimateDiff*.",
     )
     checkpoint, motion = loaders(graph)
     animated = apply(graph, checkpoint["MODEL"], motion)
-    told = prompts(graph, 2, checkpoint["CLIP"], FOX)
-    first = sampler(graph, 3, animated, told, empty(graph, 2), title="First pass")
+    conditioning = prompts(graph, 2, checkpoint["CLIP"], FOX)
+    first = sampler(graph, 3, animated, conditioning, empty(graph, 2), title="First pass")
     larger = graph.add(3, "LatentUpscaleBy", samples=first, upscale_method="bilinear", scale_by=1.5)
-    second = sampler(graph, 4, animated, told, larger["LATENT"], title="Second pass", seed=2, denoise=0.55)
+    second = sampler(graph, 4, animated, conditioning, larger["LATENT"], title="Second pass", seed=2, denoise=0.55)
     save(graph, 5, second, checkpoint["VAE"], "hires_second_pass")
 
 
 def few_steps(graph: Graph) -> None:
     graph.note(
         "A clip in eight steps",
-        "AnimateLCM was taught to need few steps: sampler `lcm`, 4 to 8 steps and a cfg of 1 to 2, with its own LoRA "
-        "on the checkpoint. *Apply AnimateDiff* sees what it is and chooses its noise schedule.",
-        "For AnimateDiff-Lightning leave out the LoRA: `euler`, `sgm_uniform`, cfg 1, and as many steps as the file's "
-        "name says.",
+        "AnimateLCM needs few steps: use the sampler `lcm`, 4 to 8 steps and a cfg of 1 to 2, with AnimateLCM's own "
+        "LoRA on the checkpoint. *Apply AnimateDiff* recognises the module and chooses its noise schedule.",
+        "For AnimateDiff-Lightning, leave out the LoRA and use `euler`, `sgm_uniform`, cfg 1 and the number of "
+        "steps in the file's name.",
     )
     checkpoint, motion = loaders(graph, motion=LCM)
     quick = graph.add(1, "LoraLoaderModelOnly", model=checkpoint["MODEL"], lora_name=LCM_LORA, strength_model=0.8)
@@ -180,9 +181,10 @@ def few_steps(graph: Graph) -> None:
 def sdxl(graph: Graph) -> None:
     graph.note(
         "Stable Diffusion XL",
-        "AnimateDiff's module for SDXL is a beta that saw 16 frames of 1024 pixels; HotshotXL was trained on 8 frames "
-        "of about 512. Both move less, and less surely, than the modules for SD1.5.",
-        "A module fits one base: with the wrong one *Apply AnimateDiff* says so before anything is sampled.",
+        "AnimateDiff's module for SDXL is a beta, trained on 16 frames of 1024 pixels. HotshotXL was trained on 8 "
+        "frames of about 512 pixels. Both move less, and less reliably, than the modules for SD1.5.",
+        "A motion module fits one base. With a checkpoint of another base, *Apply AnimateDiff* stops with an error "
+        "before sampling.",
     )
     checkpoint, motion = loaders(graph, SDXL, MOTION_SDXL)
     clip(graph, "sdxl", checkpoint, apply(graph, checkpoint["MODEL"], motion), LIGHTHOUSE, size=1024, seed=4)
@@ -191,11 +193,11 @@ def sdxl(graph: Graph) -> None:
 def train_motion_lora(graph: Graph) -> None:
     graph.note(
         "Train a motion LoRA",
-        "The motion of one video, learned and used in the same run. For a movement in general, such as a camera's, "
-        "take 20 to 50 clips (*Make Training Dataset*), rank 2 and 1000 steps or more.",
-        "Interrupted, a training goes on where it was when it is queued again. *Save Motion LoRA* writes to "
-        "`output/animatediff_motion_lora`, where *Load Motion LoRA* finds it. A GPU with 16 GB is a good start; with "
-        "less, make the frames smaller.",
+        "This graph learns the motion of one video and uses it in the same run. To learn a kind of movement, such "
+        "as a camera movement, use 20 to 50 clips (*Make Training Dataset*), rank 2 and 1000 steps or more.",
+        "If the training is interrupted, queue it again to resume. *Save Motion LoRA* writes to "
+        "`output/animatediff_motion_lora`, where *Load Motion LoRA* finds the file. A GPU with 16 GB is a good "
+        "start; with less memory, make the frames smaller.",
     )
     checkpoint, motion = loaders(graph)
     video = graph.add(0, "LoadVideo", file="moving_star.mp4")
@@ -218,24 +220,25 @@ def train_motion_lora(graph: Graph) -> None:
     )
     graph.add(3, "ADN_SaveMotionLora", motion_lora=trained["motion_lora"])
     animated = apply(graph, checkpoint["MODEL"], trained, column=3)
-    told = prompts(graph, 3, checkpoint["CLIP"], FOX)
-    samples = sampler(graph, 4, animated, told, empty(graph, 3))
+    conditioning = prompts(graph, 3, checkpoint["CLIP"], FOX)
+    samples = sampler(graph, 4, animated, conditioning, empty(graph, 3))
     save(graph, 5, samples, checkpoint["VAE"], "train_motion_lora")
 
 
 def score_and_compare(graph: Graph) -> None:
     graph.note(
         "Score and compare",
-        "The same prompt and seed without a motion module and with it, and what *Score Animation* measures of both: "
-        "how much moves, and how steady that is. A still clip is the steadiest: look at both numbers.",
-        "With *Load CLIP Vision* it also measures smoothness and look, with *Load CLIP* how well the clip shows the "
-        "prompt. `python -m evaluation` scores whole folders.",
+        "The same prompt and seed are sampled without and with the motion module, and *Score Animation* measures "
+        "both clips: how much they move, and how steady they are. A still clip is the steadiest, so look at both "
+        "numbers.",
+        "Connect *Load CLIP Vision* to measure smoothness as well, and also *Load CLIP* to measure how well the "
+        "clip matches the prompt. `python -m evaluation`, run in this pack's folder, scores whole folders of clips.",
     )
     checkpoint, motion = loaders(graph)
     animated = apply(graph, checkpoint["MODEL"], motion)
-    told, latents = prompts(graph, 1, checkpoint["CLIP"], FOX), empty(graph, 1)
+    conditioning, latents = prompts(graph, 1, checkpoint["CLIP"], FOX), empty(graph, 1)
     for title, used in (("Without", checkpoint["MODEL"]), ("With", animated)):
-        samples = sampler(graph, 2, used, told, latents, title=f"{title} the motion module")
+        samples = sampler(graph, 2, used, conditioning, latents, title=f"{title} the motion module")
         images = graph.add(3, "VAEDecode", samples=samples, vae=checkpoint["VAE"])["IMAGE"]
         scored = graph.add(3, "ADN_ScoreAnimation", f"{title} the motion module", images=images)
         graph.add(4, "PreviewImage", images=scored["plot"])
@@ -245,10 +248,12 @@ def score_and_compare(graph: Graph) -> None:
 def motion_strength(graph: Graph) -> None:
     graph.note(
         "Motion strength",
-        "*Effect* is how much of the motion is added, *scale* how sharply frames follow each other. Here the effect is "
-        "halved in the last fifth of the sampling, the scale rises and falls over the clip, and in the finest level of "
-        "the UNet the effect is a little less.",
-        "A *Motion Curve* also takes a curve from Curve Editor, a mask (or one for each frame), or a sound.",
+        "*Strength* is how much of what the motion module adds is used. *Motion scale* multiplies the keys of "
+        "temporal attention: above 1, each frame attends mostly to a few frames; below 1, more evenly to all of "
+        "them.",
+        "Here, strength is halved in the last fifth of the sampling, motion scale rises and falls over the clip, "
+        "and strength is a little lower in the finest level of the UNet.",
+        "*Motion Curve* also takes a curve from Curve Editor, one mask, a mask for each frame, or a sound.",
     )
     checkpoint, motion = loaders(graph)
     over_sampling = graph.add(
@@ -257,8 +262,8 @@ def motion_strength(graph: Graph) -> None:
     over_frames = graph.add(
         1, "ADN_MotionCurve", "Over the frames", keyframes="0: 0.9 ease\n8: 1.15 ease\n15: 0.9", over="frames"
     )
-    strength = graph.add(2, "ADN_MotionStrength", effect=over_sampling["curve"], scale=over_frames["curve"])
-    levels = graph.add(2, "ADN_MotionStrengthPerLevel", previous=strength["motion_strength"], down_1_effect=0.8)
+    strength = graph.add(2, "ADN_MotionStrength", strength=over_sampling["curve"], motion_scale=over_frames["curve"])
+    levels = graph.add(2, "ADN_MotionStrengthPerLevel", previous=strength["motion_strength"], down_1_strength=0.8)
     animated = apply(graph, checkpoint["MODEL"], motion, column=3, motion_strength=levels["motion_strength"])
     clip(graph, "motion_strength", checkpoint, animated, LIGHTHOUSE, column=3, seed=3)
 
@@ -266,9 +271,9 @@ def motion_strength(graph: Graph) -> None:
 def merge_motion_modules(graph: Graph) -> None:
     graph.note(
         "Merge motion modules",
-        "The weights of two motion modules are mixed half and half, and saved to `output/animatediff_models`, where "
-        "*Load Motion Module* finds them. Here the second one is the first with a motion LoRA.",
-        "Both have to be for the same base, such as v3 and a fine-tune of it.",
+        "Two motion modules are merged half and half and saved to `output/animatediff_models`, where *Load Motion "
+        "Module* finds the result. Here, the second module is the first with a motion LoRA applied.",
+        "Both modules must be for the same base, such as v3 and a fine-tune of it.",
     )
     checkpoint, motion = loaders(graph, motion=V2)
     panned = graph.add(
@@ -285,16 +290,16 @@ def merge_motion_modules(graph: Graph) -> None:
 def lora_over_time(graph: Graph) -> None:
     graph.note(
         "A LoRA over time",
-        "ComfyUI's own hooks load a LoRA for one prompt alone. The mask, one picture for each frame, says where that "
-        "prompt counts: not in the first eight frames, and in the last eight. Grey frames in between would let the "
-        "look fade in.",
-        "*Create Hook Keyframes Interpolated* changes the LoRA's strength in the course of the sampling as well. "
-        "Choose the LoRA of a style, with which the change is easy to see.",
+        "ComfyUI's own hooks apply a LoRA to one prompt only. The mask has one picture per frame and says where "
+        "that prompt counts: not in the first eight frames, fully in the last eight. Grey pictures in between would "
+        "fade the LoRA in.",
+        "*Create Hook Keyframes Interp.* also changes the LoRA's strength during the sampling. With a style LoRA, "
+        "the change is easy to see.",
     )
     checkpoint, motion = loaders(graph)
     lora = graph.add(0, "CreateHookLora", lora_name=V3_ADAPTER, strength_model=1.0, strength_clip=0.0)
     animated = apply(graph, checkpoint["MODEL"], motion)
-    told = prompts(graph, 1, checkpoint["CLIP"], FOX)
+    conditioning = prompts(graph, 1, checkpoint["CLIP"], FOX)
     keyframes = graph.add(
         1,
         "CreateHookKeyframesInterpolated",
@@ -304,15 +309,15 @@ def lora_over_time(graph: Graph) -> None:
         print_keyframes=False,
     )
     hooks = graph.add(2, "SetHookKeyframes", hooks=lora["HOOKS"], hook_kf=keyframes["HOOK_KF"])
-    off = graph.add(2, "EmptyImage", "Frames without", width=512, height=512, batch_size=8, color=0)
+    off = graph.add(2, "EmptyImage", "Frames without the LoRA", width=512, height=512, batch_size=8, color=0)
     on = graph.add(2, "EmptyImage", "Frames with the LoRA", width=512, height=512, batch_size=8, color=16777215)
     both = graph.add(3, "ImageBatch", image1=off["IMAGE"], image2=on["IMAGE"])
     mask = graph.add(3, "ImageToMask", image=both["IMAGE"], channel="red")
     with_lora = graph.add(
         3,
         "PairConditioningSetProperties",
-        positive_NEW=told[0],
-        negative_NEW=told[1],
+        positive_NEW=conditioning[0],
+        negative_NEW=conditioning[1],
         mask=mask["MASK"],
         hooks=hooks["HOOKS"],
     )
@@ -321,8 +326,8 @@ def lora_over_time(graph: Graph) -> None:
         "PairConditioningSetDefaultCombine",
         positive=with_lora["positive"],
         negative=with_lora["negative"],
-        positive_DEFAULT=told[0],
-        negative_DEFAULT=told[1],
+        positive_DEFAULT=conditioning[0],
+        negative_DEFAULT=conditioning[1],
     )
     samples = sampler(graph, 4, animated, (pair["positive"], pair["negative"]), empty(graph, 3))
     save(graph, 5, samples, checkpoint["VAE"], "lora_over_time")

@@ -1,4 +1,4 @@
-"""What the example workflows have in common, from the loaders to the saved clip."""
+"""Parts that the example workflows share, from the loaders to the saved clip."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ def sampler(
     graph: Graph,
     column: int,
     model: Output,
-    told: tuple[Output, Output],
+    conditioning: tuple[Output, Output],
     latents: Output,
     title: str | None = None,
-    **changed: Any,
+    **overrides: Any,
 ) -> Output:
     settings = {"seed": 1, "steps": 20, "cfg": 7.5, "sampler_name": "euler_ancestral", "scheduler": "normal"}
-    inputs = {"model": model, "positive": told[0], "negative": told[1], "latent_image": latents}
+    positive, negative = conditioning
+    inputs = {"model": model, "positive": positive, "negative": negative, "latent_image": latents}
     fixed = {"control_after_generate": "fixed", "denoise": 1.0}
-    return graph.add(column, "KSampler", title, **inputs, **{**settings, **fixed, **changed})["LATENT"]
+    return graph.add(column, "KSampler", title, **inputs, **{**settings, **fixed, **overrides})["LATENT"]
 
 
 def save(graph: Graph, column: int, samples: Output, vae: Output, name: str, fps: Any = 8.0) -> None:
@@ -69,14 +70,15 @@ def clip(
     column: int = 2,
     **settings: Any,
 ) -> None:
-    """From a model to a saved clip."""
-    told, latents = prompts(graph, column, checkpoint["CLIP"], text), empty(graph, column, frames, size)
-    save(graph, column + 2, sampler(graph, column + 1, model, told, latents, **settings), checkpoint["VAE"], name)
+    """Add the nodes that lead from a model to a saved clip."""
+    conditioning, latents = prompts(graph, column, checkpoint["CLIP"], text), empty(graph, column, frames, size)
+    samples = sampler(graph, column + 1, model, conditioning, latents, **settings)
+    save(graph, column + 2, samples, checkpoint["VAE"], name)
 
 
 def text_to_clip(graph: Graph) -> tuple[Node, Output]:
-    """The nodes of a clip, up to the latents that it becomes."""
+    """Add the nodes of a clip; return the checkpoint loader and the sampled latents."""
     checkpoint, motion = loaders(graph)
     animated = apply(graph, checkpoint["MODEL"], motion)
-    told = prompts(graph, 2, checkpoint["CLIP"], FOX)
-    return checkpoint, sampler(graph, 3, animated, told, empty(graph, 2))
+    conditioning = prompts(graph, 2, checkpoint["CLIP"], FOX)
+    return checkpoint, sampler(graph, 3, animated, conditioning, empty(graph, 2))

@@ -1,9 +1,9 @@
-"""The thumbnail of an example workflow, from the clips that it renders.
+"""Make the thumbnail of an example workflow from the clips that it renders.
 
     python tools/dev.py demo --workflow workflows/sdxl.json --output output
     python -m animatediff_native.tools.build.templates.thumbnail output/sdxl_00001_.webp workflows/sdxl.jpg
 
-Four frames of one clip, or two of each of two.
+It shows four frames of one clip, or two frames of each of two clips.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SIDE = 192  # pixels of each of the four
 
 
 def frames_of(clip: Path, count: int) -> list[Image.Image]:
-    """Evenly spread, from the first to the last."""
+    """Return `count` frames of a clip, evenly spread from the first to the last."""
     with Image.open(clip) as animation:
         frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(animation)]
     chosen = (frames[round(i * (len(frames) - 1) / (count - 1))] for i in range(count))
