@@ -18,7 +18,7 @@ from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ..motion_models.motion_model import AttentionWindows
 from ..motion_models.schedules import AUTOMATIC, set_beta_schedule
-from ..motion_models.unet import group_norms_over_frames, motion_in_unet, unet_slots
+from ..motion_models.unet import group_norms_over_frames, motion_hooks, unet_norms, unet_slots
 from .patchers import KEY, add_motion_model, patcher_on
 from .strength import Area, CallStrength, ClipStrength, MotionStrength, moment_of, moments
 
@@ -233,10 +233,10 @@ class Injection:
         with ExitStack() as stack:
             if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
                 options[NORMS_OVER_FRAMES] = True  # once, however many such modules this MODEL has
-                stack.enter_context(group_norms_over_frames(unet, frames))
+                stack.enter_context(group_norms_over_frames(unet_norms(unet), frames))
             device = options.get("multigpu_thread_device", x.device)
             model: MotionModel = patcher_on(device, run.guider.model_patcher, self.key).model
-            stack.enter_context(motion_in_unet(unet, model, frames, strength, windows))
+            stack.enter_context(motion_hooks(unet_slots(unet), model, frames, strength, windows))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 
