@@ -19,6 +19,7 @@ from animatediff_native.motion_models.key_layouts import (
     PROJECTIONS,
     ModuleLayout,
     from_original,
+    layer_spellings,
     module_layout,
     to_original,
 )
@@ -61,6 +62,17 @@ def test_diffusers_keys_are_diffusers_own():
 def test_keys_outside_of_motion_modules_stay():
     for key in ("down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight", "conv_norm_out.norm1.bias"):
         assert to_original(key, DIFFUSERS_KEYS) == {key}
+
+
+def test_every_spelling_of_a_layer_is_read():
+    block = f"{BLOCK}.attention_blocks.1"
+    assert set(layer_spellings(f"{block}.to_out.0")) == {
+        f"{block}.to_out.0",
+        f"{block}.to_out",
+        f"{block}.to_out.processor.0",
+        f"{block}.processor.to_out",
+        "lora_unet_" + f"{block}.to_out.0".replace(".", "_"),
+    }
 
 
 @pytest.mark.parametrize(
