@@ -128,7 +128,7 @@ def noise_errors(module: Path, model: Any, look: str, seed: int, timesteps: Sequ
     import comfy.model_management
 
     from ..motion_models.loader import load_motion_model
-    from ..motion_models.unet import motion_in_unet
+    from ..motion_models.unet import motion_hooks, unet_slots
     from ..training.diffusion import add_noise, alphas_cumprod
     from . import autoencoder
 
@@ -143,7 +143,7 @@ def noise_errors(module: Path, model: Any, look: str, seed: int, timesteps: Sequ
         for column, timestep in enumerate(timesteps):
             noise = torch.randn(latents.shape, generator=generator)
             noisy = add_noise(latents, noise, alphas_cumprod("motion")[timestep].expand(16))
-            with motion_in_unet(unet, motion, 16):
+            with motion_hooks(unet_slots(unet), motion, 16):
                 predicted = unet(noisy, torch.full((16,), float(timestep)), words, transformer_options={})
             errors[number, column] = (predicted - noise).square().mean()
     return list(errors.mean(0))

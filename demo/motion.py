@@ -11,13 +11,13 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
 from ..motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
-from ..motion_models.unet import motion_in_unet
+from ..motion_models.saving import motion_lora_file
+from ..motion_models.unet import motion_hooks, unet_slots
 from ..training.data import Item, Prompt
 from ..training.diffusion import alphas_cumprod
 from ..training.image_model import ImageModel
 from ..training.loop import FitOptions, Losses, fit
 from ..training.lora import layers_of, lora
-from ..training.lora_layouts import motion_lora_file
 from ..training.motion import MotionOptions, motion_losses, weights
 from ..training.processes import OneProcess
 from . import autoencoder, shapes
@@ -58,8 +58,10 @@ def build() -> MotionModel:
 def losses(unet: UNetModel, model: MotionModel, clips: DrawnClips, options: MotionOptions) -> Losses:
     unet.requires_grad_(False)
 
+    slots = unet_slots(unet)
+
     def moving(frames: int):
-        return motion_in_unet(unet, model, frames)
+        return motion_hooks(slots, model, frames)
 
     return motion_losses(ImageModel(unet), moving, clips, None, alphas_cumprod("motion"), options, OneProcess())
 

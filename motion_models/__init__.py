@@ -1,1 +1,1 @@
-"""Motion modules: what a file is, the temporal transformer, and how ComfyUI's UNet runs it."""
+"""The motion model and its files: architecture, key layouts, formats, loading, LoRAs, merging and saving."""

@@ -1,7 +1,4 @@
-"""What a motion-model file is: from a published layout to a family and canonical keys. Needs no ComfyUI.
-
-Canonical keys are those of the original AnimateDiff files, which are also the parameter paths of `MotionModel`.
-"""
+"""Recognise what a motion-model file holds: its family, its configuration, and its weights. Needs no ComfyUI."""
 
 from __future__ import annotations
 
@@ -14,38 +11,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .key_layouts import HOTSHOT_KEYS, ORIGINAL_KEYS, module_layout, to_original, unwrap
 from .motion_model import MotionModel, MotionModelConfig, sinusoids
 
-# Where a file keeps its weights, if not at the top: the official trainer, DeepSpeed, SparseCtrl, CameraCtrl.
-WRAPPERS = ("state_dict", "module", "model", "controlnet", "pose_encoder_state_dict", "lora_state_dict")
-PREFIXES = ("module.", "unet.", "model.")
-# One digit an index: real files need no more, and a hostile one cannot ask for a million layers.
+# One digit per index: real files need no more, and a hostile one cannot ask for a million layers.
 MOTION_KEY = re.compile(r"(down_blocks\.\d|up_blocks\.\d|mid_block)\.motion_modules\.\d\.temporal_transformer\.")
-NORM_GROUPS = 32
 
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of motion model: what follows from how it was trained."""
+    """A kind of motion model, and what follows from how it was trained."""
 
     name: str
     base: str = "Stable Diffusion 1.5"
     beta_schedule: str = "AnimateDiff SD1.5"
     unet_norms_over_frames: bool = False
-    """The UNet's ResBlock norms and its last norm take their statistics over all frames."""
+    """Whether the norms of the UNet's ResBlocks and its last norm take their statistics over all frames."""
     norm_over_frames: bool = False
-    """So does the motion module's own norm."""
+    """Whether the motion module's own norm does so."""
     pe_length: int = 32
-    """Of files that hold no positional encoding: it is computed anew."""
+    """Length of the positional encoding, for files that hold none."""
     trained_frames: int = 16
-    """Frames of the clips it was trained on: the first so many positions mean something."""
+    """Frames in the clips of its training: later positions were never trained."""
     hint: str = ""
     """Settings that the authors recommend, for the log."""
 
 
 @dataclass(frozen=True)
 class MotionFile:
-    """A motion model as read: `state_dict` has canonical keys, all that `config` needs and no other."""
+    """The content of a motion-model file; `state_dict` has exactly the keys that `config` needs."""
 
     family: Family
     config: MotionModelConfig
@@ -53,16 +47,18 @@ class MotionFile:
 
 
 class Keys:
-    """The canonical keys of a file, as detection asks about them; `layout` is the one that it was published in."""
+    """A file's weights under the original keys, and the properties by which its kind is recognised."""
 
-    def __init__(self, state_dict: Mapping[str, Tensor], layout: str = "original"):
-        self.state_dict = state_dict
-        self.layout = layout
+    def __init__(self, state_dict: Mapping[str, Tensor]):
+        self.layout = module_layout(state_dict)
+        """The layout in which the file was published."""
+        self.state_dict = {key: t for name, t in state_dict.items() for key in to_original(name, self.layout)}
         self.motion = self.has(r"motion_modules|temporal_transformer|temporal_attentions")
         self.mid = self.has(r"mid_block\.motion_modules\.")
-        self.levels = len({key.split(".")[1] for key in state_dict if re.match(r"down_blocks\.\d+\.motion_mod", key)})
-        positions = (t for key, t in state_dict.items() if MOTION_KEY.match(key) and is_pe(key) and t.ndim == 3)
-        self.pe_length = next((t.shape[1] for t in positions), 0)
+        levels = (re.match(r"down_blocks\.(\d+)\.motion_mod", key) for key in self.state_dict)
+        self.levels = len({level[1] for level in levels if level})
+        encodings = (t for key, t in self.state_dict.items() if MOTION_KEY.match(key) and is_pe(key) and t.ndim == 3)
+        self.pe_length = next((t.shape[1] for t in encodings), 0)
 
     def has(self, pattern: str) -> bool:
         return any(re.search(pattern, key) for key in self.state_dict)
@@ -91,158 +87,92 @@ HOTSHOT = Family(
 
 FAMILIES = {family.name: family for family in (V1, V2, V3, LONG, LCM, SDXL, HOTSHOT)}
 
-# The weights of these cannot be told from v2's, only their names can: what the authors recommend, for the log.
+# Settings recommended for files that are v2 by their weights and can only be told apart by their names.
 HINTS_BY_NAME = (
     (r"lightning_(\d)step", r"\1 steps, cfg 1, sampler euler, scheduler sgm_uniform"),
     (r"lt_long_mm_32", "motion scale 1.15"),
 )
 
-# Other layouts in which motion modules are published: how their keys become the original ones.
-HOTSHOT_KEYS = (
-    (r"\.temporal_attentions\.(\d)\.", r".motion_modules.\1.temporal_transformer."),
-    (r"\.pos_encoder\.positional_encoding$", ".pos_encoder.pe"),
-)
-DIFFUSERS_KEYS = (
-    (r"\.motion_modules\.(\d)\.", r".motion_modules.\1.temporal_transformer."),
-    (r"\.attn1\.", ".attention_blocks.0."),
-    (r"\.attn2\.", ".attention_blocks.1."),
-    (r"\.norm1\.", ".norms.0."),
-    (r"\.norm2\.", ".norms.1."),
-    (r"\.norm3\.", ".ff_norm."),
-)
-DIFFUSERS_PE = ".pos_embed.pe"  # one for both attentions
-
-TAKE = "choose an AnimateDiff motion module, such as v3_sd15_mm.ckpt"
-LATER = f"which is not supported yet: {TAKE}"
+CHOOSE = "choose an AnimateDiff motion module, such as v3_sd15_mm.ckpt"
+NOT_YET = f"which is not supported yet: {CHOOSE}"
 AGAIN = "download it again"
-ELSEWHERE = f"not a motion module: {TAKE}; for this file use"
+OTHER_NODE = f"not a motion module: {CHOOSE}; for this file use"
 
-# The first row whose test holds says what the file is: a family, or the end of the sentence "<file> is ...".
-# Files that hold a motion module and something else come before the plain modules, those without one come last.
+# The first row whose test holds gives the file's family, or ends the sentence "<file> is ..." that refuses it.
+# Files with a motion module and something else come before plain modules; files without one come last.
 TABLE: tuple[tuple[Callable[[Keys], bool], Family | str], ...] = (
-    (lambda k: k.motion and k.has("lora"), f"a motion LoRA, {ELSEWHERE} Load Motion LoRA"),
-    (lambda k: k.has("lora|hada_w1|lokr_w1"), f"a LoRA for the image model, {ELSEWHERE} Load LoRA"),
+    (lambda k: k.motion and k.has("lora"), f"a motion LoRA, {OTHER_NODE} Load Motion LoRA"),
+    (lambda k: k.has("lora|hada_w1|lokr_w1"), f"a LoRA for the image model, {OTHER_NODE} Load LoRA"),
     (
         lambda k: k.motion and k.has(r"controlnet_|zero_convs|input_hint_block"),
-        f"a SparseCtrl model, which only steers a motion module: {TAKE}",
+        f"a SparseCtrl model, which only steers a motion module: {CHOOSE}",
     ),
     (
         lambda k: k.has(r"encoder_conv_in\.|qkv_merge|encoder_down_conv_blocks"),
-        f"a CameraCtrl encoder, which only steers a motion module: {TAKE}",
+        f"a CameraCtrl encoder, which only steers a motion module: {CHOOSE}",
     ),
-    (lambda k: k.has("cc_projection"), f"a MotionCtrl camera module (CMCM), {LATER}"),
-    (lambda k: not k.motion and k.has(r"^body\.\d"), f"a MotionCtrl object module (OMCM), {LATER}"),
-    (lambda k: k.layout == "hotshot", HOTSHOT),
+    (lambda k: k.has("cc_projection"), f"a MotionCtrl camera module (CMCM), {NOT_YET}"),
+    (lambda k: not k.motion and k.has(r"^body\.\d"), f"a MotionCtrl object module (OMCM), {NOT_YET}"),
+    (lambda k: k.layout is HOTSHOT_KEYS, HOTSHOT),
     (lambda k: k.motion and k.levels == 3, SDXL),
-    (lambda k: k.has(r"fps_embedding|motion_embedding|^FancyVideo"), f"a FancyVideo motion module, {LATER}"),
-    (lambda k: k.motion and k.is_pia(), f"a PIA motion module, {LATER}"),
-    (lambda k: k.has(r"^img_encoder\."), f"an AnimateLCM-I2V motion module, {LATER}"),
-    (lambda k: k.motion and k.mid and not k.has("pos_encoder") and k.layout == "original", LCM),
+    (lambda k: k.has(r"fps_embedding|motion_embedding|^FancyVideo"), f"a FancyVideo motion module, {NOT_YET}"),
+    (lambda k: k.motion and k.is_pia(), f"a PIA motion module, {NOT_YET}"),
+    (lambda k: k.has(r"^img_encoder\."), f"an AnimateLCM-I2V motion module, {NOT_YET}"),
+    (lambda k: k.motion and k.mid and not k.has("pos_encoder") and k.layout is ORIGINAL_KEYS, LCM),
     (lambda k: k.motion and k.mid and k.pe_length == 64, LONG),
     (lambda k: k.motion and k.mid and (k.pe_length > 0 or not k.has("pos_encoder")), V2),
     (lambda k: k.motion and k.pe_length == 24, V1),
     (lambda k: k.motion and k.pe_length > 0, V3),
-    (lambda k: k.motion, f"a motion module without positions, of a kind that cannot be told: {TAKE}"),
+    (lambda k: k.motion, f"a motion module of an unknown kind, without a positional encoding: {CHOOSE}"),
     (
         lambda k: k.has(r"control_model\.|controlnet_|zero_convs|input_hint_block"),
-        f"a ControlNet, {ELSEWHERE} Load ControlNet Model",
+        f"a ControlNet, {OTHER_NODE} Load ControlNet Model",
     ),
-    (lambda k: k.has(r"diffusion_model\.|first_stage_model\."), f"a checkpoint, {ELSEWHERE} Load Checkpoint"),
-    (lambda k: k.has(r"^(encoder|decoder)\.(conv_in|conv_out|mid|up|down)"), f"a VAE, {ELSEWHERE} Load VAE"),
-    (lambda k: k.has(r"^(input_blocks|down_blocks)\."), f"an image UNet, {ELSEWHERE} Load Diffusion Model"),
-    (lambda _: True, f"no motion module: {TAKE}"),
+    (lambda k: k.has(r"diffusion_model\.|first_stage_model\."), f"a checkpoint, {OTHER_NODE} Load Checkpoint"),
+    (lambda k: k.has(r"^(encoder|decoder)\.(conv_in|conv_out|mid|up|down)"), f"a VAE, {OTHER_NODE} Load VAE"),
+    (lambda k: k.has(r"^(input_blocks|down_blocks)\."), f"an image UNet, {OTHER_NODE} Load Diffusion Model"),
+    (lambda _: True, f"not a motion module: {CHOOSE}"),
 )  # fmt: skip
 
 
-def noted_family(metadata: Mapping[str, str]) -> Family | None:
-    """What a saved motion module says of itself, where its weights alone would be taken for another family's."""
-    family, frames = FAMILIES.get(metadata.get("family", "")), metadata.get("trained_frames", "")
-    return replace(family, trained_frames=int(frames)) if family and frames.isdecimal() else family
-
-
 def read_motion_file(loaded: Any, name: str, metadata: Mapping[str, str] | None = None) -> MotionFile:
-    """Say what was loaded from the file `name`, in canonical keys.
+    """Return the motion model that was loaded from the file `name`.
 
-    `loaded` and `metadata` are what `comfy.utils.load_torch_file` gives. Raises ValueError, one sentence for the user,
-    if it is anything but a complete and finite motion model of a known family.
+    `loaded` and `metadata` are the results of `comfy.utils.load_torch_file`. Raises ValueError, one sentence for the
+    user, for anything but a complete and finite motion model of a known family.
     """
-    keys = canonical(unwrap(loaded))
-    found = next(result for test, result in TABLE if test(keys))
-    if isinstance(found, str):
-        raise ValueError(f"{name} is {found}.")
-    found = noted_family(metadata or {}) or found
+    keys = Keys(unwrap(loaded))
+    family = next(result for test, result in TABLE if test(keys))
+    if isinstance(family, str):
+        raise ValueError(f"{name} is {family}.")
+    family = family_in(metadata or {}) or family
     state_dict = {key: tensor for key, tensor in keys.state_dict.items() if MOTION_KEY.match(key)}
     if not state_dict:
         raise ValueError(unknown_kind(name, next(iter(keys.state_dict))))
-    config = read_config(state_dict, keys.pe_length or found.pe_length, found.norm_over_frames, name)
+    config = read_config(state_dict, keys.pe_length or family.pe_length, family.norm_over_frames, name)
+    shapes = shapes_of(config)
     if not keys.pe_length:
-        state_dict |= positions(config)
-    check_weights(state_dict, config, name)
-    # Positions stay fp32 whatever the file has; everything else keeps its type.
-    # They are copied, since in other layouts several attentions share theirs.
+        state_dict |= {key: sinusoids(*shape[1:]) for key, shape in shapes.items() if is_pe(key)}
+    check_weights(state_dict, shapes, name)
+    # The positional encoding stays fp32 whatever type the file has; all else keeps its type.
+    # It is copied, since several attentions share one in other layouts.
     weights = {key: t.to(torch.float32, copy=True) if is_pe(key) else t for key, t in state_dict.items()}
-    return MotionFile(found, config, weights)
+    return MotionFile(family, config, weights)
+
+
+def family_in(metadata: Mapping[str, str]) -> Family | None:
+    """Return the family that a saved motion module names, since its weights alone may look like another family's."""
+    family, frames = FAMILIES.get(metadata.get("family", "")), metadata.get("trained_frames", "")
+    return replace(family, trained_frames=int(frames)) if family and frames.isdecimal() else family
 
 
 def is_pe(key: str) -> bool:
     return key.endswith("pos_encoder.pe")
 
 
-def unwrap(loaded: Any) -> dict[str, Tensor]:
-    """The tensors of a file, out of the dicts and prefixes that trainers wrap them in."""
-    if not isinstance(loaded, Mapping):
-        return {}
-    for wrapper in WRAPPERS:
-        if isinstance(loaded.get(wrapper), Mapping):
-            return unwrap(loaded[wrapper])
-    return {bare(key): t for key, t in loaded.items() if isinstance(key, str) and isinstance(t, Tensor)}
-
-
-def bare(key: str) -> str:
-    while key.startswith(PREFIXES):
-        key = key.partition(".")[2]
-    return key
-
-
-def canonical(state_dict: Mapping[str, Tensor]) -> Keys:
-    """Motion keys of another layout become the original ones; all other keys stay."""
-    if any(".temporal_attentions." in key for key in state_dict):
-        return Keys({renamed(key, HOTSHOT_KEYS): t for key, t in state_dict.items()}, "hotshot")
-    if not any(re.search(r"\.motion_modules\.\d\.(transformer_blocks|proj_in)\.", key) for key in state_dict):
-        return Keys(state_dict)
-    keys: dict[str, Tensor] = {}
-    for key, tensor in state_dict.items():
-        if ".motion_modules." not in key:
-            keys[key] = tensor
-        elif key.endswith(DIFFUSERS_PE):
-            block = renamed(key.removesuffix(DIFFUSERS_PE), DIFFUSERS_KEYS)
-            keys |= {f"{block}.attention_blocks.{i}.pos_encoder.pe": tensor for i in range(2)}
-        else:
-            keys[renamed(key, DIFFUSERS_KEYS)] = tensor
-    return Keys(keys, "diffusers")
-
-
-def renamed(key: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for old, new in rules:
-        key = re.sub(old, new, key)
-    return key
-
-
-def positions(config: MotionModelConfig) -> dict[str, Tensor]:
-    """The positional encodings of a motion model, by key."""
-    return {
-        f"{name}.temporal_transformer.transformer_blocks.{i}.attention_blocks.{j}.pos_encoder.pe": sinusoids(
-            config.pe_length, channels
-        )
-        for name, channels in config.channels_by_name().items()
-        for i in range(config.transformer_blocks)
-        for j in range(config.attentions)
-    }
-
-
-def stretched(file: MotionFile, frames: int) -> MotionFile:
-    """The positions of the frames that the module was trained on, spread over more frames; straight lines in fp32
-    between them, the first and the last stay. ValueError if there are not more frames."""
+def stretch(file: MotionFile, frames: int) -> MotionFile:
+    """Return the motion model with the positions of its trained frames spread over more frames, by linear
+    interpolation in fp32 that keeps the first and the last. Raises ValueError unless there are more frames."""
     trained = min(file.family.trained_frames, file.config.pe_length)
     if frames <= trained:
         raise ValueError(f"{file.family.name} was trained on {trained} frames: stretch it to more than {trained}.")
@@ -254,18 +184,15 @@ def stretched(file: MotionFile, frames: int) -> MotionFile:
 
 
 def hint(family: Family, name: str) -> str:
-    """Settings that the authors of a file recommend; empty where they are ComfyUI's usual ones."""
-    for pattern, settings in HINTS_BY_NAME:
-        found = re.search(pattern, name, re.IGNORECASE)
-        if found:
-            return found.expand(settings)
-    return family.hint
+    """Return the settings that the authors of a file recommend; empty if those are ComfyUI's usual ones."""
+    matches = ((re.search(pattern, name, re.IGNORECASE), settings) for pattern, settings in HINTS_BY_NAME)
+    return next((match.expand(settings) for match, settings in matches if match), family.hint)
 
 
 def read_config(
     state_dict: Mapping[str, Tensor], pe_length: int, norm_over_frames: bool, name: str
 ) -> MotionModelConfig:
-    """Read the layout from the keys and shapes; ValueError names a key without which it cannot be told."""
+    """Return the configuration that the keys and shapes imply. Raises ValueError if a key that it needs is missing."""
 
     def count(pattern: str) -> int:
         return 1 + max((int(index) for key in state_dict for index in re.findall(pattern, key)), default=-1)
@@ -286,8 +213,17 @@ def read_config(
     )
 
 
+def channels_of(state_dict: Mapping[str, Tensor], key: str, name: str) -> int:
+    weight = state_dict.get(key)
+    if weight is None:
+        raise ValueError(incomplete(name, key))
+    if weight.ndim != 2 or weight.shape[0] % MotionModelConfig.norm_groups:
+        raise ValueError(damaged(name, f"{key} has the shape {list(weight.shape)}"))
+    return weight.shape[0]
+
+
 class WithoutInit:
-    """Layers whose shapes alone are wanted: initialising them takes longer than all the rest."""
+    """Layers of which only the shapes are wanted: initialising them would take longer than all the rest."""
 
     class Linear(nn.Linear):
         def reset_parameters(self) -> None:
@@ -296,37 +232,40 @@ class WithoutInit:
     LayerNorm, GroupNorm = nn.LayerNorm, nn.GroupNorm
 
 
-def channels_of(state_dict: Mapping[str, Tensor], key: str, name: str) -> int:
-    weight = state_dict.get(key)
-    if weight is None:
-        raise ValueError(f"{name} is an incomplete motion module, {key} is missing: {AGAIN}.")
-    if weight.ndim != 2 or weight.shape[0] % NORM_GROUPS:
-        raise ValueError(f"{name} is a damaged motion module, {key} has the shape {list(weight.shape)}: {AGAIN}.")
-    return weight.shape[0]
+def shapes_of(config: MotionModelConfig) -> dict[str, torch.Size]:
+    """Return the shape of every weight of a motion model, by key."""
+    model = MotionModel(config, device=torch.device("meta"), operations=WithoutInit)
+    return {key: parameter.shape for key, parameter in model.state_dict().items()}
 
 
-def check_weights(state_dict: Mapping[str, Tensor], config: MotionModelConfig, name: str) -> None:
-    """ValueError naming the first key that is missing, unknown, of a wrong shape, or not finite."""
-    expected = MotionModel(config, device=torch.device("meta"), operations=WithoutInit).state_dict()
-    for key, parameter in expected.items():
+def check_weights(state_dict: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], name: str) -> None:
+    """Raise ValueError for the first key that is missing, unknown, of a wrong shape, or not finite."""
+    for key, shape in shapes.items():
         tensor = state_dict.get(key)
         if tensor is None:
-            raise ValueError(f"{name} is an incomplete motion module, {key} is missing: {AGAIN}.")
-        if tensor.shape != parameter.shape:
-            shapes = f"{list(tensor.shape)} instead of {list(parameter.shape)}"
-            raise ValueError(f"{name} is a damaged motion module, {key} has the shape {shapes}: {AGAIN}.")
+            raise ValueError(incomplete(name, key))
+        if tensor.shape != shape:
+            raise ValueError(damaged(name, f"{key} has the shape {list(tensor.shape)} instead of {list(shape)}"))
         if not is_finite(tensor):
-            raise ValueError(f"{name} is a damaged motion module, {key} holds NaN or infinite values: {AGAIN}.")
-    unknown = next((key for key in state_dict if key not in expected), None)
+            raise ValueError(damaged(name, f"{key} holds NaN or infinite values"))
+    unknown = next((key for key in state_dict if key not in shapes), None)
     if unknown is not None:
         raise ValueError(unknown_kind(name, unknown))
 
 
+def incomplete(name: str, key: str) -> str:
+    return f"{name} is an incomplete motion module, {key} is missing: {AGAIN}."
+
+
+def damaged(name: str, fault: str) -> str:
+    return f"{name} is a damaged motion module, {fault}: {AGAIN}."
+
+
 def unknown_kind(name: str, key: str) -> str:
-    return f"{name} is a motion module of an unknown kind, with the key {key}: {TAKE}."
+    return f"{name} is a motion module of an unknown kind, with the key {key}: {CHOOSE}."
 
 
 def is_finite(tensor: Tensor) -> bool:
-    if tensor.element_size() == 1:  # fp8 has no sum of its own
+    if tensor.element_size() == 1:  # fp8 tensors cannot be summed
         tensor = tensor.float()
     return bool(torch.isfinite(tensor.sum(dtype=torch.float32)))

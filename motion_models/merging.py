@@ -1,4 +1,4 @@
-"""Touches comfy. New motion models from others, merged by weight."""
+"""Touches comfy. Merge two motion models into one."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from .saving import recipe
 def merge(
     a: LoadedMotionModel, b: LoadedMotionModel, ratio: float, ratio_of_level: Mapping[str, float]
 ) -> LoadedMotionModel:
-    """(1 - r) * a + r * b, where r is `ratio` times the level's own; ComfyUI adds them when it loads the weights.
+    """Return (1 - r) * a + r * b, where r is `ratio` times the level's own ratio.
 
-    What else a motion model is stays a's: its positions, its noise schedule, and its middle block where b has none.
-    ValueError if a layer of the two differs in shape.
+    ComfyUI adds the two when it loads the weights. All else comes from `a`: the positional encoding, the noise
+    schedule, and the middle block where `b` has none.
+    Raises ValueError if the two differ in the shape of a layer.
     """
-    patcher, ours = a.patcher.clone(), a.patcher.model.state_dict()
+    patcher, weights = a.patcher.clone(), a.patcher.model.state_dict()
     patches_by_ratio: dict[float, dict[str, Any]] = {}
     for key, patch in b.patcher.get_key_patches().items():
-        if key not in ours or is_pe(key):
+        if key not in weights or is_pe(key):
             continue
         shape = patch[0][0].shape
-        if shape != ours[key].shape:
+        if shape != weights[key].shape:
             raise ValueError(
                 f"{a.name} ({a.family.base}) and {b.name} ({b.family.base}) cannot be merged, {key} is "
-                f"{list(ours[key].shape)} in one and {list(shape)} in the other: choose two for the same base."
+                f"{list(weights[key].shape)} in one and {list(shape)} in the other: choose two for the same base."
             )
         r = ratio * ratio_of_level.get(key.partition(".motion_modules")[0], 1.0)
         patches_by_ratio.setdefault(r, {})[key] = patch

@@ -1,10 +1,13 @@
-"""The AnimateDiff motion model: one temporal transformer for each block of a UNet.
+"""The AnimateDiff motion model: temporal transformers that follow the blocks of a UNet.
 
-Plain PyTorch, importable without ComfyUI; ComfyUI's weight-casting layers come in through `operations`.
-Architecture and names as in "AnimateDiff: Animate Your Personalized Text-to-Image Diffusion Models without Specific
-Tuning" (arXiv 2307.04725, section 4.2) and its published weights, so a parameter's path here is its key in the file.
+Plain PyTorch that needs no ComfyUI; its weight-casting layers come in through `operations`.
+The architecture is that of "AnimateDiff: Animate Your Personalized Text-to-Image Diffusion Models without Specific
+Tuning" (arXiv 2307.04725, section 4.2), and a parameter's path here is its key in the published files.
 
-Shapes: `b` conds, `f` frames, `c` channels, `h w` latent size, `d = h*w`, `n` rows of a chunk of the `b*d` pixels.
+Two numbers control a module. The *strength* is how much of what it adds is used; the *motion scale* multiplies the
+keys of its temporal attention.
+
+Shapes: `b` conds, `f` frames, `c` channels, `h w` latent size, `d = h*w`, `n` rows in a chunk of the `b*d` pixels.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import torch
@@ -23,15 +28,15 @@ Amount = float | Tensor
 
 # Attention batches pixels, and CUDA kernels refuse a batch above 65535.
 MAX_ROWS = 32768
-# Largest activation of a chunk (the 8c of the feed-forward). On a CPU it has to stay in cache and below the size
-# from which malloc hands out fresh pages every time; on a GPU it only has to be small beside the UNet's own.
+# Size of a chunk's largest activation (the 8c of the feed-forward). On a CPU it has to fit the cache and stay below the
+# size at which malloc returns fresh pages every time; on a GPU it only has to be small beside the UNet's activations.
 CHUNK_BYTES_CPU = 24 << 20
 CHUNK_BYTES_GPU = 256 << 20
 
 
 @dataclass(frozen=True)
 class MotionModelConfig:
-    """What a motion model looks like. `down[i][j]` is the channel count of `down_blocks.i.motion_modules.j`."""
+    """The layout of a motion model. `down[i][j]` is the channel count of `down_blocks.i.motion_modules.j`."""
 
     down: tuple[tuple[int, ...], ...]
     mid: tuple[int, ...]
@@ -42,11 +47,11 @@ class MotionModelConfig:
     heads: int = 8
     norm_groups: int = 32
     norm_over_frames: bool = False
-    """Statistics of the module's own GroupNorm: of each frame (SD1.5 families) or of all frames (AnimateDiff-SDXL)."""
+    """Whether the module's own GroupNorm takes its statistics over all frames, as in AnimateDiff-SDXL."""
 
     @classmethod
     def for_unet(cls, channels: tuple[int, ...], mid: bool, **options: Any) -> MotionModelConfig:
-        """Layout for a UNet with these channels per level, two ResBlocks going down and three going up, as SD1.5."""
+        """Return the layout for a UNet with these channels per level, with SD1.5's two ResBlocks down and three up."""
         return cls(
             down=tuple((c,) * 2 for c in channels),
             mid=(channels[-1],) if mid else (),
@@ -55,33 +60,33 @@ class MotionModelConfig:
         )
 
     def levels(self) -> list[str]:
-        """Blocks of one resolution: `down_blocks.0` ... `mid_block` ... `up_blocks.3`."""
+        """Return the names of the blocks: `down_blocks.0` ... `up_blocks.3`, and `mid_block` if there is one."""
         return list(dict.fromkeys(name.partition(".motion_modules")[0] for name in self.channels_by_name()))
 
     def channels_by_name(self) -> dict[str, int]:
-        """Path of each motion module -> its channels, e.g. `down_blocks.0.motion_modules.1` -> 320."""
+        """Return the channels of every motion module by its path, such as `down_blocks.0.motion_modules.1`."""
         blocks = {f"down_blocks.{i}": c for i, c in enumerate(self.down)}
         blocks |= {f"up_blocks.{i}": c for i, c in enumerate(self.up)} | ({"mid_block": self.mid} if self.mid else {})
         return {f"{block}.motion_modules.{j}": c for block, cs in blocks.items() for j, c in enumerate(cs)}
 
 
 def sinusoids(length: int, channels: int) -> Tensor:
-    """Sinusoidal positional encoding, (1, length, channels) in fp32 ("Attention Is All You Need", section 3.5)."""
+    """Return the positional encoding, (1, length, channels) in fp32 ("Attention Is All You Need", section 3.5)."""
     position = torch.arange(length, dtype=torch.float32)[:, None]
     frequency = torch.exp(torch.arange(0, channels, 2, dtype=torch.float32) * (-math.log(10000.0) / channels))
     return torch.stack((torch.sin(position * frequency), torch.cos(position * frequency)), dim=-1).view(1, length, -1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float) -> Tensor:
-    """Self-attention over frames, q, k, v: (n, f, c) -> (n, f, c); `scale` sharpens (>1) or softens the logits.
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, motion_scale: float) -> Tensor:
+    """Return self-attention over frames, (n, f, c) for q, k, v of that shape; a motion scale above 1 sharpens it.
 
-    ComfyUI's selected attention is not used on purpose: it is tuned for few long sequences. Here there are thousands of
-    sequences of 8 to 64 tokens, where the quantising and splitting kernels are slow or fail.
+    ComfyUI's selected attention is left aside on purpose: it is tuned for few long sequences. Here there are thousands
+    of sequences of 8 to 64 tokens, for which the quantising and splitting kernels are slow or fail.
     """
     n, f, c = q.shape
-    scale = scale / math.sqrt(c // heads)
+    scale = motion_scale / math.sqrt(c // heads)
     q, k, v = (t.view(n, f, heads, c // heads).transpose(1, 2) for t in (q, k, v))
-    if q.device.type == "cpu":  # measured: half the time of CPU's scaled_dot_product_attention at these lengths
+    if q.device.type == "cpu":  # takes half the time of scaled_dot_product_attention at these lengths
         q, k, v = (t.reshape(n * heads, f, c // heads) for t in (q, k, v))
         weights = (torch.bmm(q, k.transpose(1, 2)) * scale).softmax(dim=-1)
         out = torch.bmm(weights, v).view(n, heads, f, c // heads)
@@ -91,16 +96,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float) -> Tensor:
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:
-    """x + y in x's dtype, summed in the wider of the two; in place when autograd does not need x."""
+    """Return x + y in x's dtype, summed in the wider of the two; in place unless autograd needs x."""
     return (x + y).to(x.dtype) if torch.is_grad_enabled() else x.add_(y)
 
 
 class PositionalEncoding(nn.Module):
-    """Holds `pe`, (1, length, c). A leaf of its own and always fp32: rounded to fp16 the positions blur."""
+    """A layer that adds `pe`, (1, length, c), which is always fp32: rounded to fp16 the positions blur."""
 
     def __init__(self, channels: int, length: int, device: torch.device | None):
         super().__init__()
-        # A model on the meta device is filled from a file, and computing all positions would take longer than that.
+        # A model on the meta device is filled from a file, which takes less time than computing the positions.
         meta = device is not None and device.type == "meta"
         pe = torch.empty(1, length, channels, device=device) if meta else sinusoids(length, channels).to(device)
         self.pe = nn.Parameter(pe, requires_grad=False)
@@ -119,16 +124,16 @@ class TemporalAttention(nn.Module):
         self.to_out = nn.ModuleList([operations.Linear(channels, channels, **factory)])
         self.pos_encoder = PositionalEncoding(channels, config.pe_length, factory["device"])
 
-    def forward(self, x: Tensor, scale: Amount) -> Tensor:
+    def forward(self, x: Tensor, motion_scale: Amount) -> Tensor:
         x = self.pos_encoder(x)
         q, k, v = self.to_q(x), self.to_k(x), self.to_v(x)
-        if isinstance(scale, Tensor) or scale <= 0.0:  # CUDA's attention expects a positive number
-            k, scale = k * scale, 1.0
-        return self.to_out[0](attend(q, k, v, self.heads, scale))
+        if isinstance(motion_scale, Tensor) or motion_scale <= 0.0:  # CUDA's attention expects a positive number
+            k, motion_scale = k * motion_scale, 1.0
+        return self.to_out[0](attend(q, k, v, self.heads, motion_scale))
 
 
 class GEGLU(nn.Module):
-    """Gated linear unit with the exact GELU (arXiv 2002.05202); the second half of the projection is the gate."""
+    """A gated linear unit with the exact GELU (arXiv 2002.05202); the second half of the projection is the gate."""
 
     def __init__(self, channels: int, hidden: int, operations: Any, **factory: Any):
         super().__init__()
@@ -151,31 +156,32 @@ class FeedForward(nn.Module):
 
 
 class AttentionWindows(NamedTuple):
-    """Windows over the frames of a clip, for temporal attention that sees one window at a time and blends what it gives
+    """Windows over the frames of a clip. Temporal attention sees one window at a time, and the results are blended
     (FreeNoise, arXiv 2310.15169, "window-based attention fusion")."""
 
     frames: Tensor
     """(windows * length) the frame at each place of each window."""
     length: int
     places: Tensor
-    """(most windows of a frame, f) where among these each frame is."""
+    """(most windows of a frame, f) the places of each frame among these."""
     weights: Tensor
-    """(most windows of a frame, f, 1) of these places, their sum over a frame is one; 0 where there are fewer."""
+    """(most windows of a frame, f, 1) the weights of these places: their sum is 1, with 0 for missing places."""
 
     @classmethod
     def of(cls, windows: Sequence[Sequence[int]], weights: Sequence[Tensor], device: torch.device) -> AttentionWindows:
-        """For windows of one length, and the weights (length,) of each."""
+        """Build them from windows of one length, and (length,) weights for each."""
         frames = [frame for window in windows for frame in window]
         weight = torch.cat(list(weights)).tolist()
-        of_frame: list[list[int]] = [[] for _ in range(max(frames) + 1)]
+        places_of_frame: list[list[int]] = [[] for _ in range(max(frames) + 1)]
         for place, frame in enumerate(frames):
-            of_frame[frame].append(place)
-        most = range(max(map(len, of_frame)))
-        places = [[found[k] if k < len(found) else 0 for found in of_frame] for k in most]
-        shares = [[[weight[found[k]] if k < len(found) else 0.0] for found in of_frame] for k in most]
-        tensors = (torch.tensor(each, device=device) for each in (frames, places, shares))
-        frame, place, share = tensors
-        return cls(frame, len(windows[0]), place, share)
+            places_of_frame[frame].append(place)
+        weights_of_frame = [[[weight[place]] for place in places] for places in places_of_frame]
+        return cls(
+            torch.tensor(frames, device=device),
+            len(windows[0]),
+            torch.tensor(list(zip_longest(*places_of_frame, fillvalue=0)), device=device),
+            torch.tensor(list(zip_longest(*weights_of_frame, fillvalue=[0.0])), device=device),
+        )
 
     def split(self, x: Tensor) -> Tensor:
         """n f c -> (n windows) length c"""
@@ -185,10 +191,7 @@ class AttentionWindows(NamedTuple):
         """(n windows) length c -> n f c"""
         x = x.reshape(n, -1, x.shape[-1])
         parts = ((x[:, place] * weight) for place, weight in zip(self.places, self.weights.to(x.dtype), strict=True))
-        total = next(parts)
-        for part in parts:
-            total = add(total, part)
-        return total
+        return reduce(add, parts)
 
 
 class TransformerBlock(nn.Module):
@@ -201,17 +204,17 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(channels, operations, **factory)
         self.ff_norm = operations.LayerNorm(channels, **factory)
 
-    def forward(self, x: Tensor, scale: Amount, windows: AttentionWindows | None) -> Tensor:
+    def forward(self, x: Tensor, motion_scale: Amount, windows: AttentionWindows | None) -> Tensor:
         if windows is None:
-            x = self.attend(x, scale)
+            x = self.attend(x, motion_scale)
         else:
-            scale = windows.split(scale) if isinstance(scale, Tensor) else scale
-            x = windows.blend(self.attend(windows.split(x), scale), len(x))
+            motion_scale = windows.split(motion_scale) if isinstance(motion_scale, Tensor) else motion_scale
+            x = windows.blend(self.attend(windows.split(x), motion_scale), len(x))
         return add(x, self.ff(self.ff_norm(x)))
 
-    def attend(self, x: Tensor, scale: Amount) -> Tensor:
+    def attend(self, x: Tensor, motion_scale: Amount) -> Tensor:
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
-            x = add(x, attention(norm(x), scale))
+            x = add(x, attention(norm(x), motion_scale))
         return x
 
 
@@ -227,12 +230,15 @@ class TemporalTransformer(nn.Module):
         self.proj_out = operations.Linear(channels, channels, **factory)
 
     def forward(
-        self, x: Tensor, frames: int, effect: Amount, scale: Amount, windows: AttentionWindows | None
+        self, x: Tensor, frames: int, strength: Amount, motion_scale: Amount, windows: AttentionWindows | None
     ) -> Tensor:
-        """x: (b f) c h w -> x + effect * branch(x). All but the norm and the attention works on single pixels of
-        single frames, so the pixels' tokens are laid out once, frames side by side, and taken back once."""
+        """Return x + strength * branch(x) for x, (b f) c h w.
+
+        Only the norm looks at several pixels and only the attention at several frames, so the pixels' tokens are laid
+        out once, frames side by side, and put back once.
+        """
         b, f, c, d = x.shape[0] // frames, frames, x.shape[1], x.shape[2] * x.shape[3]
-        tokens = self.to_tokens(x, b, f, c, d)
+        tokens, scale = self.to_tokens(x, b, f, c, d), motion_scale
         if isinstance(scale, Tensor):
             scale = scale.expand(b * f, 1, *x.shape[2:]).reshape(b, f, d).transpose(1, 2).reshape(b * d, f, 1)
         if torch.is_grad_enabled():
@@ -243,7 +249,7 @@ class TemporalTransformer(nn.Module):
                 part = scale[i * rows :][:rows] if isinstance(scale, Tensor) else scale
                 chunk.copy_(self.branch(chunk, part, windows))
         branch = tokens.view(b, d, f, c).permute(0, 2, 3, 1).reshape(x.shape)
-        return add(branch if isinstance(effect, float) and effect == 1.0 else branch * effect, x)
+        return add(branch if isinstance(strength, float) and strength == 1.0 else branch * strength, x)
 
     def to_tokens(self, x: Tensor, b: int, f: int, c: int, d: int) -> Tensor:
         """(b f) c h w -> normalised (b d) f c, contiguous and not shared with x."""
@@ -252,15 +258,15 @@ class TemporalTransformer(nn.Module):
             return x.view(b, c, f, d).permute(0, 3, 2, 1).reshape(b * d, f, c)
         return self.norm(x).reshape(b, f, c, d).permute(0, 3, 1, 2).reshape(b * d, f, c)
 
-    def branch(self, x: Tensor, scale: Amount, windows: AttentionWindows | None) -> Tensor:
+    def branch(self, x: Tensor, motion_scale: Amount, windows: AttentionWindows | None) -> Tensor:
         x = self.proj_in(x)
         for block in self.transformer_blocks:
-            x = block(x, scale, windows)
+            x = block(x, motion_scale, windows)
         return self.proj_out(x)
 
 
 def chunk_rows(tokens: Tensor) -> int:
-    """How many of the (b d) rows of (b d) f c go through a temporal transformer at once."""
+    """Return how many of the rows of tokens, (b d) f c, go through a temporal transformer at once."""
     budget = CHUNK_BYTES_CPU if tokens.device.type == "cpu" else CHUNK_BYTES_GPU
     bytes_per_row = 8 * tokens.shape[1] * tokens.shape[2] * tokens.element_size()
     return max(1, min(budget // bytes_per_row, MAX_ROWS))
@@ -277,18 +283,18 @@ class MotionModule(nn.Module):
         self,
         x: Tensor,
         frames: int,
-        effect: Amount = 1.0,
-        scale: Amount = 1.0,
+        strength: Amount = 1.0,
+        motion_scale: Amount = 1.0,
         windows: AttentionWindows | None = None,
     ) -> Tensor:
-        """Mix frames: x, (b f) c h w with frames running fastest, becomes x + effect * branch(x) in x's dtype.
+        """Return x + strength * branch(x) in x's dtype, for x, (b f) c h w with frames running fastest.
 
-        `scale` multiplies the keys of the attention (the field's "motion scale"). `frames` is the number of frames in
-        this call and may not exceed the positional encoding, unless attention runs in `windows`, which then may not.
+        `frames` is the number of frames in this call. It may not exceed the length of the positional encoding; with
+        `windows`, their length may not.
         """
-        if isinstance(effect, float) and effect == 0.0:
+        if isinstance(strength, float) and strength == 0.0:
             return x
-        return self.temporal_transformer(x, frames, effect, scale, windows)
+        return self.temporal_transformer(x, frames, strength, motion_scale, windows)
 
 
 class MotionBlock(nn.Module):
@@ -298,7 +304,7 @@ class MotionBlock(nn.Module):
 
 
 class MotionModel(nn.Module):
-    """All motion modules of a UNet: `down_blocks`, `up_blocks` and, where the family has it, `mid_block`."""
+    """The motion modules of a UNet: `down_blocks`, `up_blocks` and, if the family has one, `mid_block`."""
 
     def __init__(
         self,
@@ -308,7 +314,7 @@ class MotionModel(nn.Module):
         operations: Any = nn,
     ):
         super().__init__()
-        self.config = config
+        self.config, self.dtype = config, dtype
         factory = {"dtype": dtype, "device": device}
         self.down_blocks = nn.ModuleList(MotionBlock(c, config, operations, **factory) for c in config.down)
         self.mid_block = MotionBlock(config.mid, config, operations, **factory) if config.mid else None
@@ -316,7 +322,7 @@ class MotionModel(nn.Module):
 
 
 def zero_output(model: MotionModel) -> None:
-    """Make every module the identity, the state from which training starts (section 4.2: zero-initialised output)."""
+    """Make every module the identity, from which training starts (section 4.2: zero-initialised output)."""
     for module in model.modules():
         if isinstance(module, TemporalTransformer):
             nn.init.zeros_(module.proj_out.weight)

@@ -1,4 +1,4 @@
-"""Touches comfy. The betas that a motion model was trained with, given to the MODEL that it animates."""
+"""Touches comfy. Give a MODEL the noise schedule that its motion model was trained with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEEP = "keep the model's own"
 
 
 class BetaSchedule(NamedTuple):
-    """Arguments of `ModelSamplingDiscrete`, with ComfyUI's names.
+    """The arguments of `ModelSamplingDiscrete`, by ComfyUI's names.
 
     They are the reverse of the papers': ComfyUI's "sqrt_linear" is a linspace of the betas, which AnimateDiff and
     diffusers call "linear"; ComfyUI's "linear" is a linspace of their square roots, diffusers' "scaled_linear".
@@ -30,15 +30,15 @@ BETA_SCHEDULES = {
     "AnimateDiff SD1.5": BetaSchedule("sqrt_linear", 0.00085, 0.012),
     "AnimateDiff SDXL": BetaSchedule("linear", 0.00085, 0.020),
     "Stable Diffusion": BetaSchedule("linear", 0.00085, 0.012),
-    # Two readings of AnimateLCM: the one that ComfyUI's users know, and its authors' configuration.
+    # AnimateLCM as ComfyUI's users know it, and as its authors' configuration has it.
     "LCM": BetaSchedule("linear", 0.00085, 0.012, lcm_timesteps=50),
     "LCM (100 timesteps)": BetaSchedule("sqrt_linear", 0.00085, 0.012, lcm_timesteps=100),
 }
 
 
 def set_beta_schedule(model: ModelPatcher, name: str) -> None:
-    """Register the named schedule on a copy of the model's own sampling, so that its prediction type (eps,
-    v-prediction) and zero terminal SNR survive. Models without discrete betas (flow) are left as they are."""
+    """Register the named schedule on a copy of the model's own sampling, which keeps its prediction type (eps,
+    v-prediction) and zero terminal SNR. Models without discrete betas (flow) are left unchanged."""
     from comfy.model_sampling import ModelSamplingDiscrete
 
     sampling: Any = model.get_model_object("model_sampling")
@@ -49,7 +49,7 @@ def set_beta_schedule(model: ModelPatcher, name: str) -> None:
         sampling = lcm_sampling(model, schedule.lcm_timesteps)
     else:
         sampling = copy.deepcopy(sampling)
-    kept = len(sampling.sigmas)
+    timesteps = len(sampling.sigmas)
     sampling._register_schedule(
         beta_schedule=schedule.beta_schedule,
         linear_start=schedule.linear_start,
@@ -57,14 +57,14 @@ def set_beta_schedule(model: ModelPatcher, name: str) -> None:
         timesteps=1000,
         zsnr=sampling.zsnr,
     )
-    if kept < len(sampling.sigmas):  # a distilled model (LCM) knows every 20th timestep only
-        every = len(sampling.sigmas) // kept
-        sampling.set_sigmas(sampling.sigmas[every - 1 :: every])
+    if timesteps < len(sampling.sigmas):  # a distilled model (LCM) knows only every 20th timestep
+        step = len(sampling.sigmas) // timesteps
+        sampling.set_sigmas(sampling.sigmas[step - 1 :: step])
     model.add_object_patch("model_sampling", sampling)
 
 
 def lcm_sampling(model: ModelPatcher, timesteps: int) -> Any:
-    """Core's sampling of latent consistency models, as its ModelSamplingDiscrete node sets it."""
+    """Return ComfyUI's sampling for latent consistency models, as its ModelSamplingDiscrete node sets it."""
     from comfy_extras.nodes_model_advanced import LCM, ModelSamplingDiscreteDistilled
 
     class Sampling(ModelSamplingDiscreteDistilled, LCM):

@@ -1,8 +1,11 @@
-"""Touches comfy. Where motion modules sit in ComfyUI's UNet, and how they run there for the length of one call."""
+"""Touches comfy. Find the places of motion modules in ComfyUI's UNet, and run them there for one call.
+
+A caller finds the slots and norms of a UNet once, and hangs hooks on them around each call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,26 +25,26 @@ class Slot(NamedTuple):
     channels: int
 
 
-def unet_slots(unet: Any) -> list[Slot]:
-    """Every place for a motion module; none in a UNet that is not built like Stable Diffusion's.
+def unet_slots(unet: Any) -> tuple[Slot, ...]:
+    """Return every place for a motion module; none in a UNet that is not built like Stable Diffusion's.
 
-    A module follows the SpatialTransformer of its block, or the ResBlock where there is none, and so comes before an
-    Upsample and before the features are kept for the way up (arXiv 2307.04725, section 4.2).
+    A module follows the SpatialTransformer of its block, or the ResBlock if there is none. It comes before an Upsample
+    and before the skip connection to the way up (arXiv 2307.04725, section 4.2).
     """
     if not all(hasattr(unet, name) for name in ("input_blocks", "middle_block", "output_blocks")):
-        return []
+        return ()
     slots = []
-    for way, blocks in (("down_blocks", unet.input_blocks), ("up_blocks", unet.output_blocks)):
+    for direction, blocks in (("down_blocks", unet.input_blocks), ("up_blocks", unet.output_blocks)):
         level = index = 0
         for block in blocks:
             if find(block, ResBlock):
-                slots.append(make_slot(f"{way}.{level}.motion_modules.{index}", block))
+                slots.append(make_slot(f"{direction}.{level}.motion_modules.{index}", block))
                 index += 1
             if find(block, Downsample) or find(block, Upsample):
                 level, index = level + 1, 0
     if unet.middle_block is not None:
         slots.append(make_slot("mid_block.motion_modules.0", unet.middle_block))
-    return slots
+    return tuple(slots)
 
 
 def make_slot(name: str, block: Any) -> Slot:
@@ -58,36 +61,44 @@ def full_strength(_slot: str, _features: Tensor) -> tuple[Amount, Amount]:
 
 
 @contextmanager
-def motion_in_unet(
-    unet: Any,
+def motion_hooks(
+    slots: Iterable[Slot],
     motion_model: MotionModel,
     frames: int,
     strength: Callable[[str, Tensor], tuple[Amount, Amount]] = full_strength,
     windows: AttentionWindows | None = None,
 ) -> Iterator[None]:
-    """Within the context, the output of each slot's layer goes through its motion module; see `MotionModule.forward`.
-    `strength` gives effect and scale for a slot's name and its features.
+    """Within the context, pass the output of each slot's layer through its motion module; see `MotionModule.forward`.
 
-    By PyTorch's forward hooks, taken off again however the context ends. ComfyUI's `forward_timestep_embed_patch` would
-    do the same, but 0.18 does not ask it for these layers, and of several patches for a layer it runs only the first.
+    `strength` returns the strength and the motion scale for a slot's name and features. A slot without a module in this
+    motion model stays bare.
+
+    The forward hooks are PyTorch's and are removed however the context ends. ComfyUI's `forward_timestep_embed_patch`
+    is no alternative: 0.18 does not call it for these layers, and of several patches for a layer only the first runs.
     """
-    places = motion_model.config.channels_by_name()
+    names = motion_model.config.channels_by_name()
 
     def hook(slot: Slot):
         module = motion_model.get_submodule(slot.name)
         return lambda _layer, _args, out: module(out, frames, *strength(slot.name, out), windows)
 
     with ExitStack() as hooks:
-        for slot in unet_slots(unet):
-            if slot.name in places:
+        for slot in slots:
+            if slot.name in names:
                 hooks.callback(slot.layer.register_forward_hook(hook(slot)).remove)
         yield
 
 
+def unet_norms(unet: Any) -> tuple[nn.Module, ...]:
+    """Return the norms of a UNet's ResBlocks and its last norm: those that v1 was trained with over all frames."""
+    res_blocks = (layer for layer in unet.modules() if isinstance(layer, ResBlock))
+    return (*(norm for block in res_blocks for norm in (block.in_layers[0], block.out_layers[0])), unet.out[0])
+
+
 @contextmanager
-def group_norms_over_frames(unet: Any, frames: int) -> Iterator[None]:
-    """Within the context, the ResBlocks' norms and the UNet's last norm take their statistics over all frames of a
-    cond, as v1 was trained (the official configuration's `use_inflated_groupnorm: false`); no other norm does."""
+def group_norms_over_frames(norms: Iterable[nn.Module], frames: int) -> Iterator[None]:
+    """Within the context, let these norms take their statistics over all frames of a cond
+    (`use_inflated_groupnorm: false` in the official configuration of v1)."""
 
     def fold(_norm: nn.Module, args: tuple[Tensor, ...]):
         c, h, w = args[0].shape[1:]
@@ -97,9 +108,8 @@ def group_norms_over_frames(unet: Any, frames: int) -> Iterator[None]:
         b, c, fh, w = out.shape
         return out.reshape(b, c, frames, fh // frames, w).transpose(1, 2).reshape(b * frames, c, fh // frames, w)
 
-    res_blocks = [layer for layer in unet.modules() if isinstance(layer, ResBlock)]
     with ExitStack() as hooks:
-        for norm in [*(norm for r in res_blocks for norm in (r.in_layers[0], r.out_layers[0])), unet.out[0]]:
+        for norm in norms:
             hooks.callback(norm.register_forward_pre_hook(fold).remove)
             hooks.callback(norm.register_forward_hook(unfold).remove)
         yield

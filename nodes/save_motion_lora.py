@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..motion_models.saving import write
-from ..training.lora_layouts import LAYOUTS, motion_lora_file
+from ..motion_models.key_layouts import LORA_LAYOUTS
+from ..motion_models.saving import motion_lora_file, write
 from .model_files import MOTION_LORAS, new_file
 from .sockets import MotionLora
 
@@ -29,8 +29,8 @@ class SaveMotionLora(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "layout",
-                    options=list(LAYOUTS),
-                    default=LAYOUTS[0],
+                    options=list(LORA_LAYOUTS),
+                    default="AnimateDiff",
                     advanced=True,
                     tooltip="Key names in the file, for the program that will load it. Load Motion LoRA reads them "
                     "all.",
@@ -40,7 +40,7 @@ class SaveMotionLora(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, motion_lora, filename_prefix: str, layout: str = LAYOUTS[0]) -> io.NodeOutput:
+    def execute(cls, motion_lora, filename_prefix: str, layout: str = "AnimateDiff") -> io.NodeOutput:
         with new_file(filename_prefix) as path:
             write(motion_lora_file(motion_lora.weights, layout, motion_lora.scale), motion_lora.notes, path)
         return io.NodeOutput(ui={"text": [path]})

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..training.lora_layouts import PROJECTIONS
+from ..motion_models.key_layouts import PROJECTIONS
 from . import training_inputs
 from .sockets import MotionLora, MotionModel
 

@@ -7,8 +7,10 @@ sampling run knows sits in that run's own options. A call in which the motion mo
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import comfy.patcher_extension
@@ -16,7 +18,7 @@ import torch
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ..motion_models.schedules import AUTOMATIC, set_beta_schedule
-from ..motion_models.unet import group_norms_over_frames, motion_in_unet, unet_slots
+from ..motion_models.unet import Slot, group_norms_over_frames, motion_hooks, unet_norms, unet_slots
 from .calls import CallFrames
 from .clips import prepare_clips
 from .context_windows import ContextOptions, SlidingContext
@@ -111,6 +113,11 @@ class Run:
     end_sigma: float
     moments: list[float]
     """Noise levels at which strength changes over the sampling; empty if it does not."""
+    slots_of: Callable[[torch.nn.Module], tuple[Slot, ...]] = field(default_factory=lambda: cache(unet_slots))
+    norms_of: Callable[[torch.nn.Module], tuple[torch.nn.Module, ...]] = field(
+        default_factory=lambda: cache(unet_norms)
+    )
+    """Both look a UNet up once; a run has one on each device."""
 
     def is_active(self, options: dict[str, Any]) -> bool:
         if self.start_sigma > 1e8 and self.end_sigma <= 0.0:  # the whole sampling: no need to ask the GPU
@@ -249,9 +256,10 @@ class MotionWrappers:
         with ExitStack() as stack:
             if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
                 options[NORMS_OVER_FRAMES] = True  # once, however many such modules this MODEL has
-                stack.enter_context(group_norms_over_frames(unet, call.length))
+                stack.enter_context(group_norms_over_frames(run.norms_of(unet), call.length))
             strength = run.strength.in_call(call, moment, areas)
-            stack.enter_context(motion_in_unet(unet, model, call.length, strength=strength, windows=windows))
+            hooks = motion_hooks(run.slots_of(unet), model, call.length, strength=strength, windows=windows)
+            stack.enter_context(hooks)
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 

@@ -52,11 +52,17 @@ def peft(layer: str) -> tuple[str, str]:
     return f"unet.{layer}.lora_B.weight", f"unet.{layer}.lora_A.weight"
 
 
+def kohya(layer: str) -> tuple[str, str]:
+    layer = f"lora_unet_{layer.replace('.', '_')}"
+    return f"{layer}.lora_up.weight", f"{layer}.lora_down.weight"
+
+
 SPELLINGS: dict[str, tuple[bool, Callable[[str], tuple[str, str]]]] = {
     "official": (False, official),
     "MotionDirector": (True, motion_director),
     "diffusers": (False, diffusers),
     "PEFT": (True, peft),
+    "kohya": (True, kohya),
 }
 
 

@@ -123,7 +123,7 @@ def test_a_broken_file_is_reported_and_the_server_renders_on(server, short_promp
     first, _ = render(server, short_prompt)
     broken = copy.deepcopy(short_prompt)
     nodes_of(broken, "ADN_LoadMotionModule")[0]["motion_module"] = broken_file
-    with pytest.raises(ServerError, match=r"broken\.safetensors is .*no weights file"):
+    with pytest.raises(ServerError, match=r"broken\.safetensors is .*not a weights file"):
         server.submit(broken)
     again, sampled = render(server, short_prompt)
     assert sampled

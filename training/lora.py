@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.utils import parametrize
 
-from .lora_layouts import PROJECTIONS
+from ..motion_models.key_layouts import PROJECTIONS
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,13 @@ from torch.nn import Parameter
 
 from ..motion_models.formats import SDXL, V2, V3, Family
 from ..motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
-from ..motion_models.saving import float32_copy, notes, patched_weights
+from ..motion_models.saving import domain_adapter_file, float32_copy, motion_lora_file, notes, patched_weights
 from ..motion_models.schedules import BETA_SCHEDULES
-from ..motion_models.unet import group_norms_over_frames, motion_in_unet, unet_slots
+from ..motion_models.unet import group_norms_over_frames, motion_hooks, unet_norms, unet_slots
 from ..sampling.animate import check_base, is_stable_diffusion_2
 from .diffusion import alphas_cumprod
 from .image_model import ImageModel, frozen_copy, recomputed
 from .lora import LoraOptions, layers_of, lora
-from .lora_layouts import domain_adapter_file, motion_lora_file
 from .motion import Moving, weights
 
 if TYPE_CHECKING:
@@ -158,6 +157,7 @@ def animated(
     device = next(start.model.parameters()).device
     image_model = frozen_copy(model, patched_weights(model, "diffusion_model."), device, dtype)
 
+    slots, res_norms = unet_slots(image_model.unet), unet_norms(image_model.unet)
     norms, limit = ExitStack(), start.model.config.pe_length
 
     @contextmanager
@@ -168,8 +168,8 @@ def animated(
             )
         norms.close()
         if start.family.unet_norms_over_frames:  # until the next call: the backward pass may compute this one again
-            norms.enter_context(group_norms_over_frames(image_model.unet, frames))
-        with motion_in_unet(image_model.unet, start.model, frames):
+            norms.enter_context(group_norms_over_frames(res_norms, frames))
+        with motion_hooks(slots, start.model, frames):
             yield
 
     with norms, recomputing(image_model, start.model, recompute):

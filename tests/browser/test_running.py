@@ -93,7 +93,7 @@ def test_every_frame_of_the_preview_is_another(page):
 
 WRONG = {
     "a motion LoRA": ({"motion_module": "motion_lora.safetensors"}, LOADER, "is a motion LoRA, not a motion module"),
-    "a truncated file": ({"motion_module": "truncated.safetensors"}, LOADER, "no weights file"),
+    "a truncated file": ({"motion_module": "truncated.safetensors"}, LOADER, "not a weights file"),
     "a SparseCtrl encoder": ({"motion_module": "sparse_control.safetensors"}, LOADER, "SparseCtrl"),
     "another base": ({"motion_module": "other_base.safetensors"}, APPLY, "but this"),
     "NaN": ({"motion_module": "too_large.safetensors"}, SAMPLER, "NaN or infinite values from frame 0 on"),

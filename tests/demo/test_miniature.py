@@ -12,7 +12,7 @@ from animatediff_native.demo import autoencoder, evaluate, metrics, shapes
 from animatediff_native.demo.train import MODELS
 from animatediff_native.motion_models.loader import load_motion_model
 from animatediff_native.motion_models.lora import apply_motion_lora
-from animatediff_native.motion_models.unet import motion_in_unet
+from animatediff_native.motion_models.unet import motion_hooks, unet_slots
 from animatediff_native.sampling.animate import animate
 from animatediff_native.training.diffusion import add_noise, alphas_cumprod
 
@@ -81,7 +81,7 @@ def test_the_module_has_learned_the_order_of_frames(miniature, module_file):
     def error(clips: torch.Tensor) -> float:
         time = 700
         noisy = add_noise(clips, noise, alphas_cumprod("motion")[time].expand(4)).flatten(0, 1)
-        with motion_in_unet(unet, module, evaluate.FRAMES):
+        with motion_hooks(unet_slots(unet), module, evaluate.FRAMES):
             predicted = unet(noisy, torch.full((len(noisy),), float(time)), words, transformer_options={})
         return (predicted - noise.flatten(0, 1)).square().mean().item()
 

@@ -20,7 +20,7 @@ from animatediff_native.motion_models.formats import (
     V2,
     V3,
     read_motion_file,
-    stretched,
+    stretch,
 )
 
 P = "down_blocks.0.motion_modules.0.temporal_transformer."
@@ -95,15 +95,15 @@ REFUSED = {
     "FancyVideo": lambda: {"module": motion_with("module.fps_embedding.linear.weight")},
     "PIA": lambda: motion_state_dict("v3") | {"conv_in.weight": torch.zeros(320, 9, 3, 3)},
     "AnimateLCM-I2V": lambda: without(motion_with("img_encoder.conv_in.weight"), "pos_encoder"),
-    "without positions": lambda: without(motion_state_dict("v3"), "pos_encoder"),
+    "without a positional encoding": lambda: without(motion_state_dict("v3"), "pos_encoder"),
     "Load ControlNet Model": lambda: keys("control_model.zero_convs.0.0.weight"),
     "Load Checkpoint": lambda: keys(
         "model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.quant_conv.bias"
     ),
     "Load VAE": lambda: keys("decoder.conv_in.weight", "encoder.conv_in.weight"),
     "Load Diffusion Model": lambda: keys("down_blocks.0.resnets.0.conv1.weight"),
-    "is no motion module": lambda: keys("something.else"),
-    "no motion module: choose": lambda: torch.zeros(3),
+    "is not a motion module": lambda: keys("something.else"),
+    "not a motion module: choose": lambda: torch.zeros(3),
 }
 
 
@@ -162,7 +162,7 @@ def test_huge_indices_cost_nothing():
 
 def test_motion_keys_behind_an_unknown_prefix_are_not_taken_for_a_module():
     message = read_error(prefixed("other.prefix.", motion_state_dict("v3")))
-    assert "cannot be told" in message
+    assert "of an unknown kind, without" in message
 
 
 def test_no_motion_key_in_its_place_is_no_empty_module():
@@ -203,7 +203,7 @@ def test_without_middle_block_the_length_of_the_positions_decides():
 @pytest.mark.parametrize(("family", "trained"), [(V3, 16), (HOTSHOT, 8)])
 def test_stretching_spreads_the_positions_of_the_trained_frames(family, trained):
     file = replace(read_motion_file(motion_state_dict("v3"), "a.ckpt"), family=family)
-    wide = stretched(file, 40)
+    wide = stretch(file, 40)
     assert wide.config == replace(file.config, pe_length=40)
     for key, tensor in wide.state_dict.items():
         if not key.endswith(".pe"):
@@ -219,4 +219,4 @@ def test_stretching_spreads_the_positions_of_the_trained_frames(family, trained)
 def test_stretching_to_fewer_frames_than_trained_is_refused():
     file = read_motion_file(motion_state_dict("v3"), "a.ckpt")
     with pytest.raises(ValueError, match="AnimateDiff v3 was trained on 16 frames"):
-        stretched(file, 16)
+        stretch(file, 16)

@@ -160,7 +160,7 @@ def test_keys_that_fit_nothing_are_counted(tmp_path, caplog):
 
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora."
 REFUSED: dict[str, Callable[[], dict[str, Tensor]]] = {
-    "is no motion LoRA: choose": lambda: motion_state_dict("v2"),
+    "is not a motion LoRA: choose": lambda: motion_state_dict("v2"),
     "use Load LoRA for this file": lambda: {
         ATTENTION + "up.weight": torch.zeros(32, 4), ATTENTION + "down.weight": torch.zeros(4, 32)
     },

@@ -88,16 +88,16 @@ def test_clips_do_not_mix():
 def test_strength_scales_what_is_added():
     module, x = make_module(), features()
     branch = module(x, FRAMES) - x
-    torch.testing.assert_close(module(x, FRAMES, effect=0.3), x + 0.3 * branch)
-    assert module(x, FRAMES, effect=0.0) is x
+    torch.testing.assert_close(module(x, FRAMES, strength=0.3), x + 0.3 * branch)
+    assert module(x, FRAMES, strength=0.0) is x
 
 
-def test_effect_of_each_frame_and_place_scales_what_is_added_there():
+def test_strength_of_each_frame_and_place_scales_what_is_added_there():
     module, x = make_module(), features()
-    effect = torch.rand(CONDS * FRAMES, 1, *x.shape[2:], generator=torch.Generator().manual_seed(3))
-    effect[2] = effect[:, :, 1, 1] = 0.0
-    found = module(x, FRAMES, effect=effect)
-    torch.testing.assert_close(found, x + effect * (module(x, FRAMES) - x))
+    strength = torch.rand(CONDS * FRAMES, 1, *x.shape[2:], generator=torch.Generator().manual_seed(3))
+    strength[2] = strength[:, :, 1, 1] = 0.0
+    found = module(x, FRAMES, strength=strength)
+    torch.testing.assert_close(found, x + strength * (module(x, FRAMES) - x))
     assert torch.equal(found[2], x[2])
     assert torch.equal(found[:, :, 1, 1], x[:, :, 1, 1])
 
@@ -106,8 +106,8 @@ def test_effect_of_each_frame_and_place_scales_what_is_added_there():
 def test_one_scale_everywhere_equals_the_number(scale):
     module, x = make_module(), features()
     everywhere = torch.full((CONDS * FRAMES, 1, 1, 1), scale)
-    expected = module(x, FRAMES, scale=scale)
-    assert relative_error(module(x, FRAMES, scale=everywhere), expected) < 1e-5
+    expected = module(x, FRAMES, motion_scale=scale)
+    assert relative_error(module(x, FRAMES, motion_scale=everywhere), expected) < 1e-5
     assert relative_error(expected, module(x, FRAMES)) > 1e-3
 
 
@@ -123,9 +123,9 @@ def test_scale_multiplies_the_keys_of_its_frame_and_place(monkeypatch):
                 expected[of_cond, :, row, column] = with_scaled_keys(
                     module, monkeypatch, x[of_cond], scale[of_cond, 0, row, column]
                 )[:, :, row, column]
-    assert relative_error(module(x, FRAMES, scale=scale), expected) < 1e-5
+    assert relative_error(module(x, FRAMES, motion_scale=scale), expected) < 1e-5
     monkeypatch.setattr(motion_model, "CHUNK_BYTES_CPU", 1)
-    assert relative_error(module(x, FRAMES, scale=scale), expected) < 1e-5
+    assert relative_error(module(x, FRAMES, motion_scale=scale), expected) < 1e-5
 
 
 def with_scaled_keys(module: Any, monkeypatch: Any, x: torch.Tensor, of_frames: torch.Tensor) -> torch.Tensor:
@@ -143,7 +143,7 @@ def with_scaled_keys(module: Any, monkeypatch: Any, x: torch.Tensor, of_frames: 
 
 def test_motion_scale_multiplies_the_keys():
     module, x = make_module(), features()
-    scaled = module(x, FRAMES, scale=1.28)
+    scaled = module(x, FRAMES, motion_scale=1.28)
     for block in module.temporal_transformer.transformer_blocks[0].attention_blocks:
         block.to_k.weight.mul_(1.28)
     torch.testing.assert_close(scaled, module(x, FRAMES), rtol=1e-4, atol=1e-5)

@@ -163,7 +163,7 @@ DAMAGED: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_file_is_refused_and_runs_nothing(load, motion_folder, name):
     DAMAGED[name](motion_folder / name)
-    words = "holds more than weights" if name in ("code.ckpt", "raw_code.ckpt") else "is no weights file"
+    words = "holds more than weights" if name in ("code.ckpt", "raw_code.ckpt") else "is not a weights file"
     assert words in refusal(load, name)
     assert not (motion_folder / "marker").exists()
     save(module(), motion_folder / "good.safetensors")

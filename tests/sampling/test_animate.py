@@ -128,7 +128,7 @@ def test_chained_modules_run_in_the_order_of_the_graph(model, folder, v2):
     for handle in handles:
         handle.remove()
     a, b = (m.patcher.model.down_blocks[0].motion_modules[0] for m in (v2, second))
-    expected = b(a(seen["layer"], 6, effect=0.8), 6, effect=0.6)
+    expected = b(a(seen["layer"], 6, strength=0.8), 6, strength=0.6)
     torch.testing.assert_close(seen["next"], expected, rtol=1e-5, atol=1e-5)
 
 

@@ -12,7 +12,7 @@ from comfy_support import animate, conditioning, load_motion, sample
 from node_support import CHANNELS, small_model
 
 from animatediff_native.motion_models.motion_model import AttentionWindows
-from animatediff_native.motion_models.unet import motion_in_unet
+from animatediff_native.motion_models.unet import motion_hooks, unet_slots
 from animatediff_native.sampling import noise as noises
 from animatediff_native.sampling.clips import apply_sliding_context, prepare_clips
 from animatediff_native.sampling.context_windows import MOTION, ContextOptions
@@ -140,8 +140,10 @@ def with_windows(animated, model, found: list[list[int]], frames: int):
     by_hand = model.clone()
     by_hand.object_patches = dict(animated.object_patches)  # the noise schedule
 
+    slots = unet_slots(model.model.diffusion_model)
+
     def apply_model(call_model, call):
-        with motion_in_unet(model.model.diffusion_model, motion_model, frames, windows=inside):
+        with motion_hooks(slots, motion_model, frames, windows=inside):
             return call_model(call["input"], call["timestep"], **call["c"])
 
     by_hand.set_model_unet_function_wrapper(apply_model)

@@ -13,7 +13,7 @@ from comfy_support import CHANNELS, CONTEXT, make_model, randomise
 from torch import Tensor
 
 from animatediff_native.motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
-from animatediff_native.motion_models.unet import motion_in_unet
+from animatediff_native.motion_models.unet import motion_hooks, unet_slots
 from animatediff_native.training.data import EncodedClips, MemoryClip, Prompt
 from animatediff_native.training.diffusion import add_noise, alphas_cumprod, velocity
 from animatediff_native.training.image_model import ImageModel, recomputed
@@ -55,7 +55,7 @@ class Setting:
         self.image = ImageModel(self.unet)
 
     def moving(self, frames: int):
-        return motion_in_unet(self.unet, self.motion, frames)
+        return motion_hooks(unet_slots(self.unet), self.motion, frames)
 
     def losses(self, clips: EncodedClips, options: MotionOptions = VELOCITY, empty: Prompt | None = None):
         return motion_losses(self.image, self.moving, clips, empty, alphas_cumprod("motion"), options, OneProcess())

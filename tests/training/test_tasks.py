@@ -230,7 +230,8 @@ def test_v1_is_trained_with_the_unets_norms_over_all_frames(tmp_path):
         with task.moving(FRAMES):
             found = task.image_model(noisy, time, told)
         own = model.model.diffusion_model
-        with unet.group_norms_over_frames(own, FRAMES), unet.motion_in_unet(own, first.model, FRAMES):
+        norms, slots = unet.unet_norms(own), unet.unet_slots(own)
+        with unet.group_norms_over_frames(norms, FRAMES), unet.motion_hooks(slots, first.model, FRAMES):
             expected = own(noisy, time.float(), told[0].context.expand(FRAMES, -1, -1))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Trained LoRAs under the key names of those that read them."""
+"""Key layouts, read and written: motion modules against diffusers, and trained LoRAs under the keys of each layout."""
 
 from __future__ import annotations
 
@@ -11,11 +11,22 @@ from comfy_support import animate, conditioning, load_motion, make_model, motion
 from diffusers import AnimateDiffPipeline, DDIMScheduler
 from torch.nn import Parameter
 
+from animatediff_native.motion_models.key_layouts import (
+    DIFFUSERS_KEYS,
+    HOTSHOT_KEYS,
+    LORA_LAYOUTS,
+    ORIGINAL_KEYS,
+    PROJECTIONS,
+    ModuleLayout,
+    from_original,
+    layer_spellings,
+    module_layout,
+    to_original,
+)
 from animatediff_native.motion_models.lora import apply_motion_lora
 from animatediff_native.motion_models.motion_model import MotionModel
-from animatediff_native.motion_models.saving import write
-from animatediff_native.training.lora import PROJECTIONS, layers_of, lora
-from animatediff_native.training.lora_layouts import LAYOUTS, domain_adapter_file, motion_lora_file
+from animatediff_native.motion_models.saving import domain_adapter_file, motion_lora_file, write
+from animatediff_native.training.lora import layers_of, lora
 
 pytestmark = pytest.mark.autograd
 ATTENTION = "down_blocks.0.motion_modules.1.temporal_transformer.transformer_blocks.0.attention_blocks.1.to_out.0"
@@ -30,6 +41,38 @@ def trained(rank: int = 3, projections: str = "attention") -> dict[str, torch.Te
         for parameter in parameters.values():
             parameter.data.normal_(0, 0.1, generator=generator)
         return {key: parameter.detach().clone() for key, parameter in parameters.items()}
+
+
+@pytest.mark.parametrize(
+    "layout", [ORIGINAL_KEYS, HOTSHOT_KEYS, DIFFUSERS_KEYS], ids=["original", "Hotshot", "diffusers"]
+)
+def test_a_module_layout_is_read_as_it_is_written(layout: ModuleLayout):
+    keys = list(motion_state_dict("v2"))
+    spelled = [from_original(key, layout) for key in keys]
+    assert module_layout(spelled) is layout
+    for key, spelling in zip(keys, spelled, strict=True):
+        assert key in to_original(spelling, layout)
+    assert {original for spelling in spelled for original in to_original(spelling, layout)} == set(keys)
+
+
+def test_diffusers_keys_are_diffusers_own():
+    assert all(from_original(key, DIFFUSERS_KEYS) == oracle.rename(key) for key in motion_state_dict("v2"))
+
+
+def test_keys_outside_of_motion_modules_stay():
+    for key in ("down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight", "conv_norm_out.norm1.bias"):
+        assert to_original(key, DIFFUSERS_KEYS) == {key}
+
+
+def test_every_spelling_of_a_layer_is_read():
+    block = f"{BLOCK}.attention_blocks.1"
+    assert set(layer_spellings(f"{block}.to_out.0")) == {
+        f"{block}.to_out.0",
+        f"{block}.to_out",
+        f"{block}.to_out.processor.0",
+        f"{block}.processor.to_out",
+        "lora_unet_" + f"{block}.to_out.0".replace(".", "_"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -59,7 +102,7 @@ def test_names_are_those_of_the_layout(layout, attention, feed_forward):
     assert next(iter(file)).endswith(feed_forward)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", LORA_LAYOUTS)
 @pytest.mark.parametrize("projections", PROJECTIONS)
 def test_load_motion_lora_adds_what_training_added(tmp_path, layout, projections):
     motion, values = load_motion(tmp_path), trained(projections=projections)
