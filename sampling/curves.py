@@ -62,12 +62,13 @@ def parse(text: str, over: str = FRAMES) -> Source:
 
 def read_list(text: str) -> list[float]:
     """Return numbers that are divided by lines, commas or blanks, in brackets or without."""
-    words = [word for word in LISTED.finditer(text) if word[1]]
-    wrong = next((word for word in words if not re.fullmatch(SIGNED, word[1])), None)
-    if wrong is not None:
-        sentence = 'is not a number: write keyframes such as "0: 0.5", or numbers such as "0.5 1 1".'
-        raise Place(text, wrong.start()).error(f'"{cut(wrong[1])}" {sentence}')
-    return [float(word[1]) for word in words]
+    numbers = []
+    for word in LISTED.finditer(text):
+        if word[1] and not re.fullmatch(SIGNED, word[1]):
+            sentence = 'is not a number: write keyframes such as "0: 0.5", or numbers such as "0.5 1 1".'
+            raise Place(text, word.start()).error(f'"{cut(word[1])}" {sentence}')
+        numbers += [float(word[1])] if word[1] else []
+    return numbers
 
 
 def read_number(head: re.Match[str]) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-r"""Read the timeline grammar: values at frames of a clip, or at moments of its sampling. Needs neither ComfyUI nor PyTorch.
+r"""Read the timeline grammar: values at frames of a clip, or at moments of its sampling. Needs no ComfyUI, no PyTorch.
 
     0: 0.2                 -- a frame, a colon and the value; two hyphens after a blank begin a comment
     0.5: 1                 -- with a decimal point it is a part of the clip, from 0.0 to 1.0; 50% is the same
