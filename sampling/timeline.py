@@ -152,9 +152,9 @@ def skip(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 def cut(text: str) -> str:
-    """Return the first line of a text, at most 40 characters of it, for errors."""
-    line = text.strip().partition("\n")[0].rstrip()
-    return line if len(line) <= 40 else f"{line[:40]}..."
+    """Return at most 40 characters of a line, for errors."""
+    text = text.strip()
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def read_position(head: re.Match[str], group: int, parts_only: bool) -> Position:

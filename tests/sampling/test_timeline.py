@@ -183,7 +183,7 @@ def test_ranges_that_cannot_be_shown_are_named(values_of, text, line, column, se
     assert str(error.value).startswith(f"Line {line}, column {column}: {sentence}")
 
 
-LONG = "x" * 5000
+LONG = "x" * 100
 LONG_ENTRIES = [
     LONG,
     f"1 {LONG}",
@@ -251,10 +251,10 @@ def test_a_head_is_refused_in_linear_time():
 
 @pytest.mark.parametrize("page", ["{}.md", "{}/zh.md"])
 def test_both_help_pages_explain_the_same_grammar(page):
-    pages = (REPO / "web" / "docs" / page.format(node) for node in ("ADN_PromptSchedule", "ADN_MotionCurve"))
-    _, *timelines = [text for path in pages for text in path.read_text(encoding="utf-8").split("\n## ")[1:]] * 2
-    assert len(set(timelines)) == 1
-    assert all(f"`{easing}`" in timelines[0] for easing in EASINGS)
+    paths = [REPO / "web" / "docs" / page.format(node) for node in ("ADN_PromptSchedule", "ADN_MotionCurve")]
+    prompts, numbers = (path.read_text(encoding="utf-8").partition("\n## ")[2] for path in paths)
+    assert prompts == numbers
+    assert all(f"`{easing}`" in prompts for easing in EASINGS)
 
 
 @KINDS
