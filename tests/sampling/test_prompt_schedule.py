@@ -1,4 +1,4 @@
-"""Prompt schedule: its grammar, and what each frame shows."""
+"""Prompt schedule: its prompts in the timeline grammar, and those of each frame. test_timeline.py has the rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from animatediff_native.sampling import prompt_schedule
 from animatediff_native.sampling.prompt_schedule import Blend, blends, distinct_prompts, join, parse
-from animatediff_native.sampling.timeline import EASINGS
 
 SEED_AND_TREE = "0: a seed\n4: a tree"
 
@@ -51,13 +50,6 @@ def test_the_order_of_lines_does_not_matter():
     assert shown("4: b\n0: a", 5) == shown("0: a\n4: b", 5)
 
 
-@pytest.mark.parametrize(("position", "frame"), [("8", 8), ("0.5", 8), (".5", 8), ("50%", 8), ("-9", 8), ("-1", 16),
-                                                 ("1.0", 16), ("100%", 16), ("1", 1), ("12.5%", 2)])  # fmt: skip
-def test_positions_are_frames_or_parts_of_the_clip_or_count_from_the_end(position, frame):
-    assert frame in frames_of("b", f"0: a\n{position}: b", 17)
-    assert frame - 1 not in frames_of("b", f"0: a\n{position}: b", 17)
-
-
 def test_a_part_that_is_a_whole_frame_falls_on_it_exactly():
     for percent in range(101):
         assert frames_of("b", f"-200: a\n{percent / 100:.2f}: b\n300: c", 101) == [percent]
@@ -65,25 +57,6 @@ def test_a_part_that_is_a_whole_frame_falls_on_it_exactly():
 
 def test_a_part_between_two_frames_is_not_rounded():
     assert parts("0.0: a\n0.5: b\n1.0: c", 4) == pytest.approx([0, 2 / 3, 1 / 3, 0])
-
-
-@pytest.mark.parametrize("span", ["4-8", "4 - 8", "0.25-0.5", "25%-50%", "4--9", "-13--9", "0.25-8"])
-def test_a_range_holds_from_its_first_frame_to_its_last(span):
-    text = f"0: a\n{span}: b\n16: c"
-    assert frames_of("b", text, 17) == [4, 5, 6, 7, 8]
-    assert parts(text, 17)[:5] == pytest.approx([0, 0.25, 0.5, 0.75, 0])
-    assert parts(text, 17)[8:13] == pytest.approx([0, 0.125, 0.25, 0.375, 0.5])
-
-
-@pytest.mark.parametrize("easing", EASINGS)
-def test_the_word_after_a_frame_is_the_way_to_the_next_prompt(easing):
-    found = parts(f"0 {easing}: a\n4: b\n8: c", 9)
-    assert found[:4] == pytest.approx([EASINGS[easing](t) for t in (0, 0.25, 0.5, 0.75)])
-    assert found[4:] == pytest.approx([0, 0.25, 0.5, 0.75, 0])
-
-
-def test_without_a_word_the_way_is_linear():
-    assert parts("0: a\n4: b", 5) == parts("0 linear: a\n4: b", 5)
 
 
 def test_a_word_after_a_range_leads_on_from_its_end():
