@@ -1,4 +1,4 @@
-"""Motion Curve: numbers that change over a clip's frames, its picture, or its sampling."""
+"""Define Motion Curve: numbers that change over a clip's frames, its picture, or its sampling."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..sampling import curves
+from ..sampling.timeline import EASINGS
 from .sockets import MotionCurve
 
 Floats = io.Custom("FLOATS")
@@ -27,17 +28,17 @@ class MotionCurveNode(io.ComfyNode):
             inputs=[
                 io.String.Input(
                     "keyframes",
-                    default="0: 0.5\n8: 1 ease\n15: 0.5",
+                    default="0: 0.5\n8 ease: 1\n15: 0.5",
                     multiline=True,
-                    tooltip="A line for each keyframe, 'frame: value', with '50%: value' for a part of the clip; "
-                    f"between keyframes {', '.join(curves.EASINGS)}, written after the value from which it leads on. "
-                    "Or numbers, one for each frame.",
+                    tooltip="One 'frame: number' per line. 0.5 or 50% is half of the clip, -1 the last frame, and "
+                    "'10-20: 1' a range. A word before the colon leads to the next number: "
+                    f"{', '.join(EASINGS)}. Or one number for each frame, without frames and colons.",
                 ),
                 io.Combo.Input(
                     "over",
                     options=[curves.FRAMES, curves.SAMPLING],
                     default=curves.FRAMES,
-                    tooltip="Over the sampling a keyframe's position goes from 0 to 1, as start_percent does.",
+                    tooltip="Over the sampling a keyframe's position goes from 0 to 1, like start_percent.",
                 ),
                 io.MultiType.Input(
                     "source",
@@ -87,12 +88,15 @@ class MotionCurveNode(io.ComfyNode):
         high: float = 1.0,
         frame_rate: float = 8.0,
     ) -> io.NodeOutput:
-        made = curves.parse(keyframes, over) if source is NOT_CONNECTED else read(source, over, low, high, frame_rate)
-        return io.NodeOutput(curves.Curve(made, over))
+        if source is NOT_CONNECTED:
+            numbers = curves.parse(keyframes, over)
+        else:
+            numbers = read(source, over=over, low=low, high=high, frame_rate=frame_rate)
+        return io.NodeOutput(curves.Curve(numbers, over))
 
 
 def read(source: Any, over: str, low: float, high: float, frame_rate: float) -> curves.Source:
-    """What came through the socket. ValueError if it is nothing, or has nothing to do with the sampling."""
+    """Return the numbers of a connected source. ValueError if it is None, or cannot run over the sampling."""
     if source is None:
         raise ValueError("Nothing came through 'source': if it is the sound of a video, this video has none.")
     if isinstance(source, (int, float)):
@@ -100,11 +104,9 @@ def read(source: Any, over: str, low: float, high: float, frame_rate: float) -> 
     if isinstance(source, (list, tuple)):
         return curves.from_numbers(source, over)
     if hasattr(source, "interp_array"):
-        return curves.Drawn(source, low, high)
+        return curves.from_curve_editor(source, low, high)
     if over == curves.SAMPLING:
-        raise ValueError(
-            "A mask or a sound says nothing about the course of the sampling: set 'over' to frames, or disconnect it."
-        )
+        raise ValueError("A mask or a sound cannot run over the sampling: set 'over' to frames, or disconnect it.")
     if isinstance(source, Tensor):
         return curves.from_mask(source, low, high)
-    return curves.from_audio(source["waveform"], source["sample_rate"], frame_rate, low, high)
+    return curves.from_audio(source["waveform"], source["sample_rate"], frame_rate=frame_rate, low=low, high=high)

@@ -1,4 +1,4 @@
-"""Prompt Schedule: prompts that change over the frames of a clip."""
+"""Define Prompt Schedule: prompts that change over the frames of a clip."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..sampling.curves import EASINGS
 from ..sampling.prompt_blending import INTERPOLATIONS, blend
 from ..sampling.prompt_schedule import blends, distinct_prompts, join, parse
+from ..sampling.timeline import EASINGS
 
 
 class PromptSchedule(io.ComfyNode):
@@ -33,13 +33,13 @@ class PromptSchedule(io.ComfyNode):
                     default="0: a seed in dark soil\n0.5: a green sprout\n1.0: a tree in bloom",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip="A line for each prompt, 'frame: prompt'. With a decimal point it is a part of the clip; "
-                    "-1 is the last frame; '10-20: prompt' holds; a word after the frame is the way to the next "
-                    f"prompt: {', '.join(EASINGS)}; '--' begins a comment.",
+                    tooltip="One 'frame: prompt' per line. 0.5 or 50% is half of the clip, -1 the last frame, and "
+                    "'10-20: a cat' a range. A word before the colon leads to the next prompt: "
+                    f"{', '.join(EASINGS)}. '--' begins a comment.",
                 ),
                 io.Int.Input("frames", default=16, min=1, max=100000, tooltip="Frames of the clip."),
                 io.Latent.Input(
-                    "latent", optional=True, tooltip="The clip's latent: its number of frames counts instead."
+                    "latent", optional=True, tooltip="The clip's latent, whose number of frames is used instead."
                 ),
                 io.String.Input(
                     "prefix",
@@ -47,7 +47,7 @@ class PromptSchedule(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     optional=True,
-                    tooltip="Put in front of every prompt.",
+                    tooltip="Prepended to every prompt.",
                 ),
                 io.String.Input(
                     "suffix",
@@ -55,15 +55,15 @@ class PromptSchedule(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     optional=True,
-                    tooltip="Put behind every prompt.",
+                    tooltip="Appended to every prompt.",
                 ),
                 io.Combo.Input(
                     "interpolation",
                     options=list(INTERPOLATIONS),
                     default="linear",
                     advanced=True,
-                    tooltip="How one prompt goes over into the next. Slerp keeps the strength of their vectors "
-                    "halfway, linear lowers it.",
+                    tooltip="How one prompt blends into the next. Halfway, slerp keeps the strength of both, "
+                    "linear lowers it.",
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="Conditioning with one entry for each frame, for any sampler.")],
@@ -83,7 +83,7 @@ class PromptSchedule(io.ComfyNode):
         if clip is None:
             raise ValueError("There is no text encoder in this checkpoint: take the CLIP from Load CLIP instead.")
         frames = len(latent["samples"]) if latent is not None else frames
-        shown = blends(parse(prompts, EASINGS), frames)
+        shown = blends(parse(prompts), frames)
         encoded = {
             prompt: clip.encode_from_tokens_scheduled(clip.tokenize(join(prefix, prompt, suffix)))
             for prompt in distinct_prompts(shown)

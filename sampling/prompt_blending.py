@@ -1,4 +1,4 @@
-"""Blending what a text encoder makes of the prompts of a schedule. Needs no ComfyUI."""
+"""Blend the conditionings of a schedule's prompts. Needs no ComfyUI."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 from .prompt_schedule import Blend, distinct_prompts
 
 Conditioning = list[list[Any]]
-"""ComfyUI's: [[tensor (b, tokens, c), {"pooled_output": (b, c), ...}], ...]."""
+"""As in ComfyUI: [[tensor (b, tokens, c), {"pooled_output": (b, c), ...}], ...]."""
 
 NEARLY_PARALLEL = 0.9995  # cosine from which an arc is as good as straight, and its sine too small to divide by
 
 
 def blend(encoded: Mapping[str, Conditioning], shown: Sequence[Blend], interpolation: str) -> Conditioning:
-    """One conditioning for all frames, with tensors (frames, tokens, c) and pooled outputs (frames, c).
+    """Return one conditioning for all frames, with tensors (frames, tokens, c) and pooled outputs (frames, c).
 
-    `encoded` has every prompt's own conditioning of batch 1. Where these have several entries, as from a text encoder
-    with hooks, each is blended for itself. What else an entry holds is taken from the first frame's prompt.
+    `encoded` holds every prompt's own conditioning of batch 1. Where these have several entries, as from a text encoder
+    with hooks, every entry is blended with its counterparts. All else in an entry comes from the first frame's prompt.
     """
     mix, prompts, result = INTERPOLATIONS[interpolation], distinct_prompts(shown), []
     for entries in zip(*(encoded[prompt] for prompt in prompts), strict=True):
@@ -34,17 +34,21 @@ def blend(encoded: Mapping[str, Conditioning], shown: Sequence[Blend], interpola
 
 
 def over_frames(vectors: Mapping[str, Any], shown: Sequence[Blend], mix: Callable[..., Tensor]) -> Tensor:
+    """Return the vectors of all frames: (frames, ...) of (1, ...) for each prompt."""
     return torch.cat([mix(vectors[b.first], vectors[b.second], b.t) if b.t else vectors[b.first] for b in shown])
 
 
 def same_length(tokens: Sequence[Tensor]) -> list[Tensor]:
-    """All repeated to the least common multiple of their lengths, which attention over them does not notice."""
-    length = math.lcm(*(each.shape[1] for each in tokens))
-    return [each.repeat(1, length // each.shape[1], 1) for each in tokens]
+    """Return tensors (..., tokens, c) repeated to the least common multiple of their lengths.
+
+    Attention over a prompt's tokens is the same however often they are repeated.
+    """
+    length = math.lcm(*(prompt.shape[-2] for prompt in tokens))
+    return [torch.cat([prompt] * (length // prompt.shape[-2]), dim=-2) for prompt in tokens]
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Each vector (last dimension) is turned along the great circle, and its length interpolated linearly.
+    """Return vectors (last dimension) turned along the great circle, with linearly interpolated lengths.
 
     Vectors nearly parallel or opposite are interpolated linearly. Shoemake, "Animating rotation with quaternion
     curves", SIGGRAPH 1985.
@@ -52,8 +56,8 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     if t in (0.0, 1.0):
         return b if t else a
     x, y = a.float(), b.float()
-    lengths = [each.norm(dim=-1, keepdim=True) for each in (x, y)]
-    u, v = (each / length.clamp_min(1e-12) for each, length in zip((x, y), lengths, strict=True))
+    lengths = [vectors.norm(dim=-1, keepdim=True) for vectors in (x, y)]
+    u, v = (vectors / length.clamp_min(1e-12) for vectors, length in zip((x, y), lengths, strict=True))
     cosine = (u * v).sum(-1, keepdim=True)
     angle = cosine.clamp(-NEARLY_PARALLEL, NEARLY_PARALLEL).acos()
     turned = (torch.sin((1.0 - t) * angle) * u + torch.sin(t * angle) * v) / angle.sin()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ...old_workflows.prompt_ranges import as_prompt_schedule
-from ...sampling.curves import EASINGS
 from ...sampling.prompt_schedule import parse
 from ..prompt_schedule import PromptSchedule
 from . import sockets
@@ -82,7 +81,7 @@ def scheduled(
 
 def last_frame(prompts: str) -> int:
     """The last that has a prompt. ValueError if that depends on the length of the clip."""
-    ends = [key.last for key in parse(prompts, EASINGS)]
+    ends = [key.last for key in parse(prompts)]
     if any(end.relative or end.number < 0 for end in ends):
         raise ValueError(
             "Frames such as 0.5 or -1 depend on the length of the clip, and max_length is 0: set max_length to it."

@@ -78,7 +78,7 @@ def test_a_video_without_sound_is_not_taken_for_an_empty_socket(curve):
 
 
 def test_a_bad_keyframe_is_quoted_by_the_node(curve):
-    with pytest.raises(ValueError, match='"7 - 3" is no keyframe'):
+    with pytest.raises(ValueError, match=r'^Line 2, column 1: "7 - 3" has no colon'):
         curve(keyframes="0: 1\n7 - 3")
 
 

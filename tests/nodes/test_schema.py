@@ -125,7 +125,7 @@ NODES = {
     ),
     "ADN_MotionCurve": (
         {
-            "keyframes": ("STRING", "0: 0.5\n8: 1 ease\n15: 0.5", False),
+            "keyframes": ("STRING", "0: 0.5\n8 ease: 1\n15: 0.5", False),
             "over": ("COMBO", "frames", False),
             "source": ("CURVE,MASK,AUDIO,FLOATS,FLOAT", None, False),
             "low": ("FLOAT", 0.0, True),

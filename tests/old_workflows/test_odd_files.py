@@ -9,7 +9,6 @@ import pytest
 from conversion_support import nodes_of, read, sampled_through, sources, widgets
 
 from animatediff_native.old_workflows.convert import convert
-from animatediff_native.sampling.curves import EASINGS
 from animatediff_native.sampling.prompt_schedule import blends, parse
 
 MUTED, BYPASSED = 2, 4
@@ -108,7 +107,7 @@ def test_a_range_of_prompts_ends_before_the_next_begins():
     values = ['"0:0.5": "seed", "0.5:1.0": "tree", "1.0": "wood"', False, 16, "lerp"]
     workflow, _ = convert(with_node("ade_prompt_scheduling", "ADE_PromptScheduling", widgets_values=values))
     text = next(widgets(node)["prompts"] for node in nodes_of(workflow, "ADN_PromptSchedule") if "wood" in str(node))
-    shown = [blend.first for blend in blends(parse(text, EASINGS), 17)]
+    shown = [blend.first for blend in blends(parse(text), 17)]
     assert shown == ["seed"] * 8 + ["tree"] * 8 + ["wood"]
 
 

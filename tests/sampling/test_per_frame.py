@@ -31,7 +31,7 @@ from node_support import (
 
 from animatediff_native.sampling.clips import apply_sliding_context
 from animatediff_native.sampling.context_windows import ContextOptions
-from animatediff_native.sampling.curves import Curve, Samples
+from animatediff_native.sampling.curves import Curve, from_numbers
 from animatediff_native.sampling.per_frame import hints_of_window
 from animatediff_native.sampling.strength import MotionStrength
 from animatediff_native.sampling.windows import fuse_weights, windows
@@ -239,10 +239,10 @@ def test_a_lora_hook_works_on_its_prompt_in_every_window(animated, at_once):
 
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_motion_strength_in_windows_equals_each_window_with_its_own(model, motion, at_once):
-    noise, strengths = noise_of(LONG), torch.linspace(0.0, 2.0, LONG).view(-1, 1, 1)
+    noise, strengths = noise_of(LONG), torch.linspace(0.0, 2.0, LONG)
 
     def at(window):
-        curve = Curve(Samples(strengths[window], "numbers"))
+        curve = Curve(from_numbers(strengths[window].tolist()))
         return animate(model, motion, motion_strength=(MotionStrength(curve, curve),))
 
     clip = predict(windowed(at(slice(None)), at_once=at_once), prompt(5), noise)

@@ -7,13 +7,12 @@ import pytest
 import torch
 from scipy.spatial import geometric_slerp
 
-from animatediff_native.sampling.curves import EASINGS
-from animatediff_native.sampling.prompt_blending import INTERPOLATIONS, blend, slerp
+from animatediff_native.sampling.prompt_blending import INTERPOLATIONS, blend, same_length, slerp
 from animatediff_native.sampling.prompt_schedule import Blend, blends, parse
 
 
 def seed_and_tree(frames: int) -> list[Blend]:
-    return blends(parse("0: a seed\n4: a tree", EASINGS), frames)
+    return blends(parse("0: a seed\n4: a tree"), frames)
 
 
 def conditioning(seed: int, tokens: int = 5, **values) -> list:
@@ -77,7 +76,7 @@ def test_a_prompt_on_its_own_frame_is_what_the_text_encoder_gave(interpolation):
 
 def test_a_prompt_that_no_frame_shows_is_not_asked_for():
     a = conditioning(1)
-    ((tokens, _),) = blend({"a": a}, blends(parse("0 hold: a\n40: b", EASINGS), 3), "linear")
+    ((tokens, _),) = blend({"a": a}, blends(parse("0 hold: a\n40: b"), 3), "linear")
     assert torch.equal(tokens, a[0][0].expand(3, -1, -1))
 
 
@@ -92,6 +91,15 @@ def test_attention_does_not_notice_that_a_shorter_prompt_is_repeated():
     query = torch.randn(1, 9, 8, generator=torch.Generator().manual_seed(3))
     torch.testing.assert_close(attention(query, tokens[:1]), attention(query, a[0][0]))
     torch.testing.assert_close(attention(query, tokens[4:]), attention(query, b[0][0]))
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
+def test_tokens_of_any_batch_get_one_length(batch):
+    """Training holds a prompt as (tokens, features), ComfyUI with a batch in front."""
+    shorter, longer = same_length([torch.randn(*batch, 4, 8), torch.randn(*batch, 6, 8)])
+    assert shorter.shape == longer.shape == (*batch, 12, 8)
+    assert torch.equal(shorter[..., :4, :], shorter[..., 8:, :])
+    assert torch.equal(longer[..., :6, :], longer[..., 6:, :])
 
 
 def test_every_entry_of_a_text_encoder_with_hooks_is_blended_for_itself():

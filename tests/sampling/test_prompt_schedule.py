@@ -1,4 +1,4 @@
-"""Prompt schedule: its grammar, and what each frame shows."""
+"""Prompt schedule: its prompts in the timeline grammar, and those of each frame. test_timeline.py has the rest."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from animatediff_native.sampling import prompt_schedule
-from animatediff_native.sampling.curves import EASINGS
 from animatediff_native.sampling.prompt_schedule import Blend, blends, distinct_prompts, join, parse
 
 SEED_AND_TREE = "0: a seed\n4: a tree"
 
 
 def shown(text: str, frames: int) -> list[Blend]:
-    return blends(parse(text, EASINGS), frames)
+    return blends(parse(text), frames)
 
 
 def prompts(text: str, frames: int = 16) -> list[str]:
@@ -51,13 +50,6 @@ def test_the_order_of_lines_does_not_matter():
     assert shown("4: b\n0: a", 5) == shown("0: a\n4: b", 5)
 
 
-@pytest.mark.parametrize(("position", "frame"), [("8", 8), ("0.5", 8), (".5", 8), ("50%", 8), ("-9", 8), ("-1", 16),
-                                                 ("1.0", 16), ("100%", 16), ("1", 1), ("12.5%", 2)])  # fmt: skip
-def test_positions_are_frames_or_parts_of_the_clip_or_count_from_the_end(position, frame):
-    assert frame in frames_of("b", f"0: a\n{position}: b", 17)
-    assert frame - 1 not in frames_of("b", f"0: a\n{position}: b", 17)
-
-
 def test_a_part_that_is_a_whole_frame_falls_on_it_exactly():
     for percent in range(101):
         assert frames_of("b", f"-200: a\n{percent / 100:.2f}: b\n300: c", 101) == [percent]
@@ -65,25 +57,6 @@ def test_a_part_that_is_a_whole_frame_falls_on_it_exactly():
 
 def test_a_part_between_two_frames_is_not_rounded():
     assert parts("0.0: a\n0.5: b\n1.0: c", 4) == pytest.approx([0, 2 / 3, 1 / 3, 0])
-
-
-@pytest.mark.parametrize("span", ["4-8", "4 - 8", "0.25-0.5", "25%-50%", "4--9", "-13--9", "0.25-8"])
-def test_a_range_holds_from_its_first_frame_to_its_last(span):
-    text = f"0: a\n{span}: b\n16: c"
-    assert frames_of("b", text, 17) == [4, 5, 6, 7, 8]
-    assert parts(text, 17)[:5] == pytest.approx([0, 0.25, 0.5, 0.75, 0])
-    assert parts(text, 17)[8:13] == pytest.approx([0, 0.125, 0.25, 0.375, 0.5])
-
-
-@pytest.mark.parametrize("easing", EASINGS)
-def test_the_word_after_a_frame_is_the_way_to_the_next_prompt(easing):
-    found = parts(f"0 {easing}: a\n4: b\n8: c", 9)
-    assert found[:4] == pytest.approx([EASINGS[easing](t) for t in (0, 0.25, 0.5, 0.75)])
-    assert found[4:] == pytest.approx([0, 0.25, 0.5, 0.75, 0])
-
-
-def test_without_a_word_the_way_is_linear():
-    assert parts("0: a\n4: b", 5) == parts("0 linear: a\n4: b", 5)
 
 
 def test_a_word_after_a_range_leads_on_from_its_end():
@@ -181,8 +154,8 @@ def test_within_quotation_marks_everything_belongs_to_the_prompt():
         ("a cat", 1, 1, '"a cat" has no frame number in front'),
         ("  a cat\n0: a dog", 1, 3, '"a cat" has no frame number in front'),
         ("0: a seed\n30 a fish", 2, 1, '"30 a fish" has no colon after its frame number'),
-        ("0: a seed\n10 to 20: a fish", 2, 1, '"10 to 20" is no frame: write a frame such as 12'),
-        ("0: a seed\n30 bounce: a fish", 2, 4, '"bounce" is no easing: write one of linear, ease'),
+        ("0: a seed\n10 to 20: a fish", 2, 1, '"10 to 20" is not a frame: write a frame such as 12'),
+        ("0: a seed\n30 bounce: a fish", 2, 4, '"bounce" is not an easing: write one of linear, ease'),
         ("0: a seed\n1.5: a fish", 2, 1, '"1.5" lies outside of the clip'),
         ("0: a seed\n0.2-150%: a fish", 2, 5, '"150%" lies outside of the clip'),
         ("-0.5: a seed", 1, 1, '"-0.5" lies outside of the clip'),
@@ -190,16 +163,16 @@ def test_within_quotation_marks_everything_belongs_to_the_prompt():
         ('"0": "a "red" cat"', 1, 10, 'and \\" for a quotation mark inside the prompt before it'),
         ('"0": "a cat', 1, 6, "this quotation mark is never closed"),
         ('"0": a cat', 1, 6, 'a prompt after "0": needs quotation marks too'),
-        ('"max_f": "a cat"', 1, 1, '"max_f" is no frame'),
+        ('"max_f": "a cat"', 1, 1, '"max_f" is not a frame'),
         ('"0": "a (cat:`sin(t)`)"', 1, 14, "an expression in backticks is not supported"),
         ("0: a (cat:`__import__('os')`)", 1, 11, "an expression in backticks is not supported"),
         ('"0": "a cat --neg ugly"', 1, 13, "--neg is not supported: write what to avoid in a second"),
         ("0: a\n20-10: b", 2, 1, "this range goes back from frame 20 to 10"),
         ("0: a\n0.5-3: b", 2, 1, "this range goes back from frame 7.5 to 3"),
-        ("4: a\n8: b\n4: c", 3, 1, "frame 4 already has the prompt of line 1, column 1"),
-        ("15: a\n-1: b", 2, 1, "frame 15 already has the prompt of line 1, column 1"),
-        ("5: a\n0-8: b", 2, 1, "frame 5 already has the prompt of line 1, column 1"),
-        ('"0-8": "a", "8-12": "b"', 1, 13, "frame 8 already has the prompt of line 1, column 1"),
+        ("4: a\n8: b\n4: c", 3, 1, "frame 4 is already taken by line 1, column 1"),
+        ("15: a\n-1: b", 2, 1, "frame 15 is already taken by line 1, column 1"),
+        ("5: a\n0-8: b", 2, 1, "frame 5 is already taken by line 1, column 1"),
+        ('"0-8": "a", "8-12": "b"', 1, 13, "frame 8 is already taken by line 1, column 1"),
         ("", 1, 1, 'there is no prompt: write "frame: prompt"'),
         (" \n-- nothing\n", 1, 1, "there is no prompt"),
     ],
@@ -214,12 +187,12 @@ def test_an_error_says_where_and_what_to_do(text, line, column, sentence):
 
 def test_the_examples_of_the_documentation_are_read():
     page = Path(__file__).resolve().parents[2] / "web" / "docs" / "ADN_PromptSchedule.md"
-    example = page.read_text(encoding="utf-8").split("a line for each prompt.\n\n")[1].split("\n\n  Before")[0]
+    example = page.read_text(encoding="utf-8").split("`position: prompt` per line.\n\n")[1].split("\n\n  The table")[0]
     assert prompts(textwrap.dedent(example), 101) == [
         "a seed in dark soil", "a green sprout", "a tree", "a tree in bloom", "a bare tree, covered with (snow:1.2)"
     ]  # fmt: skip
     example = textwrap.dedent((inspect.getdoc(prompt_schedule) or "").split("\n\n")[1])
-    assert [key.prompt for key in parse(example, EASINGS)] == [
+    assert [key.value for key in parse(example)] == [
         "a seed", "a sprout", "a tree", "a bird", "a fish in the sea", "a (dog:1.2)"
     ]  # fmt: skip
 

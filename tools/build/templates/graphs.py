@@ -260,7 +260,7 @@ def motion_strength(graph: Graph) -> None:
         1, "ADN_MotionCurve", "Over the sampling", keyframes="0: 1 hold\n0.8: 0.5", over="sampling"
     )
     over_frames = graph.add(
-        1, "ADN_MotionCurve", "Over the frames", keyframes="0: 0.9 ease\n8: 1.15 ease\n15: 0.9", over="frames"
+        1, "ADN_MotionCurve", "Over the frames", keyframes="0 ease: 0.9\n8 ease: 1.15\n15: 0.9", over="frames"
     )
     strength = graph.add(2, "ADN_MotionStrength", strength=over_sampling["curve"], motion_scale=over_frames["curve"])
     levels = graph.add(2, "ADN_MotionStrengthPerLevel", previous=strength["motion_strength"], down_1_strength=0.8)
