@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+# The tests run in two processes (see pyproject.toml), and ComfyUI's servers are more: a thread each is what a small
+# machine has processors for.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import torch
 
 import animatediff_native
 
 animatediff_native.start_comfyui(cpu=True)
 torch.set_num_threads(1)
-# In processes that tests start, threads sleep while they wait for each other: where other programs use the processor
-# too, small models take up to ten times as long with threads that spin.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+TESTS = Path(__file__).parent
+WORKERS = 2  # processes of about a gigabyte
+
+# Files that neither import nor start ComfyUI: one of its versions is enough for them (tests/test_repository.py).
+PURE = ()
+
+# What takes longest begins first, so that both workers end at about the same time.
+LONGEST_FIRST = ()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes run the tests: this one alone where a single file was asked for."""
+    return 0 if len(config.args) == 1 and ".py" in config.args[0] else WORKERS
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "autograd: the test needs gradients and runs outside of inference mode")
+    config.addinivalue_line("markers", "pure: the test does not touch ComfyUI; one version is enough for it")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that do not touch ComfyUI, and begin with the files that take longest."""
+    for item in items:
+        if any(item.path.match(pattern) for pattern in PURE):
+            item.add_marker("pure")
+    items.sort(key=lambda item: next((i for i, name in enumerate(LONGEST_FIRST) if item.path.match(name)), 99))
 
 
 @pytest.fixture(scope="session")
