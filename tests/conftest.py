@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-# The tests run in two processes (see pyproject.toml), and ComfyUI's servers are more: a thread each is what a small
-# machine has processors for.
-os.environ["OMP_NUM_THREADS"] = "1"
-
 import torch
+from selection import LONGEST_FIRST, PURE, WORKERS
 
 import animatediff_native
 
+# Tests, and the servers and commands that they start, are several processes already.
+os.environ["OMP_NUM_THREADS"] = "1"
 animatediff_native.start_comfyui(cpu=True)
 torch.set_num_threads(1)
-
-TESTS = Path(__file__).parent
-WORKERS = 2  # processes of about a gigabyte
-
-# Files that neither import nor start ComfyUI: one of its versions is enough for them (tests/test_repository.py).
-PURE = ()
-
-# What takes longest begins first, so that both workers end at about the same time.
-LONGEST_FIRST = ()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -45,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.match(pattern) for pattern in PURE):
             item.add_marker("pure")
-    items.sort(key=lambda item: next((i for i, name in enumerate(LONGEST_FIRST) if item.path.match(name)), 99))
+    items.sort(key=lambda item: [not item.path.match(pattern) for pattern in LONGEST_FIRST])
 
 
 @pytest.fixture(scope="session")
