@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-
 # Runs in a process of its own, and compares what ComfyUI's and PyTorch's modules and classes hold before and after.
 PROBE = """
 import sys

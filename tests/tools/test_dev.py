@@ -22,7 +22,7 @@ dev.find_uv = lambda: "uv"
 dev.fetch_newest_frontend = lambda uv: print(json.dumps(["frontend"]))
 dev.prepare = lambda comfyui: dev.Environment(Path("environment"), Path(comfyui))
 def execute(environment, command, cwd=None):
-    print(json.dumps([environment.comfyui.name, *command[7:]]))
+    print(json.dumps([environment.comfyui.name, *command[6:]]))
     return environment.comfyui.name == "0.18.2"
 dev.execute = execute
 sys.exit(dev.main(["test", *sys.argv[1:]]))
