@@ -25,6 +25,7 @@ LONGEST_FIRST = (
     "training/test_command.py",
     "browser/test_old_workflows.py",
     "browser/test_converted_workflows.py",
+    "test_repository.py",
     "test_server.py",
     "browser/test_at_home.py",
     "demo/test_*.py",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 READY = "window.app?.graph && window.app.extensionManager?.setting && window.app.vueAppReady"
+PATIENCE = 300_000  # milliseconds that the page may take for anything: only a page that hangs is slower
 QUIET = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Release.Status": "skipped",
@@ -61,6 +62,7 @@ class ComfyPage:
             )
             width, height = self.size
             self.browser = started.new_page(viewport={"width": width, "height": height})
+            self.browser.set_default_timeout(PATIENCE)
             self.browser.on("pageerror", lambda error: self.errors.append(str(error)))
             self.open(**self.settings)
         except BaseException:
@@ -75,7 +77,7 @@ class ComfyPage:
         """Load the page with settings that the server then keeps. A page without them would open dialogs."""
         self.browser.request.post(f"{self.address}/settings", data=QUIET | settings)
         self.browser.goto(self.address)
-        self.browser.wait_for_function(READY, timeout=120_000)
+        self.browser.wait_for_function(READY)
 
     def settle(self) -> None:
         """Wait until nodes have their sizes and the view has stopped moving."""
@@ -167,11 +169,11 @@ class ComfyPage:
     def told(self) -> dict[str, Any]:
         return self.browser.evaluate("() => window.told")
 
-    def wait_until_done(self, seconds: float = 120) -> dict[str, Any]:
+    def wait_until_done(self) -> dict[str, Any]:
         """Wait for the end of the run; return what the server said of it: previews, values of progress, errors."""
         refused = "Object.keys(window.app.lastNodeErrors ?? {}).length"
         done = "window.told.done && !window.told.reading"
-        self.browser.wait_for_function(f"() => ({done}) || {refused}", timeout=seconds * 1000)
+        self.browser.wait_for_function(f"() => ({done}) || {refused}")
         if not self.browser.evaluate("() => window.told.done"):
             raise ValueError(f"The server refused it: {self.browser.evaluate('() => window.app.lastNodeErrors')}")
         return self.told()
