@@ -16,7 +16,7 @@ import sys
 sys.argv = ["comfyui", "--cpu"]
 import comfy.options
 comfy.options.enable_args_parsing()
-import asyncio, importlib, json, os, pathlib
+import asyncio, importlib, json, os, pathlib, re
 import comfy.sd, comfy.sample, comfy.context_windows, comfy_api.latest, folder_paths, nodes, torch
 
 def attributes():
@@ -37,8 +37,8 @@ opened = []
 def watch(event, arguments):
     if event.startswith(watched):
         events.append(event)
-    if event == "open" and not str(arguments[0]).endswith(".py") and ".pyc" not in str(arguments[0]):
-        opened.append(str(arguments[0]))
+    if event == "open" and isinstance(arguments[0], str) and not re.search(r"\\.py(c\\b|$)", arguments[0]):
+        opened.append(arguments[0])
 
 sys.addaudithook(watch)
 

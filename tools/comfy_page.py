@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-READY = "window.app?.graph && window.app.extensionManager?.setting && window.app.vueAppReady"
+READY = "window.app?.graph && window.app.vueAppReady && window.app.extensionManager?.workflow?.activeWorkflow?.isLoaded"
 PATIENCE = 300_000  # milliseconds that the page may take for anything: only a page that hangs is slower
 QUIET = {
     "Comfy.TutorialCompleted": True,
@@ -78,6 +78,7 @@ class ComfyPage:
         self.browser.request.post(f"{self.address}/settings", data=QUIET | settings)
         self.browser.goto(self.address)
         self.browser.wait_for_function(READY)
+        self.settle()  # the first workflow would take the place of what is loaded too early
 
     def settle(self) -> None:
         """Wait until nodes have their sizes and the view has stopped moving."""
