@@ -70,10 +70,10 @@ def build(folder):
 build_once(Path(sys.argv[1]), build)
 """
     command = [sys.executable, "-c", script, str(tmp_path / "thing")]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    first = subprocess.Popen(command, cwd=tmp_path, text=True, **pipes)
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    first = subprocess.Popen(command, cwd=tmp_path, text=True, stdin=subprocess.PIPE, **pipes)
     assert first.stdout and first.stdout.readline() == "built\n"
-    second = subprocess.Popen(command, cwd=tmp_path, text=True, **pipes)
+    second = subprocess.Popen(command, cwd=tmp_path, text=True, stdin=subprocess.DEVNULL, **pipes)
     assert second.stderr and second.stderr.readline().startswith("Waiting for another set-up")
     assert first.communicate("go on\n") == ("", "")
     assert second.communicate() == ("", ""), "it uses what the first built"
