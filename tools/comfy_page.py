@@ -119,8 +119,20 @@ class ComfyPage:
 
     def drag_from_library(self, name: str, x: int, y: int) -> None:
         """Drag a node by the name that the open node library shows, to a place on the canvas in pixels."""
+        from playwright.sync_api import TimeoutError
+
         entry = self.search_library(name).filter(has_text=re.compile(rf"^\s*{re.escape(name)}\s*$")).first
-        entry.drag_to(self.browser.locator("#graph-canvas"), target_position={"x": x, "y": y})
+        nodes = self.browser.evaluate("() => window.app.graph.nodes.length")
+        for _ in range(10):
+            self.browser.wait_for_timeout(400)  # the list follows the typing after a moment ...
+            entry.drag_to(self.browser.locator("#graph-canvas"), target_position={"x": x, "y": y})
+            try:
+                more = "nodes => window.app.graph.nodes.length > nodes"
+                self.browser.wait_for_function(more, arg=nodes, timeout=5000)
+                return
+            except TimeoutError:
+                continue  # ... and takes the entry from under a mouse that is too early
+        raise ValueError(f"{name} does not come to the canvas.")
 
     def use(self, values: dict[str, dict[str, Any]]) -> None:
         """Put other values into widgets: for a widget's name, a value as text and what takes its place."""
