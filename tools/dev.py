@@ -33,6 +33,8 @@ from environment import REPO, Environment, find_uv, prepare
 from environment.cache import SetupError, cache_directory, disk_is_full, is_disk_full, say
 from environment.downloads import COMFYUI_DEFAULT, COMFYUI_RELEASES, fetch_newest_frontend
 
+NOTHING_SELECTED = 5  # pytest's exit status where no test is left to run
+
 
 def demo(options: argparse.Namespace, _: list[str]) -> int:
     environment = prepare(options.comfyui)
@@ -55,7 +57,8 @@ def test(options: argparse.Namespace, pytest_arguments: list[str]) -> int:
     if options.comfyui == "all":
         newest, *older = COMFYUI_RELEASES
         results = {newest: run_pytest(newest, pytest_arguments)}
-        results |= {version: run_pytest(version, ["-m", "not pure", *pytest_arguments]) for version in older}
+        codes = {version: run_pytest(version, ["-m", "not pure", *pytest_arguments]) for version in older}
+        results |= {version: 0 if code == NOTHING_SELECTED else code for version, code in codes.items()}
     else:
         results = {options.comfyui: run_pytest(options.comfyui, pytest_arguments)}
     if len(results) > 1:
