@@ -41,9 +41,10 @@ def test_the_page_offers_to_replace_old_nodes(page, picture, name):
 
 @pytest.fixture
 def frozen_by_the_newest_frontend(request, frontend, name) -> None:
-    if frontend == "newest frontend" and name != "looped_closed_loop":
+    if frontend == "newest frontend":
         reason = "after Replace All this frontend still draws the nodes that it removed, and its canvas freezes"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+        always = name != "looped_closed_loop"  # which another change of the graph sometimes saves in time
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=always))
 
 
 @every_old_workflow
