@@ -8,18 +8,32 @@ from typing import Any
 
 import pytest
 import torch
+from selection import LONGEST_FIRST, PURE, WORKERS
 
 import animatediff_native
 
+# Tests, and the servers and commands that they start, are several processes already.
+os.environ["OMP_NUM_THREADS"] = "1"
 animatediff_native.start_comfyui(cpu=True)
 torch.set_num_threads(1)
-# In processes that tests start, threads sleep while they wait for each other: where other programs use the processor
-# too, small models take up to ten times as long with threads that spin.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes run the tests: this one alone where a single file was asked for."""
+    return 0 if len(config.args) == 1 and ".py" in config.args[0] else WORKERS
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "autograd: the test needs gradients and runs outside of inference mode")
+    config.addinivalue_line("markers", "pure: the test does not touch ComfyUI; one version is enough for it")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that do not touch ComfyUI, and begin with the files that take longest."""
+    for item in items:
+        if any(item.path.match(pattern) for pattern in PURE):
+            item.add_marker("pure")
+    items.sort(key=lambda item: [not item.path.match(pattern) for pattern in LONGEST_FIRST])
 
 
 @pytest.fixture(scope="session")

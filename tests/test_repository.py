@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import tomllib
+from selection import LONGEST_FIRST, PURE
 
-from animatediff_native.tools.environment import COMFYUI_DEFAULT, COMFYUI_RELEASES
+from animatediff_native.tools.environment.downloads import COMFYUI_DEFAULT, COMFYUI_RELEASES
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("nodes", "motion_models", "sampling", "training", "evaluation", "old_workflows")
@@ -93,6 +94,26 @@ def test_what_training_alone_needs_is_imported_by_training_alone():
         assert not set(imports(tree)) & EXTRA or file.is_relative_to(ROOT / "training")
         at_import: list[ast.stmt] = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
         assert not set(imports(ast.Module(at_import, []))) & EXTRA
+
+
+COMFYUI = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "latent_preview", "nodes"}
+COMFYUI |= {"comfy_support", "node_support", "server_support"}
+FIXTURES = {"adn", "object_info", "server"}  # that start ComfyUI
+
+
+@pytest.mark.parametrize("pattern", PURE)
+def test_tests_that_run_on_one_comfyui_alone_do_not_touch_it(pattern):
+    files = list((ROOT / "tests").glob(pattern))
+    assert files
+    for file in files:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        assert not {*imports(tree)} & COMFYUI, file
+        assert not {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)} & FIXTURES, file
+
+
+@pytest.mark.parametrize("pattern", LONGEST_FIRST)
+def test_the_longest_tests_are_there(pattern):
+    assert list((ROOT / "tests").glob(pattern))
 
 
 def test_nodes_are_registered_by_the_entry_point_alone():

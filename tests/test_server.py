@@ -150,6 +150,16 @@ def test_an_interrupted_run_leaves_the_next_one_as_it_was(server, short_prompt):
     assert again == first
 
 
+@pytest.mark.parametrize(
+    ("frames", "line"), [(1, "a single frame has no motion"), (40, "40 frames, in 3 windows of 16")]
+)
+def test_one_frame_and_too_many_are_one_line_of_the_log(server, short_prompt, frames, line):
+    before = len(server.log_tail(100_000).splitlines())
+    nodes_of(short_prompt, "EmptyLatentImage")[0]["batch_size"] = frames
+    render(server, short_prompt)
+    assert sum(line in text for text in server.log_tail(100_000).splitlines()[before:]) == 1
+
+
 def test_the_motion_module_makes_a_difference(server, short_prompt):
     without = copy.deepcopy(short_prompt)
     nodes_of(without, "ADN_ApplyAnimateDiff")[0]["strength"] = 0.0

@@ -1,4 +1,4 @@
-"""ComfyUI's page in a headless Chromium, as a user has it before them.
+"""Drive ComfyUI's page in a headless Chromium, as a user does.
 
     with ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as page:
         page.load(workflow)
@@ -15,18 +15,40 @@ import re
 from pathlib import Path
 from typing import Any
 
-READY = "window.app?.graph && window.app.extensionManager?.setting && window.app.vueAppReady"
+READY = "window.app?.graph && window.app.vueAppReady && window.app.extensionManager?.workflow?.activeWorkflow?.isLoaded"
+PATIENCE = 300_000  # milliseconds that the page may take for anything: only a page that hangs is slower
 QUIET = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Release.Status": "skipped",
 }
+# Resolves once the nodes and the view of them are the same for a few frames in a row.
+SETTLED = """() => new Promise(done => {
+    let before = '', same = 0
+    const look = () => {
+        const {scale, offset} = window.app.canvas.ds
+        const now = JSON.stringify([scale, [...offset], window.app.rootGraph.serialize()])
+        same = now === before ? same + 1 : 0
+        before = now
+        same < 5 ? requestAnimationFrame(look) : done()
+    }
+    look()
+})"""
 
 
 class ComfyPage:
-    """`chromium` is the browser's executable. Errors of the page's own scripts are collected in `errors`."""
+    """`chromium` is the browser's executable, `settings` are the page's own, which the server keeps.
 
-    def __init__(self, address: str, chromium: str, size: tuple[int, int] = (1600, 1000)):
-        self.address, self.chromium, self.size = address, chromium, size
+    Errors of the page's scripts are collected in `errors`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        chromium: str,
+        settings: dict[str, Any] | None = None,
+        size: tuple[int, int] = (1600, 1000),
+    ):
+        self.address, self.chromium, self.settings, self.size = address, chromium, settings or {}, size
         self.errors: list[str] = []
 
     def __enter__(self) -> ComfyPage:
@@ -40,8 +62,9 @@ class ComfyPage:
             )
             width, height = self.size
             self.browser = started.new_page(viewport={"width": width, "height": height})
+            self.browser.set_default_timeout(PATIENCE)
             self.browser.on("pageerror", lambda error: self.errors.append(str(error)))
-            self.open()
+            self.open(**self.settings)
         except BaseException:
             self.playwright.stop()
             raise
@@ -50,22 +73,20 @@ class ComfyPage:
     def __exit__(self, *_: Any) -> None:
         self.playwright.stop()
 
-    def open(self) -> None:
+    def open(self, **settings: Any) -> None:
+        """Load the page with settings that the server then keeps. A page without them would open dialogs."""
+        self.browser.request.post(f"{self.address}/settings", data=QUIET | settings)
         self.browser.goto(self.address)
-        self.browser.wait_for_function(READY, timeout=120_000)
-        for name, value in QUIET.items():
-            self.set(name, value)
-        self.browser.evaluate("() => new Promise(done => setTimeout(done, 500))")
-        self.browser.keyboard.press("Escape")
+        self.browser.wait_for_function(READY)
+        self.settle()  # the first workflow would take the place of what is loaded too early
 
-    def set(self, setting: str, value: Any) -> None:
-        self.browser.evaluate(
-            "([name, value]) => window.app.extensionManager.setting.set(name, value)", [setting, value]
-        )
+    def settle(self) -> None:
+        """Wait until nodes have their sizes and the view has stopped moving."""
+        self.browser.evaluate(SETTLED)
 
     def load(self, workflow: dict[str, Any]) -> None:
         self.browser.evaluate("async workflow => { await window.app.loadGraphData(workflow) }", workflow)
-        self.browser.wait_for_timeout(300)
+        self.settle()
 
     def forget(self) -> None:
         """Let the server run again what it remembers the results of."""
@@ -80,7 +101,7 @@ class ComfyPage:
 
     def fit(self) -> None:
         self.browser.evaluate("() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        self.browser.wait_for_timeout(700)
+        self.settle()
 
     def open_template(self, pack: str, name: str) -> None:
         """Through the template browser."""
@@ -91,13 +112,27 @@ class ComfyPage:
             "name => window.app.extensionManager.workflow.activeWorkflow?.filename.startsWith(name)", arg=name
         )
 
+    def search_library(self, text: str) -> Any:
+        """Type into the open node library's search field and return the entries that it shows."""
+        self.browser.get_by_placeholder(re.compile(r"^Search( Nodes)?\.\.\.$")).first.fill(text)
+        return self.browser.locator("[role=treeitem][draggable=true]")
+
     def drag_from_library(self, name: str, x: int, y: int) -> None:
-        """A node by the name that the open node library shows, to a place on the canvas in pixels."""
-        self.browser.get_by_placeholder("Search...").first.fill(name)
-        self.browser.wait_for_timeout(400)  # until the list has settled
-        entries = self.browser.locator("[role=treeitem][draggable=true]")
-        entry = entries.filter(has_text=re.compile(rf"^\s*{re.escape(name)}\s*$")).first
-        entry.drag_to(self.browser.locator("#graph-canvas"), target_position={"x": x, "y": y})
+        """Drag a node by the name that the open node library shows, to a place on the canvas in pixels."""
+        from playwright.sync_api import TimeoutError
+
+        entry = self.search_library(name).filter(has_text=re.compile(rf"^\s*{re.escape(name)}\s*$")).first
+        nodes = self.browser.evaluate("() => window.app.graph.nodes.length")
+        for _ in range(10):
+            self.browser.wait_for_timeout(400)  # the list follows the typing after a moment ...
+            entry.drag_to(self.browser.locator("#graph-canvas"), target_position={"x": x, "y": y})
+            try:
+                more = "nodes => window.app.graph.nodes.length > nodes"
+                self.browser.wait_for_function(more, arg=nodes, timeout=5000)
+                return
+            except TimeoutError:
+                continue  # ... and takes the entry from under a mouse that is too early
+        raise ValueError(f"{name} does not come to the canvas.")
 
     def use(self, values: dict[str, dict[str, Any]]) -> None:
         """Put other values into widgets: for a widget's name, a value as text and what takes its place."""
@@ -124,13 +159,16 @@ class ComfyPage:
         """Press Run. What the server says of the run is kept in the page."""
         self.browser.evaluate(
             """() => {
-                const told = window.told = {previews: [], values: [], errors: [], done: false};
+                const told = window.told = {previews: [], values: [], errors: [], reading: 0, done: false};
                 if (!window.listening) {
                     window.listening = true;
                     const hear = (kind, use) => window.app.api.addEventListener(kind, event => use(event.detail));
                     hear('b_preview_with_metadata', async ({blob, displayNodeId}) => {
+                        const told = window.told;
+                        told.reading += 1;
                         const bytes = new Uint8Array(await blob.arrayBuffer());
-                        window.told.previews.push([displayNodeId, btoa(String.fromCharCode(...bytes))]);
+                        told.previews.push([displayNodeId, btoa(String.fromCharCode(...bytes))]);
+                        told.reading -= 1;
                     });
                     hear('progress', ({node, value, max}) => window.told.values.push([node, value, max]));
                     hear('execution_error', error => window.told.errors.push([error.node_id, error.exception_message]));
@@ -144,13 +182,13 @@ class ComfyPage:
     def told(self) -> dict[str, Any]:
         return self.browser.evaluate("() => window.told")
 
-    def wait_until_done(self, seconds: float = 120) -> dict[str, Any]:
-        """To the end of the run; what the server said of it: previews, values of progress, errors."""
+    def wait_until_done(self) -> dict[str, Any]:
+        """Wait for the end of the run; return what the server said of it: previews, values of progress, errors."""
         refused = "Object.keys(window.app.lastNodeErrors ?? {}).length"
-        self.browser.wait_for_function(f"() => window.told.done || {refused}", timeout=seconds * 1000)
+        done = "window.told.done && !window.told.reading"
+        self.browser.wait_for_function(f"() => ({done}) || {refused}")
         if not self.browser.evaluate("() => window.told.done"):
             raise ValueError(f"The server refused it: {self.browser.evaluate('() => window.app.lastNodeErrors')}")
-        self.browser.wait_for_timeout(300)
         return self.told()
 
     def screenshot(self, file: Path) -> Path:

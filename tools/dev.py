@@ -29,18 +29,11 @@ if sys.version_info < (3, 10):  # noqa: UP036 - whoever runs this may have an ol
     sys.exit("Python 3.10 or newer is needed; this is {}.{}.".format(*sys.version_info))
 
 from chromium import install_chromium
-from environment import (
-    COMFYUI_DEFAULT,
-    COMFYUI_RELEASES,
-    REPO,
-    Environment,
-    SetupError,
-    cache_directory,
-    disk_is_full,
-    is_disk_full,
-    prepare,
-    say,
-)
+from environment import REPO, Environment, find_uv, prepare
+from environment.cache import SetupError, cache_directory, disk_is_full, is_disk_full, say
+from environment.downloads import COMFYUI_DEFAULT, COMFYUI_RELEASES, fetch_newest_frontend
+
+NOTHING_SELECTED = 5  # pytest's exit status where no test is left to run
 
 
 def demo(options: argparse.Namespace, _: list[str]) -> int:
@@ -59,8 +52,15 @@ def serve(options: argparse.Namespace, _: list[str]) -> int:
 
 def test(options: argparse.Namespace, pytest_arguments: list[str]) -> int:
     install_chromium()
-    versions = list(COMFYUI_RELEASES) if options.comfyui == "all" else [options.comfyui]
-    results = {version: run_pytest(version, pytest_arguments) for version in versions}
+    if options.comfyui in ("all", COMFYUI_DEFAULT):  # the ComfyUI whose page is tested
+        fetch_newest_frontend(find_uv())
+    if options.comfyui == "all":
+        newest, *older = COMFYUI_RELEASES
+        results = {newest: run_pytest(newest, pytest_arguments)}
+        codes = {version: run_pytest(version, ["-m", "not pure", *pytest_arguments]) for version in older}
+        results |= {version: 0 if code == NOTHING_SELECTED else code for version, code in codes.items()}
+    else:
+        results = {options.comfyui: run_pytest(options.comfyui, pytest_arguments)}
     if len(results) > 1:
         say("\n" + "\n".join(f"ComfyUI {v}: {'failed' if code else 'passed'}" for v, code in results.items()))
     return next((code for code in results.values() if code), 0)

@@ -14,14 +14,16 @@ import safetensors.torch
 import torch
 from comfy_support import motion_state_dict
 from PIL import Image
+from server_support import miniature_server
 
 from animatediff_native.tools.chromium import find_chromium
-from animatediff_native.tools.comfy_app import INPUTS, MODELS, PACKS
+from animatediff_native.tools.comfy_app import MODELS
 from animatediff_native.tools.comfy_page import ComfyPage
 from animatediff_native.tools.comfy_server import ComfyServer
-from animatediff_native.tools.environment import COMFYUI_DEFAULT
+from animatediff_native.tools.environment.downloads import COMFYUI_DEFAULT, newest_frontend
 
-CLASSIC, VUE = "classic canvas", "Vue nodes"
+# The two ways in which ComfyUI's own frontend draws nodes, and the newest frontend there is.
+CLASSIC, VUE, NEWEST = "classic canvas", "Vue nodes", "newest frontend"
 SCREENSHOTS = Path(os.environ.get("ADN_SCREENSHOTS", "")) if "ADN_SCREENSHOTS" in os.environ else None
 
 
@@ -37,17 +39,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory) -> Iterator[ComfyServer]:
-    base = tmp_path_factory.mktemp("browser")
+def miniature_comfyui(base: Path, *arguments: str) -> ComfyServer:
+    """Return a server with files that do not fit and what old workflows name; not started yet."""
     modules = base / "models" / "animatediff_models"
     modules.mkdir(parents=True)
     write_unfit_files(modules)
     write_what_old_workflows_name(base)
-    arguments = ["--cpu", "--preview-method", "latent2rgb"]
-    with ComfyServer(
-        Path(os.environ["ADN_COMFYUI"]), base, PACKS, MODELS, arguments=arguments, inputs=INPUTS
-    ) as running:
+    return miniature_server(base, arguments=("--preview-method", "latent2rgb", *arguments))
+
+
+@pytest.fixture(scope="session")
+def pinned_server(tmp_path_factory) -> Iterator[ComfyServer]:
+    """ComfyUI with the frontend that it asks for."""
+    with miniature_comfyui(tmp_path_factory.mktemp("browser")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def newest_server(tmp_path_factory) -> Iterator[ComfyServer]:
+    """ComfyUI with the newest frontend."""
+    if not newest_frontend().is_dir():
+        pytest.skip("the newest frontend is not there: `python tools/dev.py test` fetches it")
+    with miniature_comfyui(tmp_path_factory.mktemp("newest"), "--front-end-root", str(newest_frontend())) as running:
         yield running
 
 
@@ -84,20 +97,31 @@ def chromium() -> str:
     return find_chromium() or ""
 
 
-@pytest.fixture(scope="module", params=[CLASSIC, VUE])
-def page(request, server, chromium) -> Iterator[ComfyPage]:
-    """In each of the frontend's two ways to draw nodes."""
-    with ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as opened:
-        opened.set("Comfy.VueNodes.Enabled", request.param == VUE)
+@pytest.fixture(scope="module", params=[CLASSIC, VUE, NEWEST])
+def frontend(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def server(request, frontend) -> ComfyServer:
+    return request.getfixturevalue("newest_server" if frontend == NEWEST else "pinned_server")
+
+
+@pytest.fixture(scope="module")
+def page(server, frontend, chromium) -> Iterator[ComfyPage]:
+    with open_page(server, chromium, vue=frontend != CLASSIC) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def classic_page(server, chromium) -> Iterator[ComfyPage]:
+def classic_page(pinned_server, chromium) -> Iterator[ComfyPage]:
     """For what does not depend on how nodes are drawn."""
-    with ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as opened:
-        opened.set("Comfy.VueNodes.Enabled", False)
+    with open_page(pinned_server, chromium, vue=False) as opened:
         yield opened
+
+
+def open_page(server: ComfyServer, chromium: str, vue: bool) -> ComfyPage:
+    return ComfyPage(f"http://127.0.0.1:{server.port}", chromium, settings={"Comfy.VueNodes.Enabled": vue})
 
 
 @pytest.fixture

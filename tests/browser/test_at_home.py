@@ -70,11 +70,9 @@ def test_the_blueprint_is_dragged_from_the_library_and_runs(page, picture):
 
 @pytest.fixture
 def in_chinese(page: Any):
-    page.set("Comfy.Locale", "zh")
-    page.open()
+    page.open(**{"Comfy.Locale": "zh"})
     yield
-    page.set("Comfy.Locale", "en")
-    page.open()
+    page.open(**{"Comfy.Locale": "en"})
 
 
 def test_nodes_speak_chinese_to_those_who_do(page, in_chinese):

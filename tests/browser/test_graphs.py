@@ -53,14 +53,13 @@ OLD_NAMES = {
 
 def test_the_names_of_the_old_packs_find_our_nodes(page, library):
     for old, new in OLD_NAMES.items():
-        page.browser.get_by_placeholder("Search...").first.fill(old)
-        page.browser.locator("[role=treeitem][draggable=true]").filter(has_text=new).first.wait_for(timeout=5000)
+        page.search_library(old).filter(has_text=new).first.wait_for()
 
 
 def test_nodes_are_connected_with_the_mouse(page, library, picture):
     page.drag_from_library("Load Motion Module", 420, 200)
     page.drag_from_library("Apply AnimateDiff", 900, 200)
-    page.browser.wait_for_timeout(500)
+    page.settle()
     load, apply = page.browser.evaluate(
         """() => {
             const rect = window.app.canvas.canvas.getBoundingClientRect(), [load, apply] = window.app.graph.nodes
@@ -85,7 +84,7 @@ def test_nodes_are_connected_with_the_mouse(page, library, picture):
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_an_example_opens_from_the_template_browser(page, server, workflow, picture):
     page.open_template("animatediff-native", workflow.stem)
-    page.browser.wait_for_timeout(500)
+    page.settle()
     nodes = page.workflow()["nodes"]
     saved = json.loads(workflow.read_text(encoding="utf-8"))
     assert sorted(node["type"] for node in nodes) == sorted(node["type"] for node in saved["nodes"])

@@ -19,18 +19,41 @@ def with_cores_saver(workflow: dict[str, Any]) -> dict[str, Any]:
     return workflow
 
 
-@pytest.mark.parametrize("name", ["text_to_video_gen1", "looped_closed_loop", "motion_lora_chain", "multi_model_gen2"])
-def test_the_page_replaces_old_nodes_and_the_workflow_runs(page, picture, name):
+every_old_workflow = pytest.mark.parametrize(
+    "name", ["text_to_video_gen1", "looped_closed_loop", "motion_lora_chain", "multi_model_gen2"]
+)
+
+
+def offer(page: Any, name: str) -> Any:
+    """Open an old workflow, and return the button by which the page offers to replace its nodes."""
     page.forget()
     page.load(with_cores_saver(read(name)))
-    assert unknown(page)
     page.browser.get_by_text("View details").first.click()
-    picture("offered")
-    page.browser.get_by_role("button", name="Replace All").click()
+    return page.browser.get_by_role("button", name="Replace All")
+
+
+@every_old_workflow
+def test_the_page_offers_to_replace_old_nodes(page, picture, name):
+    offer(page, name).wait_for()
+    assert unknown(page)
+    picture()
+
+
+@pytest.fixture
+def frozen_by_the_newest_frontend(request, frontend, name) -> None:
+    if frontend == "newest frontend":
+        reason = "after Replace All this frontend still draws the nodes that it removed, and its canvas freezes"
+        always = name != "looped_closed_loop"  # which another change of the graph sometimes saves in time
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=always))
+
+
+@every_old_workflow
+def test_the_page_replaces_old_nodes_and_the_workflow_runs(page, picture, name, frozen_by_the_newest_frontend):
+    offer(page, name).click()
     page.browser.wait_for_function("() => window.app.graph.nodes.some(node => node.type.startsWith('ADN_Old'))")
     assert unknown(page) == []
     make_small(page)
     page.queue()
     told = page.wait_until_done()
     assert told["errors"] == []
-    picture("run")
+    picture()

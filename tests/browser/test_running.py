@@ -53,18 +53,19 @@ def animations(told: dict[str, Any], node: str) -> list[Any]:
 
 
 def test_the_clip_moves_on_the_sampler_while_it_is_sampled_and_is_shown_at_the_end(page, picture):
-    load(page, "text_to_animation", steps=20, width=96, height=96)
+    """What the browser is given really moves: 16 frames of a star that travels."""
+    load(page, "text_to_animation", steps=6, width=96, height=96)
     page.queue()
-    page.browser.wait_for_function("() => window.told.previews.length > 3")
+    page.browser.wait_for_function("() => window.told.previews.length > 1")
     picture("while it runs")
     told = page.wait_until_done()
     assert told["errors"] == [] and page.errors == []
-    shown = animations(told, node_of(page, SAMPLER))
-    assert {clip.n_frames for clip in shown} == {16}
-    assert len({bytes(clip.tobytes()) for clip in shown}) > 1, "it changes from step to step"
+    clips = animations(told, node_of(page, SAMPLER))
+    assert {clip.n_frames for clip in clips} == {16}
+    assert len({frame.convert("RGB").tobytes() for frame in ImageSequence.Iterator(clips[-1])}) > 12
     result = page.browser.evaluate("id => window.app.nodeOutputs[id].images[0].filename", node_of(page, SAVER))
     assert result.endswith(".webp")
-    page.browser.wait_for_timeout(1000)
+    page.settle()
     picture("when it is done")
 
 
@@ -80,15 +81,6 @@ def test_sliding_context_shows_its_windows_and_how_far_they_are(page, picture):
     parts = {value % 1 for node, value, _ in told["values"] if node == node_of(page, SAMPLER)}
     assert len(parts) > 1, "the sampler's own bar moves within a step"
     picture()
-
-
-def test_every_frame_of_the_preview_is_another(page):
-    """What the browser is given really moves: 16 frames of a star that travels."""
-    load(page, "text_to_animation", steps=6)
-    page.queue()
-    clip = animations(page.wait_until_done(), node_of(page, SAMPLER))[-1]
-    frames = {frame.convert("RGB").tobytes() for frame in ImageSequence.Iterator(clip)}
-    assert len(frames) > 12
 
 
 WRONG = {
@@ -132,21 +124,7 @@ def test_hints_that_do_not_match_the_frames_are_counted(page, picture):
     picture()
 
 
-@pytest.mark.parametrize(
-    ("frames", "line"), [(1, "a single frame has no motion"), (40, "40 frames, in 3 windows of 16")]
-)
-def test_one_frame_and_too_many_are_one_line_of_the_log(page, server, frames, line):
-    before = len(server.log_tail(100_000).splitlines())
-    load(page, "text_to_animation", batch_size=frames, steps=2)
-    page.queue()
-    assert page.wait_until_done()["errors"] == []
-    assert sum(line in each for each in server.log_tail(100_000).splitlines()[before:]) == 1
-
-
 def test_a_run_that_is_cancelled_leaves_the_next_one_whole(page):
-    load(page, "text_to_animation", steps=3)
-    page.queue()
-    assert page.wait_until_done()["errors"] == []
     load(page, "text_to_animation", steps=500, seed=9)
     page.queue()
     page.browser.wait_for_function("() => window.told.values.length > 2")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from typing import Any
 
 import comfy.sample
@@ -164,22 +163,38 @@ def test_moving_windows_are_shown_at_every_step():
     assert len(pictures) == STEPS and len(set(pictures)) > 1
 
 
+class Clock:
+    """A `time` whose seconds pass when a test says so, whatever else the machine does."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 class SlowPreviewer(latent_preview.LatentPreviewer):
+    """Takes a hundredth of a second for each frame."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
     def decode_latent_to_preview(self, x0: torch.Tensor) -> Image.Image:
-        time.sleep(0.01)
-        return Image.new("RGB", (8, 8))
+        self.clock.now += 0.01
+        return Image.new("L", (8, 8), int(self.clock.now * 10))
 
 
-def test_previews_take_little_of_the_time():
-    preview, latents, pictures = LivePreview(SlowPreviewer(), 8.0), torch.zeros(2, 4, 8, 8), []
-    began = time.monotonic()
-    while time.monotonic() - began < 4:
+def test_previews_take_little_of_the_time_and_change_as_it_passes(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    preview, latents, pictures = LivePreview(SlowPreviewer(clock), 8.0), torch.zeros(2, 4, 8, 8), []
+    for _ in range(100):
         pictures.append(preview.picture(latents))
-        time.sleep(0.05)
-    elapsed = time.monotonic() - began
-    made = len(set(map(id, pictures)))
-    assert preview.spent <= progress.SHARE * elapsed + preview.last
-    assert made > 1 and len(pictures) > made, "some are shown again"
+        clock.now += 0.05
+    drawn = len({picture.animation for picture in pictures if picture is not None})
+    assert preview.spent == pytest.approx(0.02 * drawn)
+    assert preview.spent <= progress.SHARE * clock.now + preview.last
+    assert drawn == 5, "at once, then whenever its cost is a fiftieth of the time: after 2, 3, 4 and 5 seconds"
 
 
 def test_a_preview_seems_to_go_on_playing():

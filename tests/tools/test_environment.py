@@ -4,21 +4,15 @@ import io
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
 import tomllib
 
 from animatediff_native.tools import environment
-from animatediff_native.tools.environment import (
-    SetupError,
-    build_once,
-    development_packages,
-    environment_key,
-    explain_failure,
-    extract,
-)
+from animatediff_native.tools.environment import development_packages, environment_key
+from animatediff_native.tools.environment.cache import SetupError, build_once, explain_failure
+from animatediff_native.tools.environment.downloads import extract, find_comfyui
 
 
 def archive(file: Path, members: dict[str, bytes]) -> Path:
@@ -66,35 +60,35 @@ def test_a_finished_folder_is_kept_and_an_unfinished_one_is_made_anew(tmp_path):
 
 def test_a_second_set_up_waits_for_the_first(tmp_path):
     script = """
-import sys, time
+import sys
 from pathlib import Path
-from animatediff_native.tools.environment import build_once
+from animatediff_native.tools.environment.cache import build_once
 def build(folder):
     folder.mkdir()
     print("built", flush=True)
-    time.sleep(2)
+    sys.stdin.readline()
 build_once(Path(sys.argv[1]), build)
 """
     command = [sys.executable, "-c", script, str(tmp_path / "thing")]
-    tools = Path(environment.__file__).parent
-    both = []
-    for _ in range(2):
-        both.append(subprocess.Popen(command, cwd=tools, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-        time.sleep(0.5)
-    said = [process.communicate(timeout=60) for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert sorted(out for out, _ in said) == ["", "built\n"]
-    assert "Waiting for another set-up" in "".join(err for _, err in said)
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    first = subprocess.Popen(command, cwd=tmp_path, text=True, stdin=subprocess.PIPE, **pipes)
+    assert first.stdout and first.stdout.readline() == "built\n"
+    second = subprocess.Popen(command, cwd=tmp_path, text=True, stdin=subprocess.DEVNULL, **pipes)
+    assert second.stderr and second.stderr.readline().startswith("Waiting for another set-up")
+    assert first.communicate("go on\n") == ("", "")
+    assert second.communicate() == ("", ""), "it uses what the first built"
+    assert (first.returncode, second.returncode) == (0, 0)
 
 
 def test_the_environment_changes_with_its_pins(tmp_path):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("numpy")
-    key = environment_key(["torch==2.11.0"], requirements)
-    assert key == environment_key(["torch==2.11.0"], requirements)
-    assert key != environment_key(["torch==2.12.0"], requirements)
+    key = environment_key(["torch==2.11.0"], requirements, "")
+    assert key == environment_key(["torch==2.11.0"], requirements, "")
+    assert key != environment_key(["torch==2.12.0"], requirements, "")
+    assert key != environment_key(["torch==2.11.0"], requirements, "cpu")
     requirements.write_text("numpy>=2")
-    assert key != environment_key(["torch==2.11.0"], requirements)
+    assert key != environment_key(["torch==2.11.0"], requirements, "")
 
 
 def test_the_development_packages_are_those_of_pyproject_and_pinned():
@@ -105,7 +99,7 @@ def test_the_development_packages_are_those_of_pyproject_and_pinned():
 
 def test_a_folder_without_comfyui_is_refused_with_the_known_versions(tmp_path):
     with pytest.raises(SetupError, match=r"0\.30\.0.*nor a folder that holds ComfyUI"):
-        environment.find_comfyui(str(tmp_path), uv="uv")
+        find_comfyui(str(tmp_path), uv="uv")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,34 @@
+"""Which tests run on which ComfyUI, in how many processes and in which order; names are patterns below tests/."""
+
+from __future__ import annotations
+
+WORKERS = 2  # processes, of about a gigabyte each
+
+# Files that neither import nor start ComfyUI: `test --comfyui all` runs them on the newest one alone.
+PURE = (
+    "old_workflows/test_command.py",
+    "old_workflows/test_convert.py",
+    "old_workflows/test_odd_files.py",
+    "old_workflows/test_old_nodes.py",
+    "sampling/test_window_picture.py",
+    "test_repository.py",
+    "tools/test_*.py",
+    "training/data/test_*.py",
+    "training/test_loop.py",
+)
+
+# The files that take longest begin first, so that all processes end at about the same time.
+LONGEST_FIRST = (
+    "browser/test_running.py",
+    "browser/test_graphs.py",
+    "test_other_packs.py",
+    "training/test_command.py",
+    "browser/test_old_workflows.py",
+    "browser/test_converted_workflows.py",
+    "test_repository.py",
+    "test_server.py",
+    "browser/test_at_home.py",
+    "demo/test_*.py",
+    "test_archive.py",
+    "test_manager.py",
+)
