@@ -228,6 +228,16 @@ def index_of(sockets: Sequence[Socket], wanted: Socket) -> int:
     return next(index for index, socket in enumerate(sockets) if socket is wanted)
 
 
+def set_value(node: Node, name: str, value: Any) -> None:
+    """Set a widget of a new node."""
+    node["widgets_values"][list(NODE_TYPES[node["type"]].widgets).index(name)] = value
+
+
+def value_of(node: Node, name: str) -> Any:
+    """Return the value of a new node's widget."""
+    return node["widgets_values"][list(NODE_TYPES[node["type"]].widgets).index(name)]
+
+
 def name_primitive(link: Link) -> None:
     """A Primitive says which widget it stands for."""
     if link.source.node["type"] == "PrimitiveNode" and "widget" in link.source.socket:

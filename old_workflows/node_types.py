@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .inputs import TYPES
+from .old_nodes import OLD_NODES, stand_in_id
+
 PACK = "animatediff-native"
 
 
@@ -25,6 +28,20 @@ MODULE = {"motion_module": "MOTION_MODEL_ADN"}
 CHECKPOINT = {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}
 STRENGTH = {"motion_strength": "MOTION_STRENGTH_ADN"}
 
+
+def stand_in_type(old_id: str) -> NodeType:
+    old = OLD_NODES[old_id]
+    outputs = old.stand_in.outputs if old.stand_in else ()
+    return NodeType(
+        sockets={entry.name: entry.type for entry in old.carried if not entry.is_widget},
+        widgets={entry.name: entry.default for entry in old.carried if entry.is_widget},
+        outputs={output.name or output.type: output.type for output in outputs},
+        size=(300, 200),
+    )
+
+
+USE_EVOLVED_SAMPLING = stand_in_id("ADE_UseEvolvedSampling")
+SAMPLE_SETTINGS = stand_in_id("ADE_AnimateDiffSamplingSettings")
 NODE_TYPES = {
     "ADN_LoadMotionModule": NodeType({}, {"motion_module": "", "stretch_to": 0}, MODULE),
     "ADN_LoadMotionLora": NodeType(MODULE, {"motion_lora": "", "strength": 1.0}, MODULE),
@@ -128,9 +145,11 @@ NODE_TYPES = {
         (315, 270),
     ),
     "SaveImage": NodeType(IMAGES, {"filename_prefix": "ComfyUI"}, {}, (315, 270)),
+    # Hidden stand-in nodes, for what no other node does
+    USE_EVOLVED_SAMPLING: stand_in_type("ADE_UseEvolvedSampling"),
+    SAMPLE_SETTINGS: stand_in_type("ADE_AnimateDiffSamplingSettings"),
 }
 
-WIDGET_TYPES = {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING"}
 CURVED = "FLOAT,MOTION_CURVE_ADN"
 
 
@@ -139,8 +158,8 @@ def input_entry(kind: str, name: str) -> dict[str, Any]:
     made = NODE_TYPES[kind]
     if name in made.sockets:
         return {"name": name, "type": made.sockets[name], "link": None}
-    type = CURVED if kind == "ADN_MotionStrength" else WIDGET_TYPES[made.widgets[name].__class__]
-    return {"name": name, "type": type, "link": None, "widget": {"name": name}}
+    kinds = CURVED if kind == "ADN_MotionStrength" else TYPES[type(made.widgets[name])]
+    return {"name": name, "type": kinds, "link": None, "widget": {"name": name}}
 
 
 def output_entry(name: str, type: str) -> dict[str, Any]:

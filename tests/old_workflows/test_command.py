@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from conversion_support import CORPUS, read
-from convert_workflow import main
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from animatediff_native.old_workflows.convert import convert
+from animatediff_native.tools.convert_workflow import main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -22,12 +22,6 @@ STATIC, LOOPED = "StandardStaticContextOptions", "LoopedUniformContextOptions"
 
 
 @pytest.fixture
-def old(adn) -> Callable[..., Any]:
-    """A node for old workflows as a function, by the name that it had there."""
-    return lambda name, /, **inputs: run(adn[f"ADN_Old{name}"], **inputs)
-
-
-@pytest.fixture
 def windowed(adn) -> Callable[..., Any]:
     return lambda model, **options: run(
         adn["ADN_SlidingContext"], model=model, **WINDOWS | {"context_stride": 1, "free_noise": False} | options
