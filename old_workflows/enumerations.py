@@ -24,7 +24,7 @@ BETA_SCHEDULES: dict[str, tuple[tuple[str, ...], ...]] = {
 # Their names there. Its own "squaredcos_cap_v2" is "cosine", but does not come out as a tensor.
 CORE_SCHEDULES = {"sqrt": "sqrt", "cosine": "cosine", "squaredcos_cap_v2": "cosine"}
 
-FUSES = dict.fromkeys(("pyramid", "flat", "overlap-linear", "relative"))
+FUSES = ("pyramid", "flat", "overlap-linear", "relative")
 INTERPOLATIONS = {"lerp": "linear", "slerp": "slerp"}
 NOISE_TYPES = {  # and the noise of Clip Noise
     "default": None,
@@ -33,7 +33,7 @@ NOISE_TYPES = {  # and the noise of Clip Noise
     "repeated_context": "repeated",
     "FreeNoise": None,
 }
-SEED_GENERATORS = dict.fromkeys(("comfy", "auto1111", "comfy [gpu]", "auto1111 [gpu]"))
+SEED_GENERATORS = ("comfy", "auto1111", "comfy [gpu]", "auto1111 [gpu]")
 
 SCHEDULES = {
     "ADE_StandardStaticContextOptions": "static",

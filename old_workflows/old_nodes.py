@@ -3,85 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 from . import inputs as of
-from .inputs import Input, unused, widgets
-
-
-class OldOutput(NamedTuple):
-    type: str
-    tooltip: str
-    name: str | None = None
-
-
-class StandIn(NamedTuple):
-    """The hidden node of this pack that takes an old node's place: its title, what does the same in new graphs, and
-    its outputs."""
-
-    title: str
-    today: str
-    outputs: tuple[OldOutput, ...]
-
-
-@dataclass(frozen=True)
-class OldNode:
-    """One node of an old pack."""
-
-    inputs: tuple[Input, ...] = ()
-    """In its order, which is that of the values in a workflow."""
-    versions: tuple[tuple[str, ...], ...] = ()
-    """Names of the saved values in each version of the node, if they have changed."""
-    stand_in: StandIn | None = None
-    replaced_by: str = ""
-    """The node that the page replaces it with, where that is not a stand-in of its own."""
-    missing: Mapping[str, Any] = field(default_factory=dict)
-    """Values for widgets that older workflows lack, where the replacing node has another default."""
-
-    def input(self, name: str) -> Input | None:
-        return next((entry for entry in self.inputs if name in (entry.name, entry.formerly)), None)
-
-    @property
-    def widgets(self) -> list[Input]:
-        return [entry for entry in self.inputs if entry.is_widget]
-
-    @property
-    def carried(self) -> list[Input]:
-        """The inputs that a replacing node has too."""
-        return [entry for entry in self.inputs if not entry.unused]
-
-    def values(self, saved: Any) -> dict[str, Any]:
-        """Return the widgets' values by name, from what a workflow of any version holds.
-
-        A value that is missing, or not of its widget's type, is the default. Values that the node is not known to have
-        stay.
-        """
-        if isinstance(saved, Sequence):
-            saved = dict(zip(self.version(saved), saved, strict=False))
-        entries = {entry.name: entry for entry in self.widgets}
-        values = {entry.name: self.missing.get(entry.name, entry.default) for entry in self.widgets}
-        for name, value in (saved or {}).items():
-            entry = self.input(name)
-            name = entry.name if entry else name
-            if name not in entries or entries[name].accepts(value):
-                values[name] = value
-        return values
-
-    def version(self, saved: Sequence[Any]) -> Sequence[str]:
-        """Return the names of saved values: those of the version that they fit best by types and number."""
-        entries = {entry.name: entry for entry in self.widgets}
-
-        def misfits(names: Sequence[str]) -> tuple[int, int]:
-            pairs = zip(names, saved, strict=False)
-            return sum(not entries[name].accepts(value) for name, value in pairs), abs(len(names) - len(saved))
-
-        return min(self.versions or (tuple(entries),), key=misfits)
-
-
-def stand_in(title: str, today: str, *outputs: OldOutput) -> StandIn:
-    return StandIn(title, today, outputs)
+from .table import Input, OldNode, OldOutput, StandIn, unused, widgets
 
 
 def without(names: Sequence[str], *gone: str) -> tuple[str, ...]:
@@ -92,20 +17,26 @@ def names(entries: Sequence[Input]) -> tuple[str, ...]:
     return tuple(entry.name for entry in entries)
 
 
-LOADED = OldOutput("MODEL", "The model, ready for any sampler.")
-APPLIED = OldOutput("M_MODELS", "For Use Evolved Sampling.")
-CONTEXT = OldOutput("CONTEXT_OPTIONS", "For Use Evolved Sampling or a loader.", "CONTEXT_OPTS")
-ENCODED = OldOutput("CONDITIONING", "Conditioning with one entry for each frame.")
+LOADED = (OldOutput("MODEL", "The model, ready for any sampler."),)
+MODULE = (OldOutput("MOTION_MODEL_ADE", "For Apply AnimateDiff Model.", "MOTION_MODEL"),)
+LORAS = (OldOutput("MOTION_LORA", "For the node that applies the motion module."),)
+MULTIVAL = (OldOutput("MULTIVAL", "For scale_multival or effect_multival."),)
+APPLIED = (OldOutput("M_MODELS", "For Use Evolved Sampling."),)
+CONTEXT = (OldOutput("CONTEXT_OPTIONS", "For Use Evolved Sampling or a loader.", "CONTEXT_OPTS"),)
+SETTINGS = (OldOutput("SAMPLE_SETTINGS", "For Use Evolved Sampling or a loader.", "settings"),)
+ENCODED = (OldOutput("CONDITIONING", "Conditioning with one entry for each frame."),)
+LATENTS = (OldOutput("LATENT", "The same latent."),)
 APPLIES = "Load Motion Module, Apply AnimateDiff and Sliding Context do this"
 WINDOWED = "Sliding Context does this, in front of the sampler"
 SCHEDULED = "Prompt Schedule does this"
 
+AROUND_PROMPTS, INTERPOLATED = (of.PREPEND, of.APPEND), (of.TENSOR_INTERP, of.VALUES_REPLACE)
 BLEND = (of.FUSE, of.ON_EQUAL_LENGTH)
 WHEN = (of.START, of.GUARANTEE_STEPS, of.PREV_CONTEXT)
 STRIDED = (of.LENGTH, of.STRIDE, of.OVERLAP)
 STRENGTH = (of.MOTION_LORA, of.SCALE, of.EFFECT)
 KEYFRAMES = (of.AD_KEYFRAMES, of.PER_BLOCK)
-V1_MODEL = (*widgets(model_name=""), unused("unlimited_area_hack", False))
+V1_MODEL = (*widgets(model_name=""), *unused(unlimited_area_hack=False))
 RANGE = {"start_percent": 0.0, "end_percent": 1.0}
 VIEW = {"view_length": 16, "view_stride": 1, "view_overlap": 4}
 FRAMES = (
@@ -140,91 +71,68 @@ OLD_NODES: dict[str, OldNode] = {
     "ADE_AnimateDiffLoaderGen1": OldNode(
         (of.MODEL, of.MODEL_NAME, of.BETA_SCHEDULE, of.CONTEXTS, of.MOTION_LORA, of.SAMPLE_SETTINGS, of.SCALE,
          of.EFFECT, of.AD_SETTINGS, *KEYFRAMES),
-        stand_in=stand_in("AnimateDiff Loader", APPLIES, LOADED),
+        stand_in=StandIn("AnimateDiff Loader", APPLIES, LOADED),
     ),
     "ADE_AnimateDiffLoaderWithContext": OldNode(
         (of.MODEL, of.MODEL_NAME, of.BETA_SCHEDULE, of.CONTEXTS, of.MOTION_LORA, of.SAMPLE_SETTINGS, of.MOTION_SCALE,
          of.APPLY_V2_PROPERLY, of.AD_SETTINGS, of.AD_KEYFRAMES),
-        stand_in=stand_in("AnimateDiff Loader [Legacy]", APPLIES, LOADED),
+        stand_in=StandIn("AnimateDiff Loader [Legacy]", APPLIES, LOADED),
     ),
     "ADE_LoadAnimateDiffModel": OldNode(
         (of.MODEL_NAME, of.AD_SETTINGS),
-        stand_in=stand_in(
-            "Load AnimateDiff Model",
-            "Load Motion Module does this",
-            OldOutput("MOTION_MODEL_ADE", "For Apply AnimateDiff Model.", "MOTION_MODEL"),
-        ),
+        stand_in=StandIn("Load AnimateDiff Model", "Load Motion Module does this", MODULE),
     ),
     "ADE_AnimateDiffLoRALoader": OldNode(
         (of.LORA_NAME, of.LORA_STRENGTH, of.PREV_MOTION_LORA),
-        stand_in=stand_in(
-            "Load AnimateDiff LoRA",
-            "Load Motion LoRA does this, after Load Motion Module",
-            OldOutput("MOTION_LORA", "For the node that applies the motion module."),
-        ),
+        stand_in=StandIn("Load AnimateDiff LoRA", "Load Motion LoRA does this, after Load Motion Module", LORAS),
     ),
     "ADE_MultivalDynamic": OldNode(
-        (of.FLOAT_VAL, of.MASK),
-        stand_in=stand_in(
-            "Multival",
-            "Motion Strength and Motion Curve do this",
-            OldOutput("MULTIVAL", "For scale_multival or effect_multival."),
-        ),
+        (of.FLOAT_VAL, of.MASK), stand_in=StandIn("Multival", "Motion Strength and Motion Curve do this", MULTIVAL)
     ),
     "ADE_ApplyAnimateDiffModelSimple": OldNode(
         (of.MOTION_MODEL, *STRENGTH, *KEYFRAMES),
-        stand_in=stand_in("Apply AnimateDiff Model (Simple)", "Apply AnimateDiff does this", APPLIED),
+        stand_in=StandIn("Apply AnimateDiff Model (Simple)", "Apply AnimateDiff does this", APPLIED),
     ),
     "ADE_ApplyAnimateDiffModel": OldNode(
         (of.MOTION_MODEL, of.BEGINS, of.ENDS, *STRENGTH, of.PREV_M_MODELS, *KEYFRAMES),
-        stand_in=stand_in(
-            "Apply AnimateDiff Model (Adv.)", "Apply AnimateDiff does this, one after the other", APPLIED
-        ),
+        stand_in=StandIn("Apply AnimateDiff Model (Adv.)", "Apply AnimateDiff does this, one after the other", APPLIED),
     ),
     "ADE_UseEvolvedSampling": OldNode(
         (of.MODEL, of.BETA_SCHEDULE, of.M_MODELS, of.CONTEXTS, of.SAMPLE_SETTINGS),
-        stand_in=stand_in("Use Evolved Sampling", APPLIES, LOADED),
+        stand_in=StandIn("Use Evolved Sampling", APPLIES, LOADED),
     ),
     "ADE_StandardStaticContextOptions": OldNode(
         (of.LENGTH, of.OVERLAP, *BLEND, *WHEN, of.VIEW_OPTS),
-        stand_in=stand_in("Context Options: Standard Static", WINDOWED, CONTEXT),
+        stand_in=StandIn("Context Options: Standard Static", WINDOWED, CONTEXT),
     ),
     "ADE_StandardUniformContextOptions": OldNode(
         (*STRIDED, *BLEND, *WHEN, of.VIEW_OPTS),
-        stand_in=stand_in("Context Options: Standard Uniform", WINDOWED, CONTEXT),
+        stand_in=StandIn("Context Options: Standard Uniform", WINDOWED, CONTEXT),
     ),
     "ADE_LoopedUniformContextOptions": OldNode(
         (*STRIDED, of.CLOSED_LOOP, *BLEND, *WHEN, of.VIEW_OPTS),
-        stand_in=stand_in("Context Options: Looped Uniform", WINDOWED, CONTEXT),
+        stand_in=StandIn("Context Options: Looped Uniform", WINDOWED, CONTEXT),
     ),
     "ADE_AnimateDiffUniformContextOptions": OldNode(
-        (*STRIDED, unused("context_schedule", "uniform"), of.CLOSED_LOOP, *BLEND, *WHEN, of.VIEW_OPTS),
+        (*STRIDED, *unused(context_schedule="uniform"), of.CLOSED_LOOP, *BLEND, *WHEN, of.VIEW_OPTS),
         replaced_by="ADN_OldLoopedUniformContextOptions",
         missing={"fuse_method": "flat"},
     ),
     "ADE_BatchedContextOptions": OldNode(
-        (of.LENGTH, *WHEN), stand_in=stand_in("Context Options: Batched", WINDOWED, CONTEXT)
+        (of.LENGTH, *WHEN), stand_in=StandIn("Context Options: Batched", WINDOWED, CONTEXT)
     ),
     "ADE_AnimateDiffSamplingSettings": OldNode(
-        (of.BATCH_OFFSET, of.NOISE_TYPE, of.SEED_GEN, of.SEED_OFFSET, unused("adapt_denoise_steps", False),
-         of.SEED_OVERRIDE, *of.SAMPLING),
-        stand_in=stand_in(
-            "Sample Settings",
-            "Sliding Context (FreeNoise) and Clip Noise do this",
-            OldOutput("SAMPLE_SETTINGS", "For Use Evolved Sampling or a loader.", "settings"),
-        ),
+        (of.BATCH_OFFSET, of.NOISE_TYPE, of.SEED_GEN, of.SEED_OFFSET, *unused(adapt_denoise_steps=False),
+         of.SEED_OVERRIDE, *of.NOT_SAMPLED),
+        stand_in=StandIn("Sample Settings", "Sliding Context (FreeNoise) and Clip Noise do this", SETTINGS),
     ),
     "ADE_PromptScheduling": OldNode(
-        (of.PROMPTS, of.CLIP, of.PREPEND, of.APPEND, unused("print_schedule", False), of.MAX_LENGTH, of.TENSOR_INTERP,
-         of.VALUES_REPLACE),
-        stand_in=stand_in("Prompt Scheduling", SCHEDULED, ENCODED),
+        (of.PROMPTS, of.CLIP, *AROUND_PROMPTS, *unused(print_schedule=False), of.MAX_LENGTH, *INTERPOLATED),
+        stand_in=StandIn("Prompt Scheduling", SCHEDULED, ENCODED),
     ),
     "ADE_PromptSchedulingLatents": OldNode(
-        (of.PROMPTS, of.CLIP, of.LATENT, of.PREPEND, of.APPEND, unused("print_schedule", False), of.TENSOR_INTERP,
-         of.VALUES_REPLACE),
-        stand_in=stand_in(
-            "Prompt Scheduling [Latents]", SCHEDULED, ENCODED, OldOutput("LATENT", "The same latent.")
-        ),
+        (of.PROMPTS, of.CLIP, of.LATENT, *AROUND_PROMPTS, *unused(print_schedule=False), *INTERPOLATED),
+        stand_in=StandIn("Prompt Scheduling [Latents]", SCHEDULED, ENCODED + LATENTS),
     ),
     "ADE_EmptyLatentImageLarge": OldNode(
         widgets(width=512, height=512, batch_size=1), replaced_by="EmptyLatentImage"
@@ -232,20 +140,20 @@ OLD_NODES: dict[str, OldNode] = {
     # and what the converter alone rewrites
     "AnimateDiffLoaderV1": OldNode((*V1_MODEL, *widgets(beta_schedule="autoselect"))),
     "ADE_AnimateDiffLoaderV1Advanced": OldNode(
-        (*V1_MODEL, *STRIDED, unused("context_schedule", "uniform"), of.CLOSED_LOOP,
+        (*V1_MODEL, *STRIDED, *unused(context_schedule="uniform"), of.CLOSED_LOOP,
          *widgets(beta_schedule="autoselect")),
     ),
     "ADE_LoadAnimateLCMI2VModel": OldNode(widgets(model_name="")),
     "ADE_InjectI2VIntoAnimateDiffModel": OldNode(widgets(model_name="")),
-    "ADE_LoadAnimateDiffModelWithCameraCtrl": OldNode((*widgets(model_name=""), unused("camera_ctrl", ""))),
+    "ADE_LoadAnimateDiffModelWithCameraCtrl": OldNode((*widgets(model_name=""), *unused(camera_ctrl=""))),
     "ADE_InjectPIAIntoAnimateDiffModel": OldNode(widgets(model_name="")),
     "ADE_ApplyAnimateLCMI2VModel": OldNode(
-        (unused("ref_drift", 0.0), unused("apply_ref_when_disabled", False), *widgets(**RANGE))
+        (*unused(ref_drift=0.0), *unused(apply_ref_when_disabled=False), *widgets(**RANGE))
     ),
     "ADE_ApplyAnimateDiffModelWithCameraCtrl": OldNode(widgets(**RANGE)),
     "ADE_ApplyAnimateDiffModelWithPIA": OldNode(widgets(**RANGE)),
     "ADE_AdjustPESweetspotStretch": OldNode(
-        (*widgets(sweetspot=16, new_sweetspot=16), unused("print_adjustment", False))
+        (*widgets(sweetspot=16, new_sweetspot=16), *unused(print_adjustment=False))
     ),
     "ADE_ViewsOnlyContextOptions": OldNode((of.START, of.GUARANTEE_STEPS)),
     "ADE_StandardStaticViewOptions": OldNode(widgets(view_length=16, view_overlap=4, fuse_method="pyramid")),
@@ -261,9 +169,9 @@ OLD_NODES: dict[str, OldNode] = {
     "ADE_MultivalScaledMask": OldNode(widgets(min_float_val=0.0, max_float_val=1.0, scaling="absolute")),
     "ADE_AnimateDiffKeyframe": OldNode(widgets(start_percent=0.0, inherit_missing=True, guarantee_steps=1)),
     "ADE_ValueScheduling": OldNode(
-        (*widgets(values=""), unused("print_schedule", False), unused("max_length", 0))
+        (*widgets(values=""), *unused(print_schedule=False), *unused(max_length=0))
     ),
-    "ADE_ValueSchedulingLatents": OldNode((*widgets(values=""), unused("print_schedule", False))),
+    "ADE_ValueSchedulingLatents": OldNode((*widgets(values=""), *unused(print_schedule=False))),
     "ADE_UpscaleAndVAEEncode": OldNode(widgets(scale_method="lanczos", crop="disabled")),
     "CheckpointLoaderSimpleWithNoiseSelect": OldNode(
         widgets(ckpt_name="", beta_schedule="autoselect", use_custom_scale_factor=False, scale_factor=0.18215)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from comfy_api.latest import ComfyAPI, io
 
-from .old_nodes import OLD_NODES, OldNode, stand_in_id
+from .old_nodes import OLD_NODES, stand_in_id
+from .table import OldNode
 
 
 class Replacement(NamedTuple):

@@ -23,14 +23,6 @@ class OldContextOptions(ContextOptions):
         return ContextOptions.windows(replace(self, schedule="static") if whole else self, frames, step, steps)
 
 
-def static(**inputs) -> tuple[ContextOptions, ...]:
-    return context_options("static", **inputs)
-
-
-def uniform(**inputs) -> tuple[ContextOptions, ...]:
-    return context_options("uniform", **inputs)
-
-
 def looped(closed_loop: bool, use_on_equal_length: bool = False, **inputs) -> tuple[ContextOptions, ...]:
     if use_on_equal_length and not closed_loop:
         logging.warning("AnimateDiff: use_on_equal_length changes nothing where closed_loop is off.")
@@ -38,14 +30,10 @@ def looped(closed_loop: bool, use_on_equal_length: bool = False, **inputs) -> tu
     return context_options(schedule, use_on_equal_length=use_on_equal_length, **inputs)
 
 
-def batched(**inputs) -> tuple[ContextOptions, ...]:
-    return context_options("batched", context_overlap=0, **inputs)
-
-
 def context_options(
     schedule: str,
     context_length: int,
-    context_overlap: int,
+    context_overlap: int = 0,
     context_stride: int = 1,
     fuse_method: str = "pyramid",
     use_on_equal_length: bool = False,

@@ -8,17 +8,18 @@ the inputs of one of its nodes, and does what ours do. They are hidden from the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..nodes.model_files import MOTION_LORAS, MOTION_MODULES
-from . import stand_in_contexts as contexts
 from . import stand_in_models as models
 from . import stand_in_prompts as prompts
-from .inputs import Input
-from .old_nodes import OLD_NODES, OldNode, OldOutput, stand_in_id
+from .old_nodes import OLD_NODES, stand_in_id
+from .stand_in_contexts import context_options, looped
 from .stand_in_noise import sample_settings
+from .table import Input, OldNode, OldOutput
 
 FOLDERS = {folder.name: folder for folder in (MOTION_MODULES, MOTION_LORAS)}
 WIDGETS: dict[str, Any] = {
@@ -37,10 +38,10 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "ADE_ApplyAnimateDiffModelSimple": models.apply,
     "ADE_ApplyAnimateDiffModel": models.apply,
     "ADE_UseEvolvedSampling": models.evolved,
-    "ADE_StandardStaticContextOptions": contexts.static,
-    "ADE_StandardUniformContextOptions": contexts.uniform,
-    "ADE_LoopedUniformContextOptions": contexts.looped,
-    "ADE_BatchedContextOptions": contexts.batched,
+    "ADE_StandardStaticContextOptions": partial(context_options, "static"),
+    "ADE_StandardUniformContextOptions": partial(context_options, "uniform"),
+    "ADE_LoopedUniformContextOptions": looped,
+    "ADE_BatchedContextOptions": partial(context_options, "batched"),
     "ADE_AnimateDiffSamplingSettings": sample_settings,
     "ADE_PromptScheduling": prompts.schedule,
     "ADE_PromptSchedulingLatents": prompts.schedule_latent,
@@ -48,8 +49,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 
 
 def stand_in(old_id: str, function: Callable[..., Any]) -> type[io.ComfyNode]:
-    """Return the node class that stands in for an old node. `function` takes its inputs by name, and gives its output,
-    or a NodeOutput of several."""
+    """Return the node class that stands in for an old node. `function` takes its inputs by name and returns its
+    output, or a NodeOutput of several."""
     old = OLD_NODES[old_id]
 
     class StandInNode(io.ComfyNode):
@@ -95,7 +96,7 @@ def schema_input(entry: Input) -> io.Input:
 
 
 def schema_output(output: OldOutput) -> io.Output:
-    return io.Custom(output.type).Output(display_name=output.name, tooltip=output.tooltip)
+    return io.Custom(output.type).Output(display_name=output.name or output.type, tooltip=output.tooltip)
 
 
 def refuse(old: OldNode, inputs: Mapping[str, Any]) -> None:

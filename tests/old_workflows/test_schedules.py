@@ -13,7 +13,6 @@ from node_support import run, small_model
 from animatediff_native.demo import evaluate
 from animatediff_native.demo.train import MODELS
 
-
 # Noise schedules
 
 
