@@ -270,6 +270,16 @@ def test_seeds_are_shifted_and_replaced(old, settings, model, inputs, frames):
     assert torch.equal(noise_that_is_sampled(used), frames())
 
 
+def test_in_front_of_apply_animatediff_it_does_what_it_did_around_the_motion_module(old, settings, apply, motion, model):
+    """The converter puts it there, for noise schedules and seeds that no other node sets."""
+    inputs = {"beta_schedule": "avg(sqrt_linear,linear)", "sample_settings": settings(seed_offset=5)}
+    models = old("ApplyAnimateDiffModelSimple", motion_model=motion)
+    around = ksampler(old("UseEvolvedSampling", model=model, m_models=models, **inputs))
+    in_front = apply(old("UseEvolvedSampling", model=model, **inputs), motion, beta_schedule="keep the model's own")
+    assert torch.equal(ksampler(in_front), around)
+    assert not torch.equal(around, ksampler(apply(model, motion)))
+
+
 @pytest.mark.parametrize(("inputs", "words"), [({"noise_type": "empty"}, "'empty'"), ({"seed_override": [1]}, "list")])
 def test_settings_that_cannot_be_kept_are_refused(settings, inputs, words):
     with pytest.raises(ValueError, match=f"{words}.* is not carried over"):
