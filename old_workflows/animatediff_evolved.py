@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from .contexts import context_nodes, sliding_context, windows
@@ -17,14 +16,14 @@ V1 = ("AnimateDiffLoaderV1", "ADE_AnimateDiffLoaderV1Advanced")
 LOADERS = ("ADE_AnimateDiffLoaderGen1", "ADE_AnimateDiffLoaderWithContext", *V1)
 GEN2 = "ADE_UseEvolvedSampling"
 LORA = "ADE_AnimateDiffLoRALoader"
-LOAD = {  # and what of them there is no counterpart for
+LOAD = {  # and what is lost
     "ADE_LoadAnimateDiffModel": None,
     "ADE_LoadAnimateLCMI2VModel": "AnimateLCM-I2V is not supported: choose another motion module.",
     "ADE_InjectI2VIntoAnimateDiffModel": "AnimateLCM-I2V is not supported, the motion module is used alone.",
     "ADE_LoadAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported, the motion module is used without it.",
     "ADE_InjectPIAIntoAnimateDiffModel": "PIA is not supported, the motion module is used alone.",
 }
-UNSUPPORTED = ("ref_latent", "cameractrl_poses", "image")  # inputs of these; a sentence for the node speaks of them
+UNSUPPORTED = ("ref_latent", "cameractrl_poses", "image")  # inputs that the sentences of APPLY speak of
 APPLY = {
     "ADE_ApplyAnimateDiffModelSimple": None,
     "ADE_ApplyAnimateDiffModel": None,
@@ -134,7 +133,7 @@ def motion_models(c: Conversion, node: Node) -> list[Node]:
 def applied(c: Conversion, node: Node) -> Node:
     if (loss := APPLY[node["type"]]) is not None:
         c.say(node, loss)
-        follow(c, node, UNSUPPORTED)
+        c.follow(node, *UNSUPPORTED)
     apply = c.place(node, "ADN_ApplyAnimateDiff", {}, {name: name for name in ("start_percent", "end_percent")})
     with_strength(c, node, apply)
     source = c.source(node, "motion_model")
@@ -143,11 +142,6 @@ def applied(c: Conversion, node: Node) -> Node:
         return apply
     c.new.connect(motion_loras(c, node, first_output(module_of(c, source.node))), apply, "motion_module")
     return apply
-
-
-def follow(c: Conversion, node: Node, names: Sequence[str]) -> None:
-    for name in names:
-        c.source(node, name)
 
 
 def with_strength(c: Conversion, node: Node, apply: Node) -> None:
@@ -174,7 +168,7 @@ def module_settings(c: Conversion, node: Node, values: dict[str, Any]) -> dict[s
     if stretch is not None and stretch.node["type"] == "ADE_AdjustPESweetspotStretch":
         stretched = c.values(stretch.node)
         if stretched["sweetspot"] == 16:
-            c.source(source.node, "pe_adjust")
+            c.follow(source.node, "pe_adjust")
             return settings | {"stretch_to": within(0, stretched["new_sweetspot"], 256)}
     c.say(node, f"ad_settings, from {called(source.node)}, is left out.")
     return settings

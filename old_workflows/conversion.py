@@ -40,6 +40,11 @@ class Conversion:
         """Return what leads into an old node's input."""
         return self.old.source(node, self._socket(node, name))
 
+    def follow(self, node: Node, *names: str) -> None:
+        """Take links as followed that need no report, since another sentence speaks of them."""
+        self.read.add(node["id"])
+        self.followed |= {(node["id"], name) for name in names}
+
     def working(self, node: Node, name: str) -> Output | None:
         """Return what leads into an old node's input, unless that is switched off."""
         source = self.source(node, name)
@@ -50,8 +55,7 @@ class Conversion:
 
     def _socket(self, node: Node, name: str) -> str:
         """Return the name that an input has in this version of a node, whose link is followed from now on."""
-        self.read.add(node["id"])
-        self.followed.add((node["id"], name))
+        self.follow(node, name)
         entry = row_of(node["type"]).input(name)
         sockets = {socket["name"] for socket in node.get("inputs") or []}
         return entry.formerly if entry and entry.formerly in sockets else name

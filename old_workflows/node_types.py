@@ -1,4 +1,4 @@
-"""The nodes that old ones become: ours and ComfyUI's, with their sockets and widgets in the order of the page."""
+"""The nodes that old ones become, ours and ComfyUI's, with sockets and widgets in the order of the page."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ CURVED = "FLOAT,MOTION_CURVE_ADN"
 
 
 def input_entry(kind: str, name: str) -> dict[str, Any]:
-    """An input as the page saves it: a socket, or a widget that gets its value through a link."""
+    """Return an input as the page saves it: a socket, or a widget that gets its value through a link."""
     node = NODE_TYPES[kind]
     if name in node.sockets:
         return {"name": name, "type": node.sockets[name], "link": None}

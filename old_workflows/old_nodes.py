@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from . import inputs as of
+from . import inputs
 from .table import Input, OldNode, OldOutput, StandIn, unused, widgets
 
 
@@ -30,12 +30,20 @@ APPLIES = "Load Motion Module, Apply AnimateDiff and Sliding Context do this"
 WINDOWED = "Sliding Context does this, in front of the sampler"
 SCHEDULED = "Prompt Schedule does this"
 
-AROUND_PROMPTS, INTERPOLATED = (of.PREPEND, of.APPEND), (of.TENSOR_INTERP, of.VALUES_REPLACE)
-BLEND = (of.FUSE, of.ON_EQUAL_LENGTH)
-WHEN = (of.START, of.GUARANTEE_STEPS, of.PREV_CONTEXT)
-STRIDED = (of.LENGTH, of.STRIDE, of.OVERLAP)
-STRENGTH = (of.MOTION_LORA, of.SCALE, of.EFFECT)
-KEYFRAMES = (of.AD_KEYFRAMES, of.PER_BLOCK)
+LOADER = (
+    inputs.MODEL,
+    inputs.MODEL_NAME,
+    inputs.BETA_SCHEDULE,
+    inputs.CONTEXTS,
+    inputs.MOTION_LORA,
+    inputs.SAMPLE_SETTINGS,
+)
+AROUND_PROMPTS, INTERPOLATED = (inputs.PREPEND, inputs.APPEND), (inputs.TENSOR_INTERP, inputs.VALUES_REPLACE)
+BLEND = (inputs.FUSE, inputs.ON_EQUAL_LENGTH)
+WHEN = (inputs.START, inputs.GUARANTEE_STEPS, inputs.PREV_CONTEXT)
+STRIDED = (inputs.LENGTH, inputs.STRIDE, inputs.OVERLAP)
+STRENGTH = (inputs.MOTION_LORA, inputs.SCALE, inputs.EFFECT)
+KEYFRAMES = (inputs.AD_KEYFRAMES, inputs.PER_BLOCK)
 V1_MODEL = (*widgets(model_name=""), *unused(unlimited_area_hack=False))
 RANGE = {"start_percent": 0.0, "end_percent": 1.0}
 VIEW = {"view_length": 16, "view_stride": 1, "view_overlap": 4}
@@ -69,69 +77,68 @@ def travel_versions(entries: Sequence[Input]) -> tuple[tuple[str, ...], ...]:
 OLD_NODES: dict[str, OldNode] = {
     # ComfyUI-AnimateDiff-Evolved: what the page replaces
     "ADE_AnimateDiffLoaderGen1": OldNode(
-        (of.MODEL, of.MODEL_NAME, of.BETA_SCHEDULE, of.CONTEXTS, of.MOTION_LORA, of.SAMPLE_SETTINGS, of.SCALE,
-         of.EFFECT, of.AD_SETTINGS, *KEYFRAMES),
+        (*LOADER, inputs.SCALE, inputs.EFFECT, inputs.AD_SETTINGS, *KEYFRAMES),
         stand_in=StandIn("AnimateDiff Loader", APPLIES, LOADED),
     ),
     "ADE_AnimateDiffLoaderWithContext": OldNode(
-        (of.MODEL, of.MODEL_NAME, of.BETA_SCHEDULE, of.CONTEXTS, of.MOTION_LORA, of.SAMPLE_SETTINGS, of.MOTION_SCALE,
-         of.APPLY_V2_PROPERLY, of.AD_SETTINGS, of.AD_KEYFRAMES),
+        (*LOADER, inputs.MOTION_SCALE, inputs.APPLY_V2_PROPERLY, inputs.AD_SETTINGS, inputs.AD_KEYFRAMES),
         stand_in=StandIn("AnimateDiff Loader [Legacy]", APPLIES, LOADED),
     ),
     "ADE_LoadAnimateDiffModel": OldNode(
-        (of.MODEL_NAME, of.AD_SETTINGS),
+        (inputs.MODEL_NAME, inputs.AD_SETTINGS),
         stand_in=StandIn("Load AnimateDiff Model", "Load Motion Module does this", MODULE),
     ),
     "ADE_AnimateDiffLoRALoader": OldNode(
-        (of.LORA_NAME, of.LORA_STRENGTH, of.PREV_MOTION_LORA),
+        (inputs.LORA_NAME, inputs.LORA_STRENGTH, inputs.PREV_MOTION_LORA),
         stand_in=StandIn("Load AnimateDiff LoRA", "Load Motion LoRA does this, after Load Motion Module", LORAS),
     ),
     "ADE_MultivalDynamic": OldNode(
-        (of.FLOAT_VAL, of.MASK), stand_in=StandIn("Multival", "Motion Strength and Motion Curve do this", MULTIVAL)
+        (inputs.FLOAT_VAL, inputs.MASK),
+        stand_in=StandIn("Multival", "Motion Strength and Motion Curve do this", MULTIVAL),
     ),
     "ADE_ApplyAnimateDiffModelSimple": OldNode(
-        (of.MOTION_MODEL, *STRENGTH, *KEYFRAMES),
+        (inputs.MOTION_MODEL, *STRENGTH, *KEYFRAMES),
         stand_in=StandIn("Apply AnimateDiff Model (Simple)", "Apply AnimateDiff does this", APPLIED),
     ),
     "ADE_ApplyAnimateDiffModel": OldNode(
-        (of.MOTION_MODEL, of.BEGINS, of.ENDS, *STRENGTH, of.PREV_M_MODELS, *KEYFRAMES),
+        (inputs.MOTION_MODEL, inputs.BEGINS, inputs.ENDS, *STRENGTH, inputs.PREV_M_MODELS, *KEYFRAMES),
         stand_in=StandIn("Apply AnimateDiff Model (Adv.)", "Apply AnimateDiff does this, one after the other", APPLIED),
     ),
     "ADE_UseEvolvedSampling": OldNode(
-        (of.MODEL, of.BETA_SCHEDULE, of.M_MODELS, of.CONTEXTS, of.SAMPLE_SETTINGS),
+        (inputs.MODEL, inputs.BETA_SCHEDULE, inputs.M_MODELS, inputs.CONTEXTS, inputs.SAMPLE_SETTINGS),
         stand_in=StandIn("Use Evolved Sampling", APPLIES, LOADED),
     ),
     "ADE_StandardStaticContextOptions": OldNode(
-        (of.LENGTH, of.OVERLAP, *BLEND, *WHEN, of.VIEW_OPTS),
+        (inputs.LENGTH, inputs.OVERLAP, *BLEND, *WHEN, inputs.VIEW_OPTS),
         stand_in=StandIn("Context Options: Standard Static", WINDOWED, CONTEXT),
     ),
     "ADE_StandardUniformContextOptions": OldNode(
-        (*STRIDED, *BLEND, *WHEN, of.VIEW_OPTS),
+        (*STRIDED, *BLEND, *WHEN, inputs.VIEW_OPTS),
         stand_in=StandIn("Context Options: Standard Uniform", WINDOWED, CONTEXT),
     ),
     "ADE_LoopedUniformContextOptions": OldNode(
-        (*STRIDED, of.CLOSED_LOOP, *BLEND, *WHEN, of.VIEW_OPTS),
+        (*STRIDED, inputs.CLOSED_LOOP, *BLEND, *WHEN, inputs.VIEW_OPTS),
         stand_in=StandIn("Context Options: Looped Uniform", WINDOWED, CONTEXT),
     ),
     "ADE_AnimateDiffUniformContextOptions": OldNode(
-        (*STRIDED, *unused(context_schedule="uniform"), of.CLOSED_LOOP, *BLEND, *WHEN, of.VIEW_OPTS),
+        (*STRIDED, *unused(context_schedule="uniform"), inputs.CLOSED_LOOP, *BLEND, *WHEN, inputs.VIEW_OPTS),
         replaced_by="ADN_OldLoopedUniformContextOptions",
         missing={"fuse_method": "flat"},
     ),
     "ADE_BatchedContextOptions": OldNode(
-        (of.LENGTH, *WHEN), stand_in=StandIn("Context Options: Batched", WINDOWED, CONTEXT)
+        (inputs.LENGTH, *WHEN), stand_in=StandIn("Context Options: Batched", WINDOWED, CONTEXT)
     ),
     "ADE_AnimateDiffSamplingSettings": OldNode(
-        (of.BATCH_OFFSET, of.NOISE_TYPE, of.SEED_GEN, of.SEED_OFFSET, *unused(adapt_denoise_steps=False),
-         of.SEED_OVERRIDE, *of.NOT_SAMPLED),
+        (inputs.BATCH_OFFSET, inputs.NOISE_TYPE, inputs.SEED_GEN, inputs.SEED_OFFSET,
+         *unused(adapt_denoise_steps=False), inputs.SEED_OVERRIDE, *inputs.NOT_SAMPLED),
         stand_in=StandIn("Sample Settings", "Sliding Context (FreeNoise) and Clip Noise do this", SETTINGS),
     ),
     "ADE_PromptScheduling": OldNode(
-        (of.PROMPTS, of.CLIP, *AROUND_PROMPTS, *unused(print_schedule=False), of.MAX_LENGTH, *INTERPOLATED),
+        (inputs.PROMPTS, inputs.CLIP, *AROUND_PROMPTS, *unused(print_schedule=False), inputs.MAX_LENGTH, *INTERPOLATED),
         stand_in=StandIn("Prompt Scheduling", SCHEDULED, ENCODED),
     ),
     "ADE_PromptSchedulingLatents": OldNode(
-        (of.PROMPTS, of.CLIP, of.LATENT, *AROUND_PROMPTS, *unused(print_schedule=False), *INTERPOLATED),
+        (inputs.PROMPTS, inputs.CLIP, inputs.LATENT, *AROUND_PROMPTS, *unused(print_schedule=False), *INTERPOLATED),
         stand_in=StandIn("Prompt Scheduling [Latents]", SCHEDULED, ENCODED + LATENTS),
     ),
     "ADE_EmptyLatentImageLarge": OldNode(
@@ -140,7 +147,7 @@ OLD_NODES: dict[str, OldNode] = {
     # and what the converter alone rewrites
     "AnimateDiffLoaderV1": OldNode((*V1_MODEL, *widgets(beta_schedule="autoselect"))),
     "ADE_AnimateDiffLoaderV1Advanced": OldNode(
-        (*V1_MODEL, *STRIDED, *unused(context_schedule="uniform"), of.CLOSED_LOOP,
+        (*V1_MODEL, *STRIDED, *unused(context_schedule="uniform"), inputs.CLOSED_LOOP,
          *widgets(beta_schedule="autoselect")),
     ),
     "ADE_LoadAnimateLCMI2VModel": OldNode(widgets(model_name="")),
@@ -148,14 +155,14 @@ OLD_NODES: dict[str, OldNode] = {
     "ADE_LoadAnimateDiffModelWithCameraCtrl": OldNode((*widgets(model_name=""), *unused(camera_ctrl=""))),
     "ADE_InjectPIAIntoAnimateDiffModel": OldNode(widgets(model_name="")),
     "ADE_ApplyAnimateLCMI2VModel": OldNode(
-        (*unused(ref_drift=0.0), *unused(apply_ref_when_disabled=False), *widgets(**RANGE))
+        (*unused(ref_drift=0.0, apply_ref_when_disabled=False), *widgets(**RANGE))
     ),
     "ADE_ApplyAnimateDiffModelWithCameraCtrl": OldNode(widgets(**RANGE)),
     "ADE_ApplyAnimateDiffModelWithPIA": OldNode(widgets(**RANGE)),
     "ADE_AdjustPESweetspotStretch": OldNode(
         (*widgets(sweetspot=16, new_sweetspot=16), *unused(print_adjustment=False))
     ),
-    "ADE_ViewsOnlyContextOptions": OldNode((of.START, of.GUARANTEE_STEPS)),
+    "ADE_ViewsOnlyContextOptions": OldNode((inputs.START, inputs.GUARANTEE_STEPS)),
     "ADE_StandardStaticViewOptions": OldNode(widgets(view_length=16, view_overlap=4, fuse_method="pyramid")),
     "ADE_StandardUniformViewOptions": OldNode(widgets(**VIEW, fuse_method="pyramid")),
     "ADE_LoopedUniformViewOptions": OldNode(
@@ -169,7 +176,7 @@ OLD_NODES: dict[str, OldNode] = {
     "ADE_MultivalScaledMask": OldNode(widgets(min_float_val=0.0, max_float_val=1.0, scaling="absolute")),
     "ADE_AnimateDiffKeyframe": OldNode(widgets(start_percent=0.0, inherit_missing=True, guarantee_steps=1)),
     "ADE_ValueScheduling": OldNode(
-        (*widgets(values=""), *unused(print_schedule=False), *unused(max_length=0))
+        (*widgets(values=""), *unused(print_schedule=False, max_length=0))
     ),
     "ADE_ValueSchedulingLatents": OldNode((*widgets(values=""), *unused(print_schedule=False))),
     "ADE_UpscaleAndVAEEncode": OldNode(widgets(scale_method="lanczos", crop="disabled")),

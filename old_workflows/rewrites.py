@@ -1,4 +1,4 @@
-"""Old nodes that have one counterpart: a row for each, and what to see to besides."""
+"""Old nodes that have one counterpart, a row for each. Needs no ComfyUI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .old_nodes import OLD_NODES, is_old, name_of
 
 
 class Rewrite(NamedTuple):
-    """What a node becomes. Without `new` it only passed something on."""
+    """The node that an old one becomes. Without `new`, the old one only handed something on and is removed."""
 
     new: str = ""
     inputs: Mapping[str, str] = {}
@@ -19,7 +19,7 @@ class Rewrite(NamedTuple):
     outputs: Sequence[int] = (0,)
     passed: tuple[int, str] | None = None
     """The output that handed on an input, and that input."""
-    see_to: Callable[[Conversion, Node, Node], None] | None = None
+    adjust: Callable[[Conversion, Node, Node], None] | None = None
     """Adjusts the new node: (conversion, old node, new node) -> None."""
 
 
@@ -62,9 +62,9 @@ def same(*names: str) -> dict[str, str]:
 EMPTY_LATENT = "ADE_EmptyLatentImageLarge"
 CONTROLNETS = ("ControlNetLoaderAdvanced", "DiffControlNetLoaderAdvanced")
 REWRITES = {
-    EMPTY_LATENT: Rewrite("EmptyLatentImage", same("width", "height", "batch_size"), see_to=cap_batch),
+    EMPTY_LATENT: Rewrite("EmptyLatentImage", same("width", "height", "batch_size"), adjust=cap_batch),
     "CheckpointLoaderSimpleWithNoiseSelect": Rewrite(
-        "CheckpointLoaderSimple", same("ckpt_name"), (0, 1, 2), see_to=check_checkpoint
+        "CheckpointLoaderSimple", same("ckpt_name"), (0, 1, 2), adjust=check_checkpoint
     ),
     "VHS_DuplicateLatents": Rewrite("RepeatLatentBatch", {"samples": "latents", "amount": "multiply_by"}),
     "VHS_DuplicateImages": Rewrite("RepeatImageBatch", {"image": "images", "amount": "multiply_by"}),
@@ -79,13 +79,13 @@ REWRITES = {
         | {"vae": "vae_optional"},
         (0, 1),
         passed=(2, "model_optional"),
-        see_to=bypass_unsupported,
+        adjust=bypass_unsupported,
     ),
     "ACN_AdvancedControlNetApplySingle": Rewrite(
         "ControlNetApply",
         same("conditioning", "control_net", "image", "strength"),
         passed=(1, "model_optional"),
-        see_to=check_range,
+        adjust=check_range,
     ),
 }
 
@@ -99,8 +99,8 @@ def convert_same(c: Conversion) -> None:
                 c.new.remove(c.new.nodes[node["id"]])
                 continue
             new = c.place(node, rewrite.new, {}, rewrite.inputs, rewrite.outputs)
-            if rewrite.see_to is not None:
-                rewrite.see_to(c, node, new)
+            if rewrite.adjust is not None:
+                rewrite.adjust(c, node, new)
 
 
 def convert_upscaling(c: Conversion) -> None:

@@ -51,7 +51,7 @@ def test_the_command_reads_pictures_that_hold_their_workflow(tmp_path, suffix):
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        ("{", "is no workflow: it is not JSON"),
+        ("{", "is not a workflow: it is not JSON"),
         ("[]", "it has no nodes and links"),
         ('{"1": {"class_type": "KSampler", "inputs": {}}}', "API format"),
         (None, "cannot be read: No such file"),

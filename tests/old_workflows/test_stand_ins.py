@@ -270,7 +270,9 @@ def test_seeds_are_shifted_and_replaced(old, settings, model, inputs, frames):
     assert torch.equal(noise_that_is_sampled(used), frames())
 
 
-def test_in_front_of_apply_animatediff_it_does_what_it_did_around_the_motion_module(old, settings, apply, motion, model):
+def test_in_front_of_apply_animatediff_it_does_what_it_did_around_the_motion_module(
+    old, settings, apply, motion, model
+):
     """The converter puts it there, for noise schedules and seeds that no other node sets."""
     inputs = {"beta_schedule": "avg(sqrt_linear,linear)", "sample_settings": settings(seed_offset=5)}
     models = old("ApplyAnimateDiffModelSimple", motion_model=motion)
