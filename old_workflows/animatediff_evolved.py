@@ -58,7 +58,8 @@ def loader(c: Conversion, node: Node) -> None:
 
 def evolved_sampling(c: Conversion, node: Node) -> None:
     """Rewrite a node that puts together motion modules (perhaps none), windows and noise."""
-    row = [applied(c, old) for old in motion_models(c, node)]
+    # The newest first: so they run in each block of the UNet.
+    row = [applied(c, old) for old in c.chain(node, "m_models", dict.fromkeys(APPLY, "prev_m_models"))]
     lead_through(c, node, c.new.links_from(c.new.nodes[node["id"]]), row, c.values(node)["beta_schedule"])
     c.new.remove(c.new.nodes[node["id"]])
 
@@ -118,18 +119,6 @@ def windows_and_noise(c: Conversion, node: Node) -> list[Node]:
     return [*contexts, *noise_nodes(c, node, value_of(contexts[0], "context_length") if contexts else 16)]
 
 
-def motion_models(c: Conversion, node: Node) -> list[Node]:
-    """Return the nodes that apply motion modules, newest first: so they run in each block of the UNet."""
-    nodes, source = [], c.source(node, "m_models")
-    while source is not None:
-        if source.node["type"] not in APPLY:
-            c.say(node, f"the motion module of {called(source.node)} is left out.")
-            break
-        nodes.append(source.node)
-        source = c.source(source.node, "prev_m_models")
-    return nodes
-
-
 def applied(c: Conversion, node: Node) -> Node:
     if (loss := APPLY[node["type"]]) is not None:
         c.say(node, loss)
@@ -176,14 +165,7 @@ def module_settings(c: Conversion, node: Node, values: dict[str, Any]) -> dict[s
 
 def motion_loras(c: Conversion, node: Node, module: Output) -> Output:
     """Return the motion module with all motion LoRAs that an old node was given."""
-    loras, source = [], c.source(node, "motion_lora")
-    while source is not None:
-        if source.node["type"] != LORA:
-            c.say(node, f"motion_lora, from {called(source.node)}, is left out.")
-            break
-        loras.append(source.node)
-        source = c.source(source.node, "prev_motion_lora")
-    for old in loras[::-1]:
+    for old in reversed(c.chain(node, "motion_lora", {LORA: "prev_motion_lora"})):
         settings = {"strength": within(-10.0, c.values(old)["strength"], 10.0)}
         lora = c.place(old, "ADN_LoadMotionLora", settings, {"motion_lora": "name", "strength": "strength"})
         c.new.connect(module, lora, "motion_module")

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from .conversion import Conversion, called, within
+from .conversion import Conversion, within
 from .enumerations import FUSES, SCHEDULES
 from .graph import Node
 
 VIEWS_ONLY = "ADE_ViewsOnlyContextOptions"
 EXTRAS = "ADE_ContextExtras_Set"
+CHAINED = dict.fromkeys((*SCHEDULES, VIEWS_ONLY), "prev_context") | {EXTRAS: "context_opts"}
 LINKED = {name: name for name in ("context_length", "context_overlap", "context_stride", "start_percent")}
 
 
 def context_nodes(c: Conversion, loader: Node) -> list[Node]:
     """Return the old nodes behind a loader's `context_options`, in the order in which they are used."""
-    nodes, source = [], c.source(loader, "context_options")
-    while source is not None:
-        node = source.node
-        if node["type"] == EXTRAS:
-            source = c.source(node, "context_opts")
-        elif node["type"] in SCHEDULES or node["type"] == VIEWS_ONLY:
-            nodes.append(node)
-            source = c.source(node, "prev_context")
-        else:
-            c.say(loader, f"context_options, from {called(node)}, is left out.")
-            break
-    return nodes[::-1]
+    nodes = c.chain(loader, "context_options", CHAINED)
+    return [node for node in reversed(nodes) if node["type"] != EXTRAS]
 
 
 def sliding_context(c: Conversion, node: Node, free_noise: bool) -> Node:

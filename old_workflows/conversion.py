@@ -40,6 +40,19 @@ class Conversion:
         """Return what leads into an old node's input."""
         return self.old.source(node, self._socket(node, name))
 
+    def chain(self, node: Node, name: str, inputs: Mapping[str, str]) -> list[Node]:
+        """Return the old nodes behind an input that are chained, nearest first.
+
+        `inputs` says by which input a node of each type leads on; the chain ends at a node of another type.
+        """
+        nodes, source = [], self.source(node, name)
+        while source is not None and source.node["type"] in inputs:
+            nodes.append(source.node)
+            source = self.source(source.node, inputs[source.node["type"]])
+        if source is not None:
+            self.say(node, f"{name}, from {called(source.node)}, is left out.")
+        return nodes
+
     def follow(self, node: Node, *names: str) -> None:
         """Take links as followed that need no report, since another sentence speaks of them."""
         self.read.add(node["id"])

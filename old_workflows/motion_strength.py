@@ -101,21 +101,18 @@ def value_schedule(c: Conversion, node: Node) -> str | None:
 
 def over_sampling(c: Conversion, node: Node) -> dict[str, Node]:
     """Return Motion Curves over the sampling, for effect and scale, from an old node's `ad_keyframes`."""
-    keyframes, source = [], c.source(node, "ad_keyframes")
-    while source is not None and source.node["type"] == KEYFRAME:
-        if is_off(source.node, node):
-            c.say(source.node, OFF)
+    keyframes = []
+    for keyframe in reversed(c.chain(node, "ad_keyframes", {KEYFRAME: "prev_ad_keyframes"})):
+        if is_off(keyframe, node):
+            c.say(keyframe, OFF)
         else:
-            keyframes.append(source.node)
-        source = c.source(source.node, "prev_ad_keyframes")
-    if source is not None:
-        c.say(node, f"ad_keyframes, from {called(source.node)}, is left out.")
+            keyframes.append(keyframe)
     curves = {}
     for name, multival in SETTINGS.values():
-        lines = sampling_lines(c, keyframes[::-1], multival)
+        lines = sampling_lines(c, keyframes, multival)
         if lines:
             settings = {"keyframes": "\n".join(lines), "over": "sampling"}
-            curves[name] = c.place(keyframes[-1], "ADN_MotionCurve", settings)
+            curves[name] = c.place(keyframes[0], "ADN_MotionCurve", settings)
     return curves
 
 
