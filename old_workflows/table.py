@@ -83,7 +83,8 @@ class OldNode:
     """Values for widgets that older workflows lack, where the replacing node has another default."""
 
     def input(self, name: str) -> Input | None:
-        return next((entry for entry in self.inputs if name in (entry.name, entry.formerly)), None)
+        """Return the input of that name, today's or a former one."""
+        return next((entry for entry in self.inputs if name and name in (entry.name, entry.formerly)), None)
 
     @property
     def widgets(self) -> list[Input]:
