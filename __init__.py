@@ -14,14 +14,15 @@ class AnimateDiffExtension(ComfyExtension):
             register_folder(name)
             saved = os.path.join(folder_paths.get_output_directory(), name)
             folder_paths.add_model_folder_path(name, saved)  # as ComfyUI does for its own kinds
-        from .nodes.old_workflows.replacements import register_replacements
+        from .old_workflows.replacements import register_replacements
 
         await register_replacements()
 
     async def get_node_list(self) -> list[type]:
         from .nodes import NODES
+        from .old_workflows.stand_ins import STAND_INS
 
-        return NODES
+        return [*NODES, *STAND_INS]
 
 
 def register_folder(name: str) -> None:

@@ -8,7 +8,6 @@ from .load_motion_module import LoadMotionModule
 from .merge_motion_modules import MergeMotionModules
 from .motion_curve import MotionCurveNode
 from .motion_strength import MotionStrengthNode, MotionStrengthPerLevel
-from .old_workflows import OLD_NODES
 from .prompt_schedule import PromptSchedule
 from .save_motion_lora import SaveMotionLora
 from .save_motion_module import SaveMotionModule
@@ -34,5 +33,4 @@ NODES = [
     TrainMotionModule,
     SaveMotionLora,
     ScoreAnimation,
-    *OLD_NODES,
 ]

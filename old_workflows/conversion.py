@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .graph import GAP, TITLE, Graph, Node, Output, position, width_and_height
-from .old_nodes import is_old, name_of, widget_values
+from .graph import GAP, TITLE, Graph, Link, Node, Output, position, width_and_height
+from .old_nodes import is_old, name_of, row_of
 
 ROUTES = ("Reroute", "PrimitiveNode")
 MUTED, BYPASSED = 2, 4
@@ -14,42 +14,94 @@ OFF = "it is switched off, and left out."
 
 
 class Conversion:
-    """Old nodes are read from `old`, which stays as it was, and changed in `new`."""
+    """Old nodes are read from `old`, which stays as it was, and changed in `new`.
+
+    A link into an old node is followed by `source`, `place`, `carry` or `pass_on`; one that is not gets reported.
+    """
 
     def __init__(self, workflow: dict[str, Any]):
         self.old, self.new = Graph(workflow), Graph(workflow)
-        self.lost: list[str] = []
         self.placed: dict[Any, Node] = {}
+        self.said: dict[Any, list[str]] = {}
+        self.read: set[Any] = set()
+        self.followed: set[tuple[Any, str]] = set()
+
+    # Reading old nodes
 
     def of_type(self, *names: str) -> list[Node]:
         return [node for node in self.old.nodes.values() if name_of(node["type"]) in names]
 
-    def say(self, node: Node, sentence: str) -> None:
-        line = f"{called(node)}: {sentence}"
-        if line not in self.lost:
-            self.lost.append(line)
+    def values(self, node: Node) -> dict[str, Any]:
+        """Return the values of an old node's widgets by name."""
+        self.read.add(node["id"])
+        return row_of(node["type"]).values(node.get("widgets_values"))
 
-    def read(self, node: Node, fixed: Collection[str] = ()) -> dict[str, Any]:
-        """The node's widgets. It is said of those in `fixed` that they do not follow what they are connected to."""
-        for name in fixed:
-            if self.old.link_into(node, name) is not None:
-                self.say(node, f"{name} is connected, and keeps the value that it shows instead.")
-        return widget_values(node)
+    def source(self, node: Node, name: str) -> Output | None:
+        """Return what leads into an old node's input."""
+        return self.old.source(node, self._socket(node, name))
+
+    def chain(self, node: Node, name: str, inputs: Mapping[str, str]) -> list[Node]:
+        """Return the old nodes behind an input that are chained, nearest first.
+
+        `inputs` says by which input a node of each type leads on; the chain ends at a node of another type.
+        """
+        nodes, source = [], self.source(node, name)
+        while source is not None and source.node["type"] in inputs:
+            nodes.append(source.node)
+            source = self.source(source.node, inputs[source.node["type"]])
+        if source is not None:
+            self.say(node, f"{name}, from {called(source.node)}, is left out.")
+        return nodes
+
+    def follow(self, node: Node, *names: str) -> None:
+        """Take links as followed that need no report, since another sentence speaks of them."""
+        self.read.add(node["id"])
+        self.followed |= {(node["id"], name) for name in names}
 
     def working(self, node: Node, name: str) -> Output | None:
-        """What an input gets, unless that is switched off."""
-        source = self.old.source(node, name)
+        """Return what leads into an old node's input, unless that is switched off."""
+        source = self.source(node, name)
         if source is None or not is_off(source.node, node):
             return source
         self.say(source.node, OFF)
         return None
 
-    def leave_out(self, node: Node, *known: str) -> None:
-        """Say of each connected input but the known ones that it is left out."""
-        for socket in node.get("inputs") or []:
-            source = self.old.source(node, socket["name"])
-            if source is not None and socket["name"] not in known:
-                self.say(node, f"{socket['name']}, from {called(source.node)}, is left out.")
+    def _socket(self, node: Node, name: str) -> str:
+        """Return the name that an input has in this version of a node, whose link is followed from now on."""
+        self.follow(node, name)
+        entry = row_of(node["type"]).input(name)
+        sockets = {socket["name"] for socket in node.get("inputs") or []}
+        return entry.formerly if entry and entry.formerly in sockets else name
+
+    # Reporting
+
+    def say(self, node: Node, sentence: str) -> None:
+        sentences = self.said.setdefault(node["id"], [])
+        if sentence not in sentences:
+            sentences.append(sentence)
+
+    def report(self) -> list[str]:
+        return [f"{called(node)}: {sentence}"
+                for node in self.old.nodes.values() for sentence in self.said.get(node["id"], ())]  # fmt: skip
+
+    def report_links(self) -> None:
+        """Say of each link into a converted node that leads nowhere now."""
+        for node in (self.old.nodes[id] for id in self.read):
+            if OFF in self.said.get(node["id"], ()):
+                continue
+            for socket in node.get("inputs") or []:
+                entry = row_of(node["type"]).input(socket["name"])
+                name = entry.name if entry else socket["name"]
+                source = self.old.source(node, socket["name"])
+                if source is None or (node["id"], name) in self.followed:
+                    continue
+                if entry and entry.is_widget and not entry.unused:
+                    self.say(node, f"{name} is connected, and keeps the value that it shows instead.")
+                else:
+                    instead = f": {entry.instead}" if entry and entry.instead else ""
+                    self.say(node, f"{name}, from {called(source.node)}, is left out{instead}.")
+
+    # Placing new nodes
 
     def place(
         self,
@@ -59,13 +111,18 @@ class Conversion:
         inputs: Mapping[str, str] | None = None,
         outputs: Sequence[int | None] = (),
     ) -> Node:
-        """A node of type `kind` where the old one was; one that is used a second time gets a copy below. See
-        `Graph.become`."""
-        inputs = inputs or {}
+        """Put a node of type `kind` where the old one was; one that is used a second time gets a copy below.
+
+        `inputs` says from which old input each new one has its link, or its value unless `values` holds it. See
+        `Graph.become` for `outputs`.
+        """
+        inputs, old_values = inputs or {}, self.values(node)
+        values = {new: old_values[old] for new, old in inputs.items() if old in old_values} | dict(values)
+        sockets = {new: self._socket(node, old) for new, old in inputs.items()}
         first = self.placed.get(node["id"])
         if first is None:
             self._say_cut(node, outputs)
-            self.placed[node["id"]] = self.new.become(self.new.nodes[node["id"]], kind, values, inputs, outputs)
+            self.placed[node["id"]] = self.new.become(self.new.nodes[node["id"]], kind, values, sockets, outputs)
             return self.placed[node["id"]]
         again = self.new.add(kind, values, below(first), node)
         for name in inputs:
@@ -73,33 +130,49 @@ class Conversion:
                 self.new.connect(link.source, again, name)
         return again
 
-    def _say_cut(self, node: Node, kept: Sequence[int | None]) -> None:
-        """Of outputs that the new node lacks, unless all that they led to is rewritten with it."""
+    def _say_cut(self, node: Node, outputs: Sequence[int | None]) -> None:
+        """Say of outputs that the new node lacks that they are cut, unless all that they led to is rewritten too."""
         new = self.new.nodes[node["id"]]
         for index, socket in enumerate(new.get("outputs") or []):
             targets = [link.target["type"] for link in self.new.links_from(new, index)]
-            if index not in kept and any(not is_old(type) and type not in ROUTES for type in targets):
+            if index not in outputs and any(not is_old(type) and type not in ROUTES for type in targets):
                 self.say(node, f"its output {socket['name']} has no counterpart; what it led to is not connected.")
 
     def beside(self, node: Node, kind: str, values: Mapping[str, Any], left: bool = False) -> Node:
-        """A new node below an old one, or to the left of it."""
+        """Add a node below an old one, or to the left of it."""
         x, y = position(node)
         return self.new.add(kind, values, (x - 300 - GAP, y) if left else below(node), node)
 
+    def link(self, node: Node, name: str) -> Link | None:
+        """Return the link into an old node's input, as it is in the new workflow."""
+        new = self.new.nodes.get(node["id"])
+        return self.new.link_into(new, self._socket(node, name)) if new is not None else None
+
     def carry(self, node: Node, name: str, target: Node, new_name: str) -> None:
         """Lead the link into an old node's input into a new node's."""
-        if node["id"] in self.new.nodes and (link := self.new.link_into(self.new.nodes[node["id"]], name)) is not None:
+        if (link := self.link(node, name)) is not None:
             self.new.connect(link.source, target, new_name)
 
     def pass_on(self, node: Node, output: int, name: str) -> None:
         """Let what an output led to begin where the input of that name does: the old node handed it on."""
-        new = self.new.nodes[node["id"]]
-        link = self.new.link_into(new, name)
-        self.new.redirect(self.new.links_from(new, output), link.source if link else None)
+        link = self.link(node, name)
+        self.new.redirect(self.new.links_from(self.new.nodes[node["id"]], output), link.source if link else None)
+
+    def take_off(self, node: Node, output: int) -> list[Link]:
+        """Return what an old node's output led to, taken off the new workflow."""
+        links = self.new.links_from(self.new.nodes[node["id"]], output)
+        self.new.redirect(links, None)
+        return links
+
+    def put_back(self, links: list[Link], source: Output | None) -> None:
+        """Let links that were taken off begin at `source`; with None they stay off."""
+        if source is not None:
+            self.new.links += links
+            self.new.redirect(links, source)
 
 
 def is_off(node: Node, like: Node) -> bool:
-    """Whether a node is muted or bypassed where the one that it leads to is not."""
+    """Return whether a node is muted or bypassed where the one that it leads to is not."""
     return node["mode"] in (MUTED, BYPASSED) and like["mode"] not in (MUTED, BYPASSED)
 
 

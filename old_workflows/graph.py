@@ -37,7 +37,7 @@ class Link:
 
 
 class Graph:
-    """A copy of `workflow`. ValueError, in one sentence, if it is none that the page has saved."""
+    """A copy of `workflow`. ValueError, in one sentence, if it is not one that the page has saved."""
 
     def __init__(self, workflow: dict[str, Any]):
         check(workflow)
@@ -55,7 +55,7 @@ class Graph:
         self.last_link = max([0, *numbers, *filled(self.workflow.get("last_link_id"), state.get("lastLinkId"))])
 
     def _link(self, id: int, source: Any, output: int, target: Any, input: int, type: str) -> Link | None:
-        """None for one that leads nowhere, as old files have."""
+        """Return the link, or None for one that leads nowhere, as old files have."""
         if source not in self.nodes or target not in self.nodes:
             return None
         outputs, inputs = self.nodes[source]["outputs"], self.nodes[target]["inputs"]
@@ -70,7 +70,7 @@ class Graph:
         return next((link for link in self.links if link.target is node and link.input["name"] == name), None)
 
     def source(self, node: Node, name: str) -> Output | None:
-        """What an input gets, before any Reroutes on the way."""
+        """Return what leads into an input, before any Reroutes on the way."""
         link = self.link_into(node, name)
         if link is not None and link.source.node["type"] == "Reroute":
             reroute = link.source.node
@@ -78,7 +78,7 @@ class Graph:
         return link.source if link is not None else None
 
     def links_from(self, node: Node, output: int | None = None) -> list[Link]:
-        """Of one output, or of all."""
+        """Return the links of one output, or of all."""
         sockets = node.get("outputs") or []
         wanted = sockets if output is None else sockets[output : output + 1]
         return [link for link in self.links if any(link.source.socket is socket for socket in wanted)]
@@ -86,7 +86,7 @@ class Graph:
     # Changing
 
     def connect(self, source: Output, target: Node, name: str) -> None:
-        """Replaces a link that the input has."""
+        """Lead an output into an input, in place of the link that it has."""
         socket = self._input(target, name)
         self.links = [link for link in self.links if link.input is not socket]
         self.last_link += 1
@@ -103,7 +103,7 @@ class Graph:
                 link.source, link.type = source, source.socket["type"]
 
     def add(self, kind: str, values: Mapping[str, Any], at: Point, like: Node) -> Node:
-        """A new node near `at`, where there is room, switched on or off as `like` is."""
+        """Add a node near `at`, where there is room, switched on or off as `like` is."""
         self.last_node += 1
         size = list(NODE_TYPES[kind].size)
         node = {"id": self.last_node, "type": kind, "pos": [0, 0], "size": size, "flags": {}, "order": 0}
@@ -138,7 +138,7 @@ class Graph:
         return node
 
     def _input(self, node: Node, name: str) -> Socket:
-        """A widget of that name gets a socket."""
+        """Return the input of that name; a widget gets a socket."""
         inputs = node.setdefault("inputs", [])
         socket = next((entry for entry in inputs if entry["name"] == name), None)
         if socket is None:
@@ -147,12 +147,12 @@ class Graph:
         return socket
 
     def _fill(self, node: Node, kind: str, values: Mapping[str, Any]) -> None:
-        made = NODE_TYPES[kind]
+        new = NODE_TYPES[kind]
         node["type"] = kind
         node["properties"] = properties(kind)
-        node["inputs"] = [input_entry(kind, name) for name in made.sockets]
-        node["outputs"] = [output_entry(name, type) for name, type in made.outputs.items()]
-        node["widgets_values"] = [*(values.get(name, default) for name, default in made.widgets.items()), *made.extra]
+        node["inputs"] = [input_entry(kind, name) for name in new.sockets]
+        node["outputs"] = [output_entry(name, type) for name, type in new.outputs.items()]
+        node["widgets_values"] = [*(values.get(name, default) for name, default in new.widgets.items()), *new.extra]
 
     def remove(self, node: Node) -> None:
         gone = self.links_from(node)
@@ -160,7 +160,7 @@ class Graph:
         del self.nodes[node["id"]]
 
     def free_place(self, at: Point, size: Sequence[float]) -> Point:
-        """`at`, or the next place below it where a node of that size hides no other."""
+        """Return `at`, or the next place below it where a node of that size hides no other."""
         x, y = at
         while True:
             hidden = [node for node in self.nodes.values() if overlap(node, x, y, *size)]
@@ -169,7 +169,7 @@ class Graph:
             y = max(position(node)[1] + width_and_height(node["size"])[1] for node in hidden) + GAP + TITLE
 
     def saved(self) -> dict[str, Any]:
-        """As the page saves it, in the form that it had."""
+        """Return the workflow as the page saves it, in the form that it had."""
         for node in self.nodes.values():
             for index, socket in enumerate(node.get("inputs") or []):
                 socket["link"] = next((link.id for link in self.links if link.input is socket), None)
@@ -180,8 +180,8 @@ class Graph:
                 socket["links"] = leaving or (None if socket.get("links") is None else [])
         self.workflow["nodes"] = list(self.nodes.values())
         objects = any(isinstance(entry, dict) for entry in self.workflow["links"])
-        values = [numbered(link) for link in self.links]
-        self.workflow["links"] = [dict(zip(FIELDS, each, strict=True)) for each in values] if objects else values
+        entries = [numbered(link) for link in self.links]
+        self.workflow["links"] = [dict(zip(FIELDS, entry, strict=True)) for entry in entries] if objects else entries
         self._count()
         return self.workflow
 
@@ -190,31 +190,32 @@ class Graph:
             self.workflow["state"] |= {"lastNodeId": self.last_node, "lastLinkId": self.last_link}
         if "state" not in self.workflow or "last_node_id" in self.workflow:
             self.workflow |= {"last_node_id": self.last_node, "last_link_id": self.last_link}
-        kept = {link.id for link in self.links}
+        links = {link.id for link in self.links}
         for owner in (self.workflow, self.workflow.get("extra") or {}):  # points that a link goes through on the page
             for point in owner.get("reroutes") or []:
-                point["linkIds"] = [link for link in point.get("linkIds") or [] if link in kept]
+                point["linkIds"] = [link for link in point.get("linkIds") or [] if link in links]
             if "linkExtensions" in owner:
-                owner["linkExtensions"] = [entry for entry in owner["linkExtensions"] if entry["id"] in kept]
+                owner["linkExtensions"] = [entry for entry in owner["linkExtensions"] if entry["id"] in links]
 
 
 FIELDS = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
 
 
 def fill_in(node: Node) -> None:
-    """What the page adds to a node that was written by something else."""
+    """Add what the page would to a node that something else has written."""
     usual = {"pos": [0, 0], "size": [220, 80], "mode": 0, "inputs": [], "outputs": []}
     node |= {key: value for key, value in usual.items() if node.get(key) is None}
 
 
 def socket_of(inputs: Sequence[Socket], number: int, link: int) -> Socket | None:
-    """The input that names the link, as the page has it: once a pack has put an input in, the number is another's."""
+    """Return the input that names the link, as the page has it: once a pack has inserted an input, the number is that
+    of another."""
     named = next((socket for socket in inputs if socket.get("link") == link), None)
     return named or next((socket for socket in inputs[number : number + 1] if socket.get("link") is None), None)
 
 
 def fields(entry: Any) -> list[Any]:
-    """Of a link, which is a list in a workflow of version 0.4 and an object in newer ones."""
+    """Return the fields of a link, which is a list in a workflow of version 0.4 and an object in newer ones."""
     return [entry[name] for name in FIELDS] if isinstance(entry, dict) else list(entry[:6])
 
 
@@ -228,8 +229,18 @@ def index_of(sockets: Sequence[Socket], wanted: Socket) -> int:
     return next(index for index, socket in enumerate(sockets) if socket is wanted)
 
 
+def set_value(node: Node, name: str, value: Any) -> None:
+    """Set a widget of a new node."""
+    node["widgets_values"][list(NODE_TYPES[node["type"]].widgets).index(name)] = value
+
+
+def value_of(node: Node, name: str) -> Any:
+    """Return the value of a new node's widget."""
+    return node["widgets_values"][list(NODE_TYPES[node["type"]].widgets).index(name)]
+
+
 def name_primitive(link: Link) -> None:
-    """A Primitive says which widget it stands for."""
+    """Tell a Primitive which widget it stands for."""
     if link.source.node["type"] == "PrimitiveNode" and "widget" in link.source.socket:
         link.source.socket["widget"] = {"name": link.input["name"]}
 
@@ -243,7 +254,7 @@ def position(node: Node) -> Point:
 
 
 def width_and_height(pair: Any) -> Point:
-    """The page has saved pairs as lists and as objects with the keys 0 and 1."""
+    """Return a pair that the page has saved as a list, or as an object with the keys 0 and 1."""
     return (pair["0"], pair["1"]) if isinstance(pair, dict) else (pair[0], pair[1])
 
 
@@ -254,12 +265,12 @@ def overlap(node: Node, x: float, y: float, width: float, height: float) -> bool
 
 
 def check(workflow: Any) -> None:
-    found = workflow if isinstance(workflow, dict) else {}
-    if isinstance(found.get("nodes"), list) and isinstance(found.get("links"), list):
+    content = workflow if isinstance(workflow, dict) else {}
+    if isinstance(content.get("nodes"), list) and isinstance(content.get("links"), list):
         return
-    if any(isinstance(node, dict) and "class_type" in node for node in found.values()):
+    if any(isinstance(node, dict) and "class_type" in node for node in content.values()):
         raise ValueError(
             "This is a prompt in ComfyUI's API format, without positions and titles: open it in ComfyUI, and save it "
             "from there with Save."
         )
-    raise ValueError("This is no workflow as ComfyUI's page saves it: it has no nodes and links.")
+    raise ValueError("This is not a workflow as ComfyUI's page saves it: it has no nodes and links.")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from .conversion import OFF, Conversion, called, first_output, is_off, within
 from .graph import Node
+from .old_nodes import name_of
 
 NUMBER, MASKED, KEYFRAME = "ADE_MultivalDynamic", "ADE_MultivalScaledMask", "ADE_AnimateDiffKeyframe"
 SCHEDULES = ("ADE_ValueScheduling", "ADE_ValueSchedulingLatents")
-SETTINGS = {"strength": ("effect", "effect_multival"), "motion_scale": ("scale", "scale_multival")}
+# Input of Apply AnimateDiff and of Motion Strength -> old input
+SETTINGS = {"strength": "effect_multival", "motion_scale": "scale_multival"}
 ENTRY = re.compile(r'"?\s*(-?[\d.]+)\s*(:?)\s*"?\s*[:=]\s*"?\(?(-?[\d.]+)\)?"?')
 
 
 def motion_strength(c: Conversion, node: Node, apply: Node) -> dict[str, float]:
-    """Settings of Apply AnimateDiff for an old node's multivals; what is more than a number is connected to `apply`
-    by way of Motion Strength."""
+    """Return settings of Apply AnimateDiff for an old node's multivals. What is more than a number is connected to
+    `apply` by way of Motion Strength."""
     numbers, curves = {}, {}
-    for setting, (name, multival) in SETTINGS.items():
+    for setting, multival in SETTINGS.items():
         source = c.working(node, multival)
         if source is None:
             continue
@@ -26,7 +27,7 @@ def motion_strength(c: Conversion, node: Node, apply: Node) -> dict[str, float]:
         if number is not None:
             numbers[setting] = clipped(c, source.node, number)
         elif (curve := curve_of(c, source.node)) is not None:
-            curves[name] = curve
+            curves[setting] = curve
         else:
             c.say(node, f"{multival}, from {called(source.node)}, is left out.")
     previous = connect(c, apply, curves, None)
@@ -47,96 +48,89 @@ def connect(c: Conversion, apply: Node, curves: dict[str, Node], previous: Node 
 
 
 def clipped(c: Conversion, node: Node, number: float) -> float:
-    if not 0.0 <= number <= 10.0:
-        c.say(node, f"{number} becomes {within(0.0, number, 10.0)}, which is as far as it goes.")
-    return within(0.0, number, 10.0)
+    clipped = within(0.0, number, 10.0)
+    if clipped != number:
+        c.say(node, f"{number} becomes {clipped}, as far as it goes.")
+    return clipped
 
 
 def plain_number(c: Conversion, node: Node) -> float | None:
-    """Of a multival that is the same in all frames and places."""
-    if node["type"] not in (NUMBER, "ADE_MultivalDynamicFloatInput", "ADE_MultivalDynamicFloats"):
+    """Return the value of a multival that is the same in all frames and places."""
+    if name_of(node["type"]) != NUMBER:
         return None
-    linked = any(c.old.source(node, name) is not None for name in ("mask_optional", "float_val", "floats"))
-    return None if linked else float(c.read(node).get("float_val", 1.0))
+    linked = [c.source(node, name) for name in ("mask_optional", "float_val", "floats")]
+    return float(c.values(node)["float_val"]) if linked == [None] * 3 else None
 
 
 def curve_of(c: Conversion, node: Node) -> Node | None:
-    """A Motion Curve for a multival of masks, or of a number for each frame."""
-    values = c.read(node)
+    """Return a Motion Curve for a multival of masks, or of a number for each frame."""
+    values = c.values(node)
     if node["type"] == MASKED:
-        if values.get("scaling") == "relative":
+        if values["scaling"] == "relative":
             c.say(node, "scaling relative becomes absolute: black is the lower number and white the higher.")
-        ends = {"low": values.get("min_float_val", 0.0), "high": values.get("max_float_val", 1.0)}
         linked = {"source": "mask", "low": "min_float_val", "high": "max_float_val"}
-        return c.place(node, "ADN_MotionCurve", ends, linked)
-    numbers = c.old.source(node, "float_val") or c.old.source(node, "floats")
-    mask = c.old.source(node, "mask_optional")
+        return c.place(node, "ADN_MotionCurve", {}, linked)
+    number, floats, mask = (c.source(node, name) for name in ("float_val", "floats", "mask_optional"))
+    numbers = number or floats
     if mask is not None:
         if numbers is not None:
             c.say(node, f"the numbers from {called(numbers.node)} are left out; the mask is used alone.")
-        ends = {"high": float(values.get("float_val", 1.0))}
-        return c.place(node, "ADN_MotionCurve", ends, {"source": "mask_optional"})
+        high = {"high": float(values.get("float_val", 1.0))}
+        return c.place(node, "ADN_MotionCurve", high, {"source": "mask_optional"})
     if numbers is None:
         return None
     if numbers.node["type"] in SCHEDULES:
         keyframes = value_schedule(c, numbers.node)
         return c.place(node, "ADN_MotionCurve", {"keyframes": keyframes}) if keyframes else None
-    return c.place(node, "ADN_MotionCurve", {}, {"source": "floats" if c.old.source(node, "floats") else "float_val"})
+    return c.place(node, "ADN_MotionCurve", {}, {"source": "floats" if floats else "float_val"})
 
 
 def value_schedule(c: Conversion, node: Node) -> str | None:
-    """Keyframes as Motion Curve reads them; None if there are some that it does not know."""
-    text = str(c.read(node).get("values", ""))
+    """Return keyframes as Motion Curve reads them; None if there are some that it does not know."""
     lines = []
-    for entry in (part.strip() for part in re.split(r",|\n", text)):
-        found = ENTRY.fullmatch(entry)
-        if entry and (found is None or found[1].startswith("-")):
+    for entry in (part.strip() for part in re.split(r",|\n", c.values(node)["values"])):
+        match = ENTRY.fullmatch(entry)
+        if entry and (match is None or match[1].startswith("-")):
             c.say(node, f"{entry} is a keyframe that Motion Curve does not know; the schedule is left out.")
             return None
-        if found is not None:
-            position = f"{float(found[1]) * 100:g}%" if "." in found[1] else found[1]
-            lines.append(f"{position}: {found[3]}{' hold' if found[2] else ''}")
+        if match is not None:
+            position = f"{float(match[1]) * 100:g}%" if "." in match[1] else match[1]
+            lines.append(f"{position}{' hold' if match[2] else ''}: {match[3]}")
     return "\n".join(lines) or None
 
 
 def over_sampling(c: Conversion, node: Node) -> dict[str, Node]:
-    """Motion Curves over the sampling, for effect and scale, from an old node's `ad_keyframes`."""
-    keyframes, source = [], c.old.source(node, "ad_keyframes")
-    while source is not None and source.node["type"] == KEYFRAME:
-        if is_off(source.node, node):
-            c.say(source.node, OFF)
+    """Return Motion Curves over the sampling, for strength and motion scale, from an old node's `ad_keyframes`."""
+    keyframes = []
+    for keyframe in reversed(c.chain(node, "ad_keyframes", {KEYFRAME: "prev_ad_keyframes"})):
+        if is_off(keyframe, node):
+            c.say(keyframe, OFF)
         else:
-            keyframes.append(source.node)
-        source = c.old.source(source.node, "prev_ad_keyframes")
-    if source is not None:
-        c.say(node, f"ad_keyframes, from {called(source.node)}, is left out.")
+            keyframes.append(keyframe)
     curves = {}
-    for name, multival in SETTINGS.values():
-        lines = sampling_lines(c, keyframes[::-1], multival)
+    for setting, multival in SETTINGS.items():
+        lines = sampling_lines(c, keyframes, multival)
         if lines:
-            text = "\n".join(lines)
-            curves[name] = c.place(keyframes[-1], "ADN_MotionCurve", {"keyframes": text, "over": "sampling"})
+            settings = {"keyframes": "\n".join(lines), "over": "sampling"}
+            curves[setting] = c.place(keyframes[0], "ADN_MotionCurve", settings)
     return curves
 
 
 def sampling_lines(c: Conversion, keyframes: list[Node], multival: str) -> list[str]:
-    """Nothing if no keyframe sets that multival."""
-    steps: dict[float, float] = {}
+    """Return the lines of Motion Curve for keyframes; none if no keyframe sets that multival."""
+    values_by_start = {0.0: 1.0}
     current, used = 1.0, False
     for node in keyframes:
-        values: dict[str, Any] = c.read(node, fixed=("start_percent",))
-        if values.get("guarantee_steps", 1) not in (0, 1):
+        values = c.values(node)
+        if values["guarantee_steps"] not in (0, 1):
             c.say(node, f"guarantee_steps {values['guarantee_steps']} is left out.")
-        c.leave_out(node, "prev_ad_keyframes", "scale_multival", "effect_multival", "start_percent")
         source = c.working(node, multival)
         number = plain_number(c, source.node) if source is not None else None
         if source is not None and number is None:
             c.say(node, f"{multival}, from {called(source.node)}, is left out: over the sampling it is a number.")
         if number is not None:
             current, used = clipped(c, node, number), True
-        elif not values.get("inherit_missing", True):
+        elif not values["inherit_missing"]:
             current = 1.0
-        steps[float(values.get("start_percent", 0.0))] = current
-    if not used:
-        return []
-    return [f"{start:g}: {value:g} hold" for start, value in sorted(({0.0: 1.0} | steps).items())]
+        values_by_start[float(values["start_percent"])] = current
+    return [f"{start:g} hold: {value:g}" for start, value in sorted(values_by_start.items())] if used else []

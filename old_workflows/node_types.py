@@ -1,146 +1,150 @@
-"""The nodes that old ones become: ours and ComfyUI's, with their sockets and widgets in the order of the page."""
+"""The nodes that old ones become, ours and ComfyUI's, with sockets and widgets in the order of the page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .old_nodes import OLD_NODES, stand_in_id
+from .table import TYPES
+
 PACK = "animatediff-native"
 
 
 class NodeType(NamedTuple):
     sockets: Mapping[str, str]
+    """Types by name."""
     widgets: Mapping[str, Any]
-    """Names and defaults, in the order in which the page saves them."""
+    """Defaults by name, in the order in which the page saves the values."""
     outputs: Mapping[str, str]
     size: tuple[int, int] = (300, 80)
     extra: tuple[Any, ...] = ()
     """What the page saves behind the widgets: the button to upload a file."""
 
 
-MODEL = {"model": "MODEL"}
-IMAGES = {"images": "IMAGE"}
-CONTROLS = {"positive": "CONDITIONING", "negative": "CONDITIONING"}
-MODULE = {"motion_module": "MOTION_MODEL_ADN"}
-CHECKPOINT = {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}
-STRENGTH = {"motion_strength": "MOTION_STRENGTH_ADN"}
-
-NODE_TYPES = {
-    "ADN_LoadMotionModule": NodeType({}, {"motion_module": "", "stretch_to": 0}, MODULE),
-    "ADN_LoadMotionLora": NodeType(MODULE, {"motion_lora": "", "strength": 1.0}, MODULE),
-    "ADN_ApplyAnimateDiff": NodeType(
-        MODEL | MODULE | STRENGTH,
-        {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "beta_schedule": "automatic", "motion_scale": 1.0},
-        {"MODEL": "MODEL"},
-        (300, 200),
-    ),
-    "ADN_SlidingContext": NodeType(
-        MODEL,
-        {
-            "context_length": 16,
-            "context_overlap": 4,
-            "schedule": "static",
-            "fuse": "pyramid",
-            "context_stride": 0,
-            "within": "whole UNet",
-            "windows_at_once": 1,
-            "free_noise": True,
-            "start_percent": 0.0,
-        },
-        {"MODEL": "MODEL"},
-        (300, 270),
-    ),
-    "ADN_ClipNoise": NodeType(MODEL, {"noise": "constant", "share": 0.5, "period": 16}, {"MODEL": "MODEL"}, (300, 110)),
-    "ADN_FreeInit": NodeType(
-        MODEL,
-        {
-            "iterations": 3,
-            "filter": "butterworth",
-            "spatial_frequency": 0.25,
-            "temporal_frequency": 0.25,
-            "order": 4,
-            "coarse_to_fine": False,
-        },
-        {"MODEL": "MODEL"},
-        (300, 180),
-    ),
-    "ADN_PromptSchedule": NodeType(
-        {"clip": "CLIP", "latent": "LATENT"},
-        {"prompts": "", "frames": 16, "interpolation": "linear", "prefix": "", "suffix": ""},
-        {"CONDITIONING": "CONDITIONING"},
-        (330, 290),
-    ),
-    "ADN_MotionStrength": NodeType(
-        {"previous": "MOTION_STRENGTH_ADN"}, {"effect": 1.0, "scale": 1.0}, STRENGTH, (290, 100)
-    ),
-    "ADN_MotionCurve": NodeType(
-        {"source": "CURVE,MASK,AUDIO,FLOATS,FLOAT"},
-        {"keyframes": "0: 0.5\n8: 1 ease\n15: 0.5", "over": "frames", "low": 0.0, "high": 1.0, "frame_rate": 8.0},
-        {"curve": "MOTION_CURVE_ADN"},
-        (300, 220),
-    ),
-    "CheckpointLoaderSimple": NodeType(
-        {}, {"ckpt_name": ""}, {name: name for name in ("MODEL", "CLIP", "VAE")}, (315, 98)
-    ),
-    "ModelSamplingDiscrete": NodeType(MODEL, {"sampling": "eps", "zsnr": False}, {"MODEL": "MODEL"}, (300, 82)),
-    "EmptyLatentImage": NodeType({}, {"width": 512, "height": 512, "batch_size": 1}, {"LATENT": "LATENT"}, (315, 106)),
-    "RepeatLatentBatch": NodeType({"samples": "LATENT"}, {"amount": 1}, {"LATENT": "LATENT"}, (220, 60)),
-    "RepeatImageBatch": NodeType({"image": "IMAGE"}, {"amount": 1}, {"IMAGE": "IMAGE"}, (220, 60)),
-    "RebatchImages": NodeType(IMAGES, {"batch_size": 1}, {"IMAGE": "IMAGE"}, (220, 60)),
-    "GetImageSize": NodeType({"image": "IMAGE"}, {}, {"width": "INT", "height": "INT", "batch_size": "INT"}, (220, 70)),
-    "ImageFromBatch": NodeType({"image": "IMAGE"}, {"batch_index": 0, "length": 1}, {"IMAGE": "IMAGE"}, (220, 82)),
-    "ImageScale": NodeType(
-        {"image": "IMAGE"},
-        {"upscale_method": "nearest-exact", "width": 512, "height": 512, "crop": "disabled"},
-        {"IMAGE": "IMAGE"},
-        (270, 130),
-    ),
-    "VAEEncode": NodeType({"pixels": "IMAGE", "vae": "VAE"}, {}, {"LATENT": "LATENT"}, (220, 46)),
-    "VAEDecode": NodeType({"samples": "LATENT", "vae": "VAE"}, {}, {"IMAGE": "IMAGE"}, (220, 46)),
-    "ControlNetLoader": NodeType({}, {"control_net_name": ""}, {"CONTROL_NET": "CONTROL_NET"}, (315, 58)),
-    "DiffControlNetLoader": NodeType(MODEL, {"control_net_name": ""}, {"CONTROL_NET": "CONTROL_NET"}, (315, 58)),
-    "ControlNetApply": NodeType(
-        {"conditioning": "CONDITIONING", "control_net": "CONTROL_NET", "image": "IMAGE"},
-        {"strength": 1.0},
-        {"CONDITIONING": "CONDITIONING"},
-        (315, 98),
-    ),
-    "ControlNetApplyAdvanced": NodeType(
-        CONTROLS | {"control_net": "CONTROL_NET", "image": "IMAGE", "vae": "VAE"},
-        {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0},
-        CONTROLS,
-        (315, 186),
-    ),
-    "LoadVideo": NodeType({}, {"file": ""}, {"VIDEO": "VIDEO"}, (310, 110), ("image",)),
-    "GetVideoComponents": NodeType({"video": "VIDEO"}, {}, IMAGES | {"audio": "AUDIO", "fps": "FLOAT"}, (220, 80)),
-    "LoadImageDataSetFromFolder": NodeType({}, {"folder": ""}, IMAGES, (310, 60)),
-    "CreateVideo": NodeType(IMAGES | {"audio": "AUDIO"}, {"fps": 30.0}, {"VIDEO": "VIDEO"}, (220, 80)),
-    "SaveVideo": NodeType(
-        {"video": "VIDEO"}, {"filename_prefix": "video/ComfyUI", "format": "auto", "codec": "auto"}, {}, (315, 270)
-    ),
-    "SaveWEBM": NodeType(
-        IMAGES, {"filename_prefix": "ComfyUI", "codec": "vp9", "fps": 24.0, "crf": 32.0}, {}, (315, 270)
-    ),
-    "SaveAnimatedWEBP": NodeType(
-        IMAGES,
-        {"filename_prefix": "ComfyUI", "fps": 6.0, "lossless": True, "quality": 80, "method": "default"},
-        {},
-        (315, 270),
-    ),
-    "SaveImage": NodeType(IMAGES, {"filename_prefix": "ComfyUI"}, {}, (315, 270)),
+SOCKETS = {
+    **{name: name.upper() for name in ("model", "latent", "clip", "vae", "image", "mask", "audio", "video")},
+    **{name: name.upper() for name in ("conditioning", "control_net")},
+    **dict.fromkeys(("samples",), "LATENT"),
+    **dict.fromkeys(("images", "pixels"), "IMAGE"),
+    **dict.fromkeys(("positive", "negative"), "CONDITIONING"),
+    **dict.fromkeys(("width", "height", "batch_size"), "INT"),
+    **dict.fromkeys(("motion_strength", "previous"), "MOTION_STRENGTH_ADN"),
+    "motion_module": "MOTION_MODEL_ADN",
+    "source": "CURVE,MASK,AUDIO,FLOATS,FLOAT",
+    "curve": "MOTION_CURVE_ADN",
+    "fps": "FLOAT",
 }
 
-WIDGET_TYPES = {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING"}
+
+def new(
+    sockets: str,
+    widgets: Mapping[str, Any],
+    outputs: str,
+    size: tuple[int, int] = (300, 80),
+    extra: tuple[Any, ...] = (),
+) -> NodeType:
+    """Return a node type from the names of its sockets, which tell their types."""
+    names_in, names_out = sockets.split(), outputs.split()
+    types_in = {name: SOCKETS[name] for name in names_in}
+    return NodeType(types_in, widgets, {name: SOCKETS.get(name, name) for name in names_out}, size, extra)
+
+
+def stand_in_type(old_id: str) -> NodeType:
+    old = OLD_NODES[old_id]
+    outputs = old.stand_in.outputs if old.stand_in else ()
+    return NodeType(
+        sockets={entry.name: entry.type for entry in old.carried if not entry.is_widget},
+        widgets={entry.name: entry.default for entry in old.carried if entry.is_widget},
+        outputs={output.name or output.type: output.type for output in outputs},
+        size=(300, 200),
+    )
+
+
+USE_EVOLVED_SAMPLING = stand_in_id("ADE_UseEvolvedSampling")
+SAMPLE_SETTINGS = stand_in_id("ADE_AnimateDiffSamplingSettings")
+STRENGTHS = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+NODE_TYPES = {
+    "ADN_LoadMotionModule": new("", {"motion_module": "", "stretch_to": 0}, "motion_module"),
+    "ADN_LoadMotionLora": new("motion_module", {"motion_lora": "", "strength": 1.0}, "motion_module"),
+    "ADN_ApplyAnimateDiff": new(
+        "model motion_module motion_strength",
+        STRENGTHS | {"beta_schedule": "automatic", "motion_scale": 1.0}, "MODEL", (300, 200),
+    ),
+    "ADN_SlidingContext": new(
+        "model",
+        {"context_length": 16, "context_overlap": 4, "schedule": "static", "fuse": "pyramid", "context_stride": 0,
+         "within": "whole UNet", "windows_at_once": 1, "free_noise": True, "start_percent": 0.0},
+        "MODEL", (300, 270),
+    ),
+    "ADN_ClipNoise": new("model", {"noise": "constant", "share": 0.5, "period": 16}, "MODEL", (300, 110)),
+    "ADN_FreeInit": new(
+        "model",
+        {"iterations": 3, "filter": "butterworth", "spatial_frequency": 0.25, "temporal_frequency": 0.25, "order": 4,
+         "coarse_to_fine": False},
+        "MODEL", (300, 180),
+    ),
+    "ADN_PromptSchedule": new(
+        "clip latent",
+        {"prompts": "", "frames": 16, "interpolation": "linear", "prefix": "", "suffix": ""},
+        "CONDITIONING", (330, 290),
+    ),
+    "ADN_MotionStrength": new("previous", {"strength": 1.0, "motion_scale": 1.0}, "motion_strength", (290, 100)),
+    "ADN_MotionCurve": new(
+        "source",
+        {"keyframes": "0: 0.5\n8 ease: 1\n15: 0.5", "over": "frames", "low": 0.0, "high": 1.0, "frame_rate": 8.0},
+        "curve", (300, 220),
+    ),
+    "CheckpointLoaderSimple": new("", {"ckpt_name": ""}, "MODEL CLIP VAE", (315, 98)),
+    "ModelSamplingDiscrete": new("model", {"sampling": "eps", "zsnr": False}, "MODEL", (300, 82)),
+    "EmptyLatentImage": new("", {"width": 512, "height": 512, "batch_size": 1}, "LATENT", (315, 106)),
+    "RepeatLatentBatch": new("samples", {"amount": 1}, "LATENT", (220, 60)),
+    "RepeatImageBatch": new("image", {"amount": 1}, "IMAGE", (220, 60)),
+    "RebatchImages": new("images", {"batch_size": 1}, "IMAGE", (220, 60)),
+    "GetImageSize": new("image", {}, "width height batch_size", (220, 70)),
+    "ImageFromBatch": new("image", {"batch_index": 0, "length": 1}, "IMAGE", (220, 82)),
+    "ImageScale": new(
+        "image",
+        {"upscale_method": "nearest-exact", "width": 512, "height": 512, "crop": "disabled"},
+        "IMAGE", (270, 130),
+    ),
+    "VAEEncode": new("pixels vae", {}, "LATENT", (220, 46)),
+    "VAEDecode": new("samples vae", {}, "IMAGE", (220, 46)),
+    "ControlNetLoader": new("", {"control_net_name": ""}, "CONTROL_NET", (315, 58)),
+    "DiffControlNetLoader": new("model", {"control_net_name": ""}, "CONTROL_NET", (315, 58)),
+    "ControlNetApply": new("conditioning control_net image", {"strength": 1.0}, "CONDITIONING", (315, 98)),
+    "ControlNetApplyAdvanced": new(
+        "positive negative control_net image vae", STRENGTHS, "positive negative", (315, 186)
+    ),
+    "LoadVideo": new("", {"file": ""}, "VIDEO", (310, 110), ("image",)),
+    "GetVideoComponents": new("video", {}, "images audio fps", (220, 80)),
+    "LoadImageDataSetFromFolder": new("", {"folder": ""}, "images", (310, 60)),
+    "CreateVideo": new("images audio", {"fps": 30.0}, "VIDEO", (220, 80)),
+    "SaveVideo": new("video", {"filename_prefix": "video/ComfyUI", "format": "auto", "codec": "auto"}, "", (315, 270)),
+    "SaveWEBM": new(
+        "images", {"filename_prefix": "ComfyUI", "codec": "vp9", "fps": 24.0, "crf": 32.0}, "", (315, 270)
+    ),
+    "SaveAnimatedWEBP": new(
+        "images",
+        {"filename_prefix": "ComfyUI", "fps": 6.0, "lossless": True, "quality": 80, "method": "default"},
+        "", (315, 270),
+    ),
+    "SaveImage": new("images", {"filename_prefix": "ComfyUI"}, "", (315, 270)),
+    # Hidden stand-in nodes, for what no other node does
+    USE_EVOLVED_SAMPLING: stand_in_type("ADE_UseEvolvedSampling"),
+    SAMPLE_SETTINGS: stand_in_type("ADE_AnimateDiffSamplingSettings"),
+}  # fmt: skip
+
 CURVED = "FLOAT,MOTION_CURVE_ADN"
 
 
 def input_entry(kind: str, name: str) -> dict[str, Any]:
-    """An input as the page saves it: a socket, or a widget that gets its value through a link."""
-    made = NODE_TYPES[kind]
-    if name in made.sockets:
-        return {"name": name, "type": made.sockets[name], "link": None}
-    type = CURVED if kind == "ADN_MotionStrength" else WIDGET_TYPES[made.widgets[name].__class__]
-    return {"name": name, "type": type, "link": None, "widget": {"name": name}}
+    """Return an input as the page saves it: a socket, or a widget that gets its value through a link."""
+    node = NODE_TYPES[kind]
+    if name in node.sockets:
+        return {"name": name, "type": node.sockets[name], "link": None}
+    kinds = CURVED if kind == "ADN_MotionStrength" else TYPES[type(node.widgets[name])]
+    return {"name": name, "type": kinds, "link": None, "widget": {"name": name}}
 
 
 def output_entry(name: str, type: str) -> dict[str, Any]:

@@ -1,82 +1,213 @@
-"""The old packs' nodes: which they are, and the names of their widgets, which workflows hold as bare lists."""
+"""The old packs' nodes, a row each, from which the stand-in nodes and the converter work. Needs no ComfyUI."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Sequence
 
-WINDOW = ("context_length", "context_stride", "context_overlap")
-LATER = ("fuse_method", "use_on_equal_length", "start_percent", "guarantee_steps")
-RANGE = ("start_percent", "end_percent")
-STATIC_VIEW = ("view_length", "view_overlap", "fuse_method")
-VIEW = ("view_length", "view_stride", "view_overlap")
-PWS = ("pw_a", "pw_b", "pw_c", "pw_d")
+from . import inputs
+from .table import Input, OldNode, OldOutput, StandIn, unused, widgets
 
-WIDGETS: dict[str, tuple[str, ...]] = {
-    "ADE_AnimateDiffLoaderGen1": ("model_name", "beta_schedule"),
-    "ADE_AnimateDiffLoaderWithContext": ("model_name", "beta_schedule", "motion_scale", "apply_v2_models_properly"),
-    "AnimateDiffLoaderV1": ("model_name", "unlimited_area_hack", "beta_schedule"),
-    "ADE_AnimateDiffLoaderV1Advanced": (
-        *("model_name", "unlimited_area_hack", *WINDOW, "context_schedule", "closed_loop", "beta_schedule"),
+
+def without(names: Sequence[str], *gone: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in gone)
+
+
+def names(entries: Sequence[Input]) -> tuple[str, ...]:
+    return tuple(entry.name for entry in entries)
+
+
+LOADED = (OldOutput("MODEL", "The model, ready for any sampler."),)
+MODULE = (OldOutput("MOTION_MODEL_ADE", "For Apply AnimateDiff Model.", "MOTION_MODEL"),)
+LORAS = (OldOutput("MOTION_LORA", "For the node that applies the motion module."),)
+MULTIVAL = (OldOutput("MULTIVAL", "For scale_multival or effect_multival."),)
+APPLIED = (OldOutput("M_MODELS", "For Use Evolved Sampling."),)
+CONTEXT = (OldOutput("CONTEXT_OPTIONS", "For Use Evolved Sampling or a loader.", "CONTEXT_OPTS"),)
+SETTINGS = (OldOutput("SAMPLE_SETTINGS", "For Use Evolved Sampling or a loader.", "settings"),)
+ENCODED = (OldOutput("CONDITIONING", "Conditioning with one entry for each frame."),)
+LATENTS = (OldOutput("LATENT", "The same latent."),)
+APPLIES = "Load Motion Module, Apply AnimateDiff and Sliding Context do this"
+WINDOWED = "Sliding Context does this, in front of the sampler"
+SCHEDULED = "Prompt Schedule does this"
+
+LOADER = (
+    inputs.MODEL,
+    inputs.MODEL_NAME,
+    inputs.BETA_SCHEDULE,
+    inputs.CONTEXTS,
+    inputs.MOTION_LORA,
+    inputs.SAMPLE_SETTINGS,
+)
+AROUND_PROMPTS, INTERPOLATED = (inputs.PREPEND, inputs.APPEND), (inputs.TENSOR_INTERP, inputs.VALUES_REPLACE)
+BLEND = (inputs.FUSE, inputs.ON_EQUAL_LENGTH)
+WHEN = (inputs.START, inputs.GUARANTEE_STEPS, inputs.PREV_CONTEXT)
+STRIDED = (inputs.LENGTH, inputs.STRIDE, inputs.OVERLAP)
+STRENGTH = (inputs.MOTION_LORA, inputs.SCALE, inputs.EFFECT)
+KEYFRAMES = (inputs.AD_KEYFRAMES, inputs.PER_BLOCK)
+V1_MODEL = (*widgets(model_name=""), *unused(unlimited_area_hack=False))
+RANGE = {"start_percent": 0.0, "end_percent": 1.0}
+VIEW = {"view_length": 16, "view_stride": 1, "view_overlap": 4}
+FRAMES = (
+    Input("frame_load_cap", "INT", 0, formerly="image_load_cap"),
+    Input("skip_first_frames", "INT", 0, formerly="skip_first_images"),
+    *widgets(select_every_nth=1),
+)
+CONTROL = widgets(strength=1.0, **RANGE)
+CONTROLNET_NAME = (Input("control_net_name", "STRING", "", formerly="cnet"),)
+COMBINE = (
+    *widgets(frame_rate=8, loop_count=0, filename_prefix="AnimateDiff", format="image/gif", pingpong=False),
+    Input("save_output", "BOOLEAN", True, settings={"options": ("Enabled", "Disabled")}, formerly="save_image"),
+)
+VIDEO = widgets(video="", force_rate=0, force_size="Custom", custom_width=0, custom_height=0) + FRAMES
+WEIGHTS = widgets(pw_a=0.0, pw_b=0.0, pw_c=0.0, pw_d=0.0)
+AROUND = widgets(print_output=False, pre_text="", app_text="", start_frame=0, end_frame=0) + WEIGHTS
+TRAVEL = (*widgets(text="", max_frames=16), *AROUND)
+TRAVEL_LATENT = (*widgets(text=""), *AROUND)
+
+
+def travel_versions(entries: Sequence[Input]) -> tuple[tuple[str, ...], ...]:
+    """FizzNodes has inserted widgets from version to version, and in the end turned some into sockets."""
+    newest = names(entries)
+    printing = (newest, without(newest, "pre_text", "app_text", *names(WEIGHTS)), without(newest, "print_output"))
+    return tuple(
+        without(version, *gone) for version in printing for gone in ((), ("end_frame",), ("start_frame", "end_frame"))
+    )
+
+
+OLD_NODES: dict[str, OldNode] = {
+    # ComfyUI-AnimateDiff-Evolved: what the page replaces
+    "ADE_AnimateDiffLoaderGen1": OldNode(
+        (*LOADER, inputs.SCALE, inputs.EFFECT, inputs.AD_SETTINGS, *KEYFRAMES),
+        stand_in=StandIn("AnimateDiff Loader", APPLIES, LOADED),
     ),
-    "ADE_UseEvolvedSampling": ("beta_schedule",),
-    "ADE_LoadAnimateDiffModel": ("model_name",),
-    "ADE_LoadAnimateLCMI2VModel": ("model_name",),
-    "ADE_InjectI2VIntoAnimateDiffModel": ("model_name",),
-    "ADE_LoadAnimateDiffModelWithCameraCtrl": ("model_name", "camera_ctrl"),
-    "ADE_InjectPIAIntoAnimateDiffModel": ("model_name",),
-    "ADE_ApplyAnimateDiffModelSimple": (),
-    "ADE_ApplyAnimateDiffModel": RANGE,
-    "ADE_ApplyAnimateLCMI2VModel": ("ref_drift", "apply_ref_when_disabled", *RANGE),
-    "ADE_ApplyAnimateDiffModelWithCameraCtrl": RANGE,
-    "ADE_ApplyAnimateDiffModelWithPIA": RANGE,
-    "ADE_AnimateDiffLoRALoader": ("lora_name", "strength"),
-    "ADE_AdjustPESweetspotStretch": ("sweetspot", "new_sweetspot", "print_adjustment"),
-    "ADE_StandardStaticContextOptions": ("context_length", "context_overlap", *LATER),
-    "ADE_StandardUniformContextOptions": (*WINDOW, *LATER),
-    "ADE_LoopedUniformContextOptions": (*WINDOW, "closed_loop", *LATER),
-    "ADE_AnimateDiffUniformContextOptions": (*WINDOW, "context_schedule", "closed_loop", *LATER),
-    "ADE_BatchedContextOptions": ("context_length", "start_percent", "guarantee_steps"),
-    "ADE_ViewsOnlyContextOptions": ("start_percent", "guarantee_steps"),
-    "ADE_StandardStaticViewOptions": STATIC_VIEW,
-    "ADE_StandardUniformViewOptions": (*VIEW, "fuse_method"),
-    "ADE_LoopedUniformViewOptions": (*VIEW, "closed_loop", "fuse_method", "use_on_equal_length"),
-    "ADE_AnimateDiffSamplingSettings": ("batch_offset", "noise_type", "seed_gen", "seed_offset"),
-    "ADE_IterationOptsDefault": ("iterations", "iter_batch_offset", "iter_seed_offset"),
-    "ADE_IterationOptsFreeInit": (
-        *("iterations", "filter", "d_s", "d_t", "n_butterworth", "sigma_step", "apply_to_1st_iter", "init_type"),
-        *("iter_batch_offset", "iter_seed_offset"),
+    "ADE_AnimateDiffLoaderWithContext": OldNode(
+        (*LOADER, inputs.MOTION_SCALE, inputs.APPLY_V2_PROPERLY, inputs.AD_SETTINGS, inputs.AD_KEYFRAMES),
+        stand_in=StandIn("AnimateDiff Loader [Legacy]", APPLIES, LOADED),
     ),
-    "ADE_MultivalDynamic": ("float_val",),
-    "ADE_MultivalScaledMask": ("min_float_val", "max_float_val", "scaling"),
-    "ADE_AnimateDiffKeyframe": ("start_percent", "inherit_missing", "guarantee_steps"),
-    "ADE_ValueScheduling": ("values", "print_schedule", "max_length"),
-    "ADE_ValueSchedulingLatents": ("values", "print_schedule"),
-    "ADE_PromptScheduling": ("prompts", "print_schedule", "max_length", "tensor_interp"),
-    "ADE_PromptSchedulingLatents": ("prompts", "print_schedule", "tensor_interp"),
-    "ADE_EmptyLatentImageLarge": ("width", "height", "batch_size"),
-    "ADE_UpscaleAndVAEEncode": ("scale_method", "crop"),
-    "ADE_AnimateDiffCombine": ("frame_rate", "loop_count", "filename_prefix", "format", "pingpong", "save_image"),
-    "CheckpointLoaderSimpleWithNoiseSelect": ("ckpt_name", "beta_schedule", "use_custom_scale_factor", "scale_factor"),
-    "BatchPromptSchedule": (
-        *("text", "max_frames", "print_output", "pre_text", "app_text", "start_frame", "end_frame", *PWS),
+    "ADE_LoadAnimateDiffModel": OldNode(
+        (inputs.MODEL_NAME, inputs.AD_SETTINGS),
+        stand_in=StandIn("Load AnimateDiff Model", "Load Motion Module does this", MODULE),
     ),
-    "BatchPromptScheduleLatentInput": (
-        *("text", "print_output", "pre_text", "app_text", "start_frame", "end_frame", *PWS),
+    "ADE_AnimateDiffLoRALoader": OldNode(
+        (inputs.LORA_NAME, inputs.LORA_STRENGTH, inputs.PREV_MOTION_LORA),
+        stand_in=StandIn("Load AnimateDiff LoRA", "Load Motion LoRA does this, after Load Motion Module", LORAS),
     ),
-    "VHS_VideoCombine": (*("frame_rate", "loop_count", "filename_prefix", "format", "pingpong", "save_output", "crf"),),
-    "VHS_LoadVideo": (
-        *("video", "force_rate", "force_size", "custom_width", "custom_height"),
-        *("frame_load_cap", "skip_first_frames", "select_every_nth"),
+    "ADE_MultivalDynamic": OldNode(
+        (inputs.FLOAT_VAL, inputs.MASK),
+        stand_in=StandIn("Multival", "Motion Strength and Motion Curve do this", MULTIVAL),
     ),
-    "VHS_LoadImages": ("directory", "image_load_cap", "skip_first_images", "select_every_nth"),
-    "VHS_DuplicateLatents": ("multiply_by",),
-    "VHS_DuplicateImages": ("multiply_by",),
-    "ControlNetLoaderAdvanced": ("control_net_name",),
-    "DiffControlNetLoaderAdvanced": ("control_net_name",),
-    "ACN_AdvancedControlNetApply": ("strength", *RANGE),
-    "ACN_AdvancedControlNetApplySingle": ("strength", *RANGE),
-}
+    "ADE_ApplyAnimateDiffModelSimple": OldNode(
+        (inputs.MOTION_MODEL, *STRENGTH, *KEYFRAMES),
+        stand_in=StandIn("Apply AnimateDiff Model (Simple)", "Apply AnimateDiff does this", APPLIED),
+    ),
+    "ADE_ApplyAnimateDiffModel": OldNode(
+        (inputs.MOTION_MODEL, inputs.BEGINS, inputs.ENDS, *STRENGTH, inputs.PREV_M_MODELS, *KEYFRAMES),
+        stand_in=StandIn("Apply AnimateDiff Model (Adv.)", "Apply AnimateDiff does this, one after the other", APPLIED),
+    ),
+    "ADE_UseEvolvedSampling": OldNode(
+        (inputs.MODEL, inputs.BETA_SCHEDULE, inputs.M_MODELS, inputs.CONTEXTS, inputs.SAMPLE_SETTINGS),
+        stand_in=StandIn("Use Evolved Sampling", APPLIES, LOADED),
+    ),
+    "ADE_StandardStaticContextOptions": OldNode(
+        (inputs.LENGTH, inputs.OVERLAP, *BLEND, *WHEN, inputs.VIEW_OPTS),
+        stand_in=StandIn("Context Options: Standard Static", WINDOWED, CONTEXT),
+    ),
+    "ADE_StandardUniformContextOptions": OldNode(
+        (*STRIDED, *BLEND, *WHEN, inputs.VIEW_OPTS),
+        stand_in=StandIn("Context Options: Standard Uniform", WINDOWED, CONTEXT),
+    ),
+    "ADE_LoopedUniformContextOptions": OldNode(
+        (*STRIDED, inputs.CLOSED_LOOP, *BLEND, *WHEN, inputs.VIEW_OPTS),
+        stand_in=StandIn("Context Options: Looped Uniform", WINDOWED, CONTEXT),
+    ),
+    "ADE_AnimateDiffUniformContextOptions": OldNode(
+        (*STRIDED, *unused(context_schedule="uniform"), inputs.CLOSED_LOOP, *BLEND, *WHEN, inputs.VIEW_OPTS),
+        replaced_by="ADN_OldLoopedUniformContextOptions",
+        missing={"fuse_method": "flat"},
+    ),
+    "ADE_BatchedContextOptions": OldNode(
+        (inputs.LENGTH, *WHEN), stand_in=StandIn("Context Options: Batched", WINDOWED, CONTEXT)
+    ),
+    "ADE_AnimateDiffSamplingSettings": OldNode(
+        (inputs.BATCH_OFFSET, inputs.NOISE_TYPE, inputs.SEED_GEN, inputs.SEED_OFFSET,
+         *unused(adapt_denoise_steps=False), inputs.SEED_OVERRIDE, *inputs.NOT_SAMPLED),
+        stand_in=StandIn("Sample Settings", "Sliding Context (FreeNoise) and Clip Noise do this", SETTINGS),
+    ),
+    "ADE_PromptScheduling": OldNode(
+        (inputs.PROMPTS, inputs.CLIP, *AROUND_PROMPTS, *unused(print_schedule=False), inputs.MAX_LENGTH, *INTERPOLATED),
+        stand_in=StandIn("Prompt Scheduling", SCHEDULED, ENCODED),
+    ),
+    "ADE_PromptSchedulingLatents": OldNode(
+        (inputs.PROMPTS, inputs.CLIP, inputs.LATENT, *AROUND_PROMPTS, *unused(print_schedule=False), *INTERPOLATED),
+        stand_in=StandIn("Prompt Scheduling [Latents]", SCHEDULED, ENCODED + LATENTS),
+    ),
+    "ADE_EmptyLatentImageLarge": OldNode(
+        widgets(width=512, height=512, batch_size=1), replaced_by="EmptyLatentImage"
+    ),
+    # and what the converter alone rewrites
+    "AnimateDiffLoaderV1": OldNode((*V1_MODEL, *widgets(beta_schedule="autoselect"))),
+    "ADE_AnimateDiffLoaderV1Advanced": OldNode(
+        (*V1_MODEL, *STRIDED, *unused(context_schedule="uniform"), inputs.CLOSED_LOOP,
+         *widgets(beta_schedule="autoselect")),
+    ),
+    "ADE_LoadAnimateLCMI2VModel": OldNode(widgets(model_name="")),
+    "ADE_InjectI2VIntoAnimateDiffModel": OldNode(widgets(model_name="")),
+    "ADE_LoadAnimateDiffModelWithCameraCtrl": OldNode((*widgets(model_name=""), *unused(camera_ctrl=""))),
+    "ADE_InjectPIAIntoAnimateDiffModel": OldNode(widgets(model_name="")),
+    "ADE_ApplyAnimateLCMI2VModel": OldNode(
+        (*unused(ref_drift=0.0, apply_ref_when_disabled=False), *widgets(**RANGE))
+    ),
+    "ADE_ApplyAnimateDiffModelWithCameraCtrl": OldNode(widgets(**RANGE)),
+    "ADE_ApplyAnimateDiffModelWithPIA": OldNode(widgets(**RANGE)),
+    "ADE_AdjustPESweetspotStretch": OldNode(
+        (*widgets(sweetspot=16, new_sweetspot=16), *unused(print_adjustment=False))
+    ),
+    "ADE_ViewsOnlyContextOptions": OldNode((inputs.START, inputs.GUARANTEE_STEPS)),
+    "ADE_StandardStaticViewOptions": OldNode(widgets(view_length=16, view_overlap=4, fuse_method="pyramid")),
+    "ADE_StandardUniformViewOptions": OldNode(widgets(**VIEW, fuse_method="pyramid")),
+    "ADE_LoopedUniformViewOptions": OldNode(
+        widgets(**VIEW, closed_loop=False, fuse_method="pyramid", use_on_equal_length=False)
+    ),
+    "ADE_IterationOptsDefault": OldNode(widgets(iterations=1, iter_batch_offset=0, iter_seed_offset=1)),
+    "ADE_IterationOptsFreeInit": OldNode(
+        widgets(iterations=2, filter="gaussian", d_s=0.25, d_t=0.25, n_butterworth=4, sigma_step=999,
+                apply_to_1st_iter=False, init_type="FreeInit [sampler sigma]", iter_batch_offset=0, iter_seed_offset=1),
+    ),
+    "ADE_MultivalScaledMask": OldNode(widgets(min_float_val=0.0, max_float_val=1.0, scaling="absolute")),
+    "ADE_AnimateDiffKeyframe": OldNode(widgets(start_percent=0.0, inherit_missing=True, guarantee_steps=1)),
+    "ADE_ValueScheduling": OldNode(
+        (*widgets(values=""), *unused(print_schedule=False, max_length=0))
+    ),
+    "ADE_ValueSchedulingLatents": OldNode((*widgets(values=""), *unused(print_schedule=False))),
+    "ADE_UpscaleAndVAEEncode": OldNode(widgets(scale_method="lanczos", crop="disabled")),
+    "CheckpointLoaderSimpleWithNoiseSelect": OldNode(
+        widgets(ckpt_name="", beta_schedule="autoselect", use_custom_scale_factor=False, scale_factor=0.18215)
+    ),
+    "ADE_AnimateDiffUnload": OldNode(),
+    "ADE_FloatToFloats": OldNode(),
+    # FizzNodes
+    "BatchPromptSchedule": OldNode(TRAVEL, travel_versions(TRAVEL)),
+    "BatchPromptScheduleLatentInput": OldNode(TRAVEL_LATENT, travel_versions(TRAVEL_LATENT)),
+    # VideoHelperSuite, and Combine before it
+    "ADE_AnimateDiffCombine": OldNode(
+        COMBINE,
+        (
+            ("frame_rate", "loop_count", "save_output", "filename_prefix", "pingpong"),
+            ("frame_rate", "loop_count", "save_output", "filename_prefix", "format", "pingpong"),
+            names(COMBINE),
+        ),
+    ),
+    "VHS_VideoCombine": OldNode((*COMBINE, *widgets(crf=20))),
+    "VHS_LoadVideo": OldNode(VIDEO, (names(VIDEO), without(names(VIDEO), "custom_width", "custom_height"))),
+    "VHS_LoadImages": OldNode((*widgets(directory=""), *FRAMES)),
+    "VHS_DuplicateLatents": OldNode(widgets(multiply_by=1)),
+    "VHS_DuplicateImages": OldNode(widgets(multiply_by=1)),
+    # Advanced-ControlNet
+    "ControlNetLoaderAdvanced": OldNode(CONTROLNET_NAME),
+    "DiffControlNetLoaderAdvanced": OldNode(CONTROLNET_NAME),
+    "ACN_AdvancedControlNetApply": OldNode(CONTROL),
+    "ACN_AdvancedControlNetApplySingle": OldNode(CONTROL),
+}  # fmt: skip
 ALIASES = {  # the same node under another name
     "AnimateDiffCombine": "ADE_AnimateDiffCombine",
     "AnimateDiffLoader": "AnimateDiffLoaderV1",
@@ -92,69 +223,27 @@ ALIASES = {  # the same node under another name
     "ACN_AdvancedControlNetApply_v2": "ACN_AdvancedControlNetApply",
     "ACN_AdvancedControlNetApplySingle_v2": "ACN_AdvancedControlNetApplySingle",
 }
-TEXTS = {
-    *("model_name", "camera_ctrl", "lora_name", "beta_schedule", "context_schedule", "fuse_method", "noise_type"),
-    *("seed_gen", "filter", "init_type", "scaling", "values", "prompts", "tensor_interp", "text", "pre_text"),
-    *("app_text", "scale_method", "crop", "filename_prefix", "format", "ckpt_name", "control_net_name", "video"),
-    *("force_size", "directory"),
-}
 PREFIXES = ("ADE_", "VHS_", "ACN_", "AnimateDiff", "BatchPromptSchedule", "BatchStringSchedule", "BatchValueSchedule")
 OTHERS = re.compile(
     "PromptSchedule|StringSchedule|ValueSchedule|(Custom|ScaledSoft|Soft)(ControlNet|T2IAdapter)Weights|"
     "(Timestep|Latent)Keyframe(Group|Timing|BatchedGroup|Interpolation)?"
 )
+STAND_IN = "ADN_Old"
+
+
+def stand_in_id(old_id: str) -> str:
+    """Return the id of the node that takes an old node's place in the page."""
+    return OLD_NODES[old_id].replaced_by or STAND_IN + old_id.removeprefix("ADE_")
+
+
+def row_of(type: str) -> OldNode:
+    return OLD_NODES.get(name_of(type), OldNode())
 
 
 def name_of(type: str) -> str:
-    """The name under which it stands in `WIDGETS`."""
+    """Return the name under which a node stands in `OLD_NODES`."""
     return ALIASES.get(type, type)
 
 
 def is_old(type: str) -> bool:
-    return name_of(type) in WIDGETS or type.startswith(PREFIXES) or OTHERS.fullmatch(type) is not None
-
-
-def widget_values(node: dict[str, Any]) -> dict[str, Any]:
-    """The node's widgets by name. Those that its version did not have are missing, and so are those that cannot be
-    what they are called: when a pack put in a widget, the page gave the values after it to the wrong ones."""
-    values = node.get("widgets_values") or []
-    listed = WIDGETS.get(name_of(node["type"]), ())
-    if not isinstance(values, dict):
-        values = dict(zip(names(name_of(node["type"]), values), values, strict=False))
-    return {name: value for name, value in values.items() if name not in listed or plausible(name, value)}
-
-
-def plausible(name: str, value: Any) -> bool:
-    return isinstance(value, str if name in TEXTS else (int, float))
-
-
-def names(name: str, values: list[Any]) -> tuple[str, ...]:
-    """Of the widgets that a version of the node had, which its values show."""
-    listed = WIDGETS.get(name, ())
-    if "print_output" in listed:
-        return schedule_names(listed, values)
-    if name == "ADE_AnimateDiffCombine" and (values[2:3] in (["Enabled"], ["Disabled"]) or is_switch(values, 2)):
-        late = () if is_switch(values, 4) else ("format",)
-        return ("frame_rate", "loop_count", "save_image", "filename_prefix", *late, "pingpong")
-    if name == "VHS_LoadVideo" and not all(isinstance(value, (int, float)) for value in values[3:8]):
-        return tuple(each for each in listed if not each.startswith("custom_"))
-    return listed
-
-
-def schedule_names(listed: tuple[str, ...], values: list[Any]) -> tuple[str, ...]:
-    """FizzNodes has put widgets in between from version to version, and in the end made sockets of some."""
-    gone, at = set(), listed.index("print_output")
-    if is_switch(values, at):
-        at += 1
-    else:
-        gone.add("print_output")
-    if not any(isinstance(value, str) for value in values[at : at + 2]):
-        gone |= {"pre_text", "app_text", *PWS}
-    for later in ("end_frame", "start_frame"):
-        if len(listed) - len(gone) > len(values):
-            gone.add(later)
-    return tuple(each for each in listed if each not in gone)
-
-
-def is_switch(values: list[Any], index: int) -> bool:
-    return index < len(values) and isinstance(values[index], bool)
+    return name_of(type) in OLD_NODES or type.startswith(PREFIXES) or OTHERS.fullmatch(type) is not None

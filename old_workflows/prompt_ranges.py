@@ -1,4 +1,4 @@
-"""How ComfyUI-AnimateDiff-Evolved writes the frames of a prompt."""
+"""The way ComfyUI-AnimateDiff-Evolved writes the frames of a prompt. Needs no ComfyUI."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ RANGE = re.compile(r'("?)[ \t]*(-?[\d.]+)[ \t]*:[ \t]*(-?[1-9]\d*(?:\.\d*)?|0?\.
 
 
 def as_prompt_schedule(text: str) -> str:
-    """The same for Prompt Schedule: `0:` holds until the next prompt, `2:8` until frame 7, `0:0.5` until just before
-    the half."""
+    """Return the same prompts for Prompt Schedule: `0:` holds until the next prompt, `2:8` until frame 7, `0:0.5`
+    until just before the half."""
 
-    def reworded(found: re.Match[str]) -> str:
-        quote, first, end = found.groups()
+    def reworded(match: re.Match[str]) -> str:
+        quote, first, end = match.groups()
         return f"{quote}{first}-{before(end)}{quote}" if end else f"{quote}{first} hold{quote}"
 
     return RANGE.sub(reworded, text)
 
 
 def before(end: str) -> str:
-    """What a range that leaves out its end reaches to."""
+    """Return the last position of a range that leaves out its end."""
     return f"{max(0.0, float(end) - 0.0001):g}" if "." in end else str(int(end) - 1)

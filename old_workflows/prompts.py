@@ -6,95 +6,78 @@ import re
 from typing import Any
 
 from .conversion import Conversion, first_output
-from .graph import Link, Node, Output
+from .enumerations import INTERPOLATIONS
+from .graph import Node, Output
 from .prompt_ranges import as_prompt_schedule
 
-ADE = ("ADE_PromptScheduling", "ADE_PromptSchedulingLatents")
-FIZZ = ("BatchPromptSchedule", "BatchPromptScheduleLatentInput")
-INTERPOLATIONS = {"lerp": "linear", "slerp": "slerp"}
+ADE, ADE_LATENT = "ADE_PromptScheduling", "ADE_PromptSchedulingLatents"
+FIZZ, FIZZ_LATENT = "BatchPromptSchedule", "BatchPromptScheduleLatentInput"
 PROMPT = re.compile(r'(:\s*")((?:[^"\\]|\\.)*)(")')
 NEGATIVE = "--neg"
+WEIGHTS = ("pw_a", "pw_b", "pw_c", "pw_d")
 VALUE = re.compile(r"`\s*(pw_[abcd])\s*`")
 RELATIVE = re.compile(r'(?m)^\s*"?\s*(-\d|\d*\.\d)')
 
 
 def convert_prompts(c: Conversion) -> None:
-    for node in c.of_type(*ADE):
+    for node in c.of_type(ADE, ADE_LATENT):
         scheduling(c, node)
-    for node in c.of_type(*FIZZ):
+    for node in c.of_type(FIZZ, FIZZ_LATENT):
         batch_schedule(c, node)
 
 
 def scheduling(c: Conversion, node: Node) -> None:
-    values = c.read(node, fixed=("tensor_interp",))
-    c.leave_out(node, "prompts", "clip", "latent", "prepend_text", "append_text", "max_length", "tensor_interp")
-    text = as_prompt_schedule(str(values.get("prompts", "")))
+    values = c.values(node)
+    text = as_prompt_schedule(values["prompts"])
     if "`" in text:
         c.say(node, "prompts holds values in backticks: write numbers, with a keyframe wherever they change.")
-    interpolation = INTERPOLATIONS.get(values.get("tensor_interp", "lerp"), "linear")
+    interpolation = INTERPOLATIONS.get(values["tensor_interp"], "linear")
     settings = {"prompts": text, "frames": max(1, values.get("max_length", 16)), "interpolation": interpolation}
     linked = {"clip": "clip", "latent": "latent", "prompts": "prompts", "frames": "max_length"}
     linked |= {"prefix": "prepend_text", "suffix": "append_text"}
-    if node["type"] == ADE[1]:
+    if node["type"] == ADE_LATENT:
         c.pass_on(node, 1, "latent")
     schedule = c.place(node, "ADN_PromptSchedule", settings, linked, (0,))
-    if node["type"] == ADE[0] and (values.get("max_length", 0) == 0 or not RELATIVE.search(text)):
+    if node["type"] == ADE and (values["max_length"] == 0 or not RELATIVE.search(text)):
         frames_of_the_clip(c, schedule)
 
 
 def batch_schedule(c: Conversion, node: Node) -> None:
-    values = c.read(node)
-    known = ("text", "clip", "max_frames", "num_latents", "pre_text", "app_text")
-    c.leave_out(node, *known)
+    values = c.values(node)
     for name in ("start_frame", "end_frame"):
-        if values.get(name):
+        if values[name]:
             c.say(node, f"{name} {values[name]} is left out.")
-    text = with_values(c, node, str(values.get("text", "")), values)
+    text = with_weights(c, node, values)
     settings: dict[str, Any] = {"frames": max(1, int(values.get("max_frames", 16)))}
-    settings |= {new: words(values.get(old)) for new, old in (("prefix", "pre_text"), ("suffix", "app_text"))}
     linked = {"clip": "clip", "latent": "num_latents", "prompts": "text", "frames": "max_frames"}
     linked |= {"prefix": "pre_text", "suffix": "app_text"}
-    avoided = negative_links(c, node)
-    if node["type"] == FIZZ[1]:
-        c.pass_on(node, len(node["outputs"]) - 1, "num_latents")
+    outputs = node.get("outputs") or []
+    with_negative = len(outputs) > 1 and outputs[1]["type"] == "CONDITIONING"
+    avoided = c.take_off(node, 1) if with_negative else []
+    if node["type"] == FIZZ_LATENT:
+        c.pass_on(node, len(outputs) - 1, "num_latents")
     schedules = [c.place(node, "ADN_PromptSchedule", settings | {"prompts": positive(text)}, linked, (0,))]
     if avoided:
-        below = settings | {"prompts": negative(text), "prefix": "", "suffix": ""}
-        schedules.append(c.place(node, "ADN_PromptSchedule", below, {"clip": "clip", "latent": "latent"}))
-        c.new.links += avoided
-        c.new.redirect(avoided, first_output(schedules[1]))
-    if node["type"] == FIZZ[0]:
+        below = settings | {"prompts": negative(text)}
+        schedules.append(c.place(node, "ADN_PromptSchedule", below, {"clip": "clip", "latent": "num_latents"}))
+        c.put_back(avoided, first_output(schedules[1]))
+    if node["type"] == FIZZ:
         for schedule in schedules:
             frames_of_the_clip(c, schedule)
 
 
-def words(value: Any) -> str:
-    """A text; versions of the node have saved other widgets' numbers in its place."""
-    return value if isinstance(value, str) else ""
-
-
-def negative_links(c: Conversion, node: Node) -> list[Link]:
-    """What its second output, NEG, led to; taken off the graph."""
-    outputs = node.get("outputs") or []
-    if len(outputs) < 2 or outputs[1]["type"] != "CONDITIONING":
-        return []
-    links = c.new.links_from(c.new.nodes[node["id"]], 1)
-    c.new.redirect(links, None)
-    return links
-
-
 def positive(text: str) -> str:
-    return PROMPT.sub(lambda found: found[1] + found[2].split(NEGATIVE)[0].rstrip(" ,") + found[3], text)
+    return PROMPT.sub(lambda match: match[1] + match[2].split(NEGATIVE)[0].rstrip(" ,") + match[3], text)
 
 
 def negative(text: str) -> str:
-    return PROMPT.sub(lambda found: found[1] + found[2].partition(NEGATIVE)[2].strip(" ,") + found[3], text)
+    return PROMPT.sub(lambda match: match[1] + match[2].partition(NEGATIVE)[2].strip(" ,") + match[3], text)
 
 
-def with_values(c: Conversion, node: Node, text: str, values: dict[str, Any]) -> str:
-    """The prompts with the numbers that stand for pw_a to pw_d; other expressions are said to be left."""
-    linked = [name for name in ("pw_a", "pw_b", "pw_c", "pw_d") if c.old.link_into(node, name) is not None]
-    text = VALUE.sub(lambda found: found[0] if found[1] in linked else f"{values.get(found[1], 0):g}", text)
+def with_weights(c: Conversion, node: Node, values: dict[str, Any]) -> str:
+    """Return the prompts with the numbers that stand for pw_a to pw_d, and say which other expressions are left."""
+    linked = [name for name in WEIGHTS if c.source(node, name) is not None]
+    text = VALUE.sub(lambda match: match[0] if match[1] in linked else f"{values[match[1]]:g}", values["text"])
     if "`" in text:
         c.say(node, "text holds expressions in backticks: write their values, with a keyframe wherever they change.")
     return text
@@ -119,13 +102,13 @@ def frames_of_the_clip(c: Conversion, schedule: Node) -> None:
 
 
 def comes_from(c: Conversion, output: Output, node: Node) -> bool:
-    """Whether what an output gives depends on a node."""
+    """Return whether an output depends on a node."""
     waiting, seen = [output.node], []
     while waiting:
-        each = waiting.pop()
-        if each is node:
+        current = waiting.pop()
+        if current is node:
             return True
-        seen.append(each["id"])
-        sources = (link.source.node for link in c.new.links if link.target is each)
+        seen.append(current["id"])
+        sources = (link.source.node for link in c.new.links if link.target is current)
         waiting += [source for source in sources if source["id"] not in seen]
     return False

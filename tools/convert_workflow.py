@@ -22,30 +22,30 @@ from animatediff_native.old_workflows.convert import convert  # pyright: ignore[
 
 
 def read(path: Path) -> dict[str, Any]:
-    """ValueError, in one sentence, if there is no workflow in the file."""
+    """Return the workflow in a file. ValueError, in one sentence, if there is none."""
     try:
         text = embedded(path) if path.suffix.lower() in (".png", ".webp") else path.read_text(encoding="utf-8-sig")
         return json.loads(text)
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or 'it is no picture'}.") from error
+        raise ValueError(f"{path} cannot be read: {error.strerror or 'it is not a picture'}.") from error
     except ValueError as error:
-        raise ValueError(f"{path} is no workflow: it is not JSON, but ComfyUI's page saves JSON.") from error
+        raise ValueError(f"{path} is not a workflow: it is not JSON, but ComfyUI's page saves JSON.") from error
 
 
 def embedded(path: Path) -> str:
-    """The workflow that ComfyUI wrote into a picture."""
+    """Return the workflow that ComfyUI wrote into a picture."""
     from PIL import Image  # ComfyUI brings it; JSON files go without
 
     with Image.open(path) as picture:
         texts = [str(picture.info.get("workflow", "")), *map(str, picture.getexif().values())]
-    found = next((text for text in texts if text.removeprefix("workflow:").startswith("{")), None)
-    if found is None:
+    workflow = next((text for text in texts if text.removeprefix("workflow:").startswith("{")), None)
+    if workflow is None:
         raise SystemExit(f"{path} holds no workflow: ComfyUI writes it into the pictures that it saves.")
-    return found.removeprefix("workflow:")
+    return workflow.removeprefix("workflow:")
 
 
 def write(path: Path, workflow: dict[str, Any]) -> None:
-    """All of the file or nothing. ValueError, in one sentence, if the disk does not take it."""
+    """Write the whole file or nothing. ValueError, in one sentence, if the disk does not take it."""
     beside = path.with_name(f"{path.name}.part")
     try:
         beside.write_text(json.dumps(workflow, ensure_ascii=False), encoding="utf-8")
@@ -55,36 +55,36 @@ def write(path: Path, workflow: dict[str, Any]) -> None:
         raise ValueError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def main(words: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     description, _, details = (__doc__ or "").partition("\n\n")
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, epilog=details, formatter_class=formatter)
     parser.add_argument("old", type=Path, help="the old workflow; it is not changed")
     parser.add_argument("new", type=Path, help="where the new one is written")
     parser.add_argument("--force", action="store_true", help="replace what is there")
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     if options.new.resolve() == options.old.resolve():
-        return refused(f"{options.new} is the old workflow, which is never changed: give the new one another name.")
+        return refuse(f"{options.new} is the old workflow, which is never changed: give the new one another name.")
     if options.new.exists() and not options.force:
-        return refused(f"{options.new} is already there: choose another name, or add --force to replace it.")
+        return refuse(f"{options.new} is already there: choose another name, or add --force to replace it.")
     try:
         workflow, lost = convert(read(options.old))
         write(options.new, workflow)
     except ValueError as error:
-        return refused(str(error))
+        return refuse(str(error))
     for line in lost:
         print(line)
-    print(f"{options.new} is written; {told(len(lost))}.")
+    print(f"{options.new} is written; {summary(len(lost))}.")
     return 0
 
 
-def told(lost: int) -> str:
+def summary(lost: int) -> str:
     if not lost:
         return "everything was carried over"
     return f"the {lost} lines above say what is different" if lost > 1 else "the line above says what is different"
 
 
-def refused(sentence: str) -> int:
+def refuse(sentence: str) -> int:
     print(sentence, file=sys.stderr)
     return 1
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from conversion_support import CORPUS, read
-from convert_workflow import main
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from animatediff_native.old_workflows.convert import convert
+from animatediff_native.tools.convert_workflow import main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -51,7 +51,7 @@ def test_the_command_reads_pictures_that_hold_their_workflow(tmp_path, suffix):
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        ("{", "is no workflow: it is not JSON"),
+        ("{", "is not a workflow: it is not JSON"),
         ("[]", "it has no nodes and links"),
         ('{"1": {"class_type": "KSampler", "inputs": {}}}', "API format"),
         (None, "cannot be read: No such file"),

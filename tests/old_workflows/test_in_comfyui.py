@@ -85,6 +85,7 @@ def test_new_nodes_have_the_sockets_and_widgets_of_this_comfyui(kind, object_inf
         ("multi_model_gen2", FRAMES),
         ("views_multivals_keyframes", FRAMES),
         ("free_init", 16),
+        ("looped_closed_loop", FRAMES),  # with a stand-in node for its noise schedule
         ("ade_prompt_scheduling", FRAMES),
         ("video_to_video_controlnet", 12),
         ("image_folder_to_video", 8),

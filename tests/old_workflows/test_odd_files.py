@@ -58,6 +58,12 @@ def test_each_version_of_animatediff_combine_is_read(values, saved):
     assert widgets(saver)["fps"] == 12
 
 
+def test_a_clip_may_have_the_name_of_an_old_switch():
+    values = [12, 0, "Enabled", "video/h264-mp4", False, True, "/view?filename=Enabled_00001_.mp4"]
+    workflow, _ = convert(with_node("legacy_loader_2023", "ADE_AnimateDiffCombine", widgets_values=values))
+    assert widgets(nodes_of(workflow, "SaveVideo")[0])["filename_prefix"] == "Enabled"
+
+
 @pytest.mark.parametrize(
     "rest",
     [

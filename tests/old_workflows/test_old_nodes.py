@@ -102,10 +102,10 @@ def test_views_numbers_masks_and_keyframes():
     assert widgets(windows)["fuse"] == "flat"
     assert widgets(apply)["motion_scale"] == 1.15
     keyframes = sources(workflow, apply)["motion_strength"]
-    curve = sources(workflow, keyframes)["effect"]
-    assert widgets(curve)["keyframes"] == "0: 1 hold\n0.7: 0.6 hold"
+    curve = sources(workflow, keyframes)["strength"]
+    assert widgets(curve)["keyframes"] == "0 hold: 1\n0.7 hold: 0.6"
     assert widgets(curve)["over"] == "sampling"
-    mask = sources(workflow, sources(workflow, keyframes)["previous"])["effect"]
+    mask = sources(workflow, sources(workflow, keyframes)["previous"])["strength"]
     assert (widgets(mask)["low"], widgets(mask)["high"]) == (0.5, 1.2)
     assert sources(workflow, mask)["source"]["type"] == "SolidMask"
     assert lost == []
@@ -180,10 +180,8 @@ def test_what_cannot_be_carried_over_is_said_with_node_and_setting():
     workflow, lost = convert(read("camera_and_sparse_control"))
     for words in (
         "CameraCtrl is not supported",
-        "batch_offset 2",
         "noise_layers, from ADE_NoiseLayerAdd (node 5)",
         'noise_type "empty"',
-        'beta_schedule "cosine"',
         "ACN_SparseCtrlLoaderAdvanced (node 11): it has no counterpart",
     ):
         assert any(words in line for line in lost)
@@ -248,5 +246,74 @@ def test_before_the_first_keyframe_the_motion_module_works_in_full():
     first["widgets_values"][0] = 0.3
     workflow, _ = convert(old)
     (curve,) = (node for node in nodes_of(workflow, "ADN_MotionCurve") if node["id"] == first["id"])
-    assert widgets(curve)["keyframes"] == "0: 1 hold\n0.3: 1 hold\n0.7: 0.6 hold"
+    assert widgets(curve)["keyframes"] == "0 hold: 1\n0.3 hold: 1\n0.7 hold: 0.6"
     assert second["id"] not in {node["id"] for node in workflow["nodes"]}
+
+
+def test_a_noise_schedule_that_only_a_stand_in_has_is_set_in_front_of_the_motion_module():
+    """As the old node did: Apply AnimateDiff behind it keeps the model's own."""
+    workflow, lost = convert(read("looped_closed_loop"))
+    stand_in, apply, _ = sampled_through(workflow)
+    assert stand_in["type"] == "ADN_OldUseEvolvedSampling"
+    assert widgets(stand_in) == {"beta_schedule": "avg(sqrt_linear,linear)"}
+    assert widgets(apply)["beta_schedule"] == "keep the model's own"
+    assert "sample_settings" not in sources(workflow, stand_in)
+    assert not [line for line in lost if "beta_schedule" in line]
+
+
+def test_offsets_of_seeds_and_frames_are_kept_by_a_stand_in():
+    workflow, lost = convert(read("camera_and_sparse_control"))
+    stand_in = sampled_through(workflow)[0]
+    assert widgets(stand_in)["beta_schedule"] == "cosine"
+    settings = widgets(sources(workflow, stand_in)["sample_settings"])
+    assert (settings["batch_offset"], settings["noise_type"]) == (2, "default")
+    assert not [line for line in lost if "offset" in line or "cosine" in line]
+
+
+def test_frames_with_seeds_of_their_own_are_shifted_too():
+    """Clip Noise would draw them from the sampler's seed, so the stand-in draws them."""
+    old = read("free_init")
+    nodes_of(old, "ADE_AnimateDiffSamplingSettings")[0]["widgets_values"][3] = 7
+    workflow, _ = convert(old)
+    stand_in, *_ = sampled_through(workflow)
+    settings = widgets(sources(workflow, stand_in)["sample_settings"])
+    assert (settings["seed_gen"][:8], settings["seed_offset"]) == ("auto1111", 7)
+    assert widgets(stand_in)["beta_schedule"] == "use existing"
+    assert not nodes_of(workflow, "ADN_ClipNoise")
+    assert nodes_of(workflow, "ADN_FreeInit")
+
+
+def test_a_noise_schedule_without_a_motion_module_is_kept():
+    old = read("long_clip_free_noise")
+    for node in nodes_of(old, "ADE_UseEvolvedSampling"):
+        next(socket for socket in node["inputs"] if socket["name"] == "m_models")["link"] = None
+        node["widgets_values"][0] = "sqrt_linear (AnimateDiff)"
+    old["links"] = [link for link in old["links"] if link[5] != "M_MODELS"]
+    stand_in, windows = sampled_through(convert(old)[0])
+    assert widgets(stand_in)["beta_schedule"] == "sqrt_linear (AnimateDiff)"
+    assert windows["type"] == "ADN_SlidingContext"
+
+
+def test_inputs_are_read_under_the_names_that_they_had():
+    """The motion LoRA's was lora_name, and some workflows hold values by name."""
+    old = read("motion_lora_chain")
+    for node, strength in zip(nodes_of(old, "ADE_AnimateDiffLoRALoader"), (0.8, 0.5), strict=True):
+        node["widgets_values"] = {"lora_name": f"{strength}.ckpt", "strength": strength}
+    loras = [widgets(node) for node in nodes_of(convert(old)[0], "ADN_LoadMotionLora")]
+    assert [lora["motion_lora"] for lora in loras] == [f"{lora['strength']}.ckpt" for lora in loras]
+
+
+@pytest.mark.parametrize(
+    "node", ["ADE_AnimateDiffLoaderGen1", "ADE_AnimateDiffUniformContextOptions", "VHS_VideoCombine"]
+)
+def test_a_link_that_leads_nowhere_now_is_reported(node):
+    """Whatever its name is, and once."""
+    name = next(name for name in ("text_to_video_gen1", "hires_second_pass", "legacy_loader_2023", "animatelcm")
+                if nodes_of(read(name), node))  # fmt: skip
+    old = read(name)
+    target = nodes_of(old, node)[0]
+    old["nodes"].append({"id": 900, "type": "Other", "outputs": [{"name": "X", "type": "X", "links": [901]}]})
+    old["links"].append([901, 900, 0, target["id"], len(target.get("inputs") or []), "X"])
+    target["inputs"] = [*(target.get("inputs") or []), {"name": "per_block", "type": "X", "link": 901}]
+    lost = convert(old)[1]
+    assert len([line for line in lost if line.startswith(f"{node} (node {target['id']}): per_block, from Other")]) == 1

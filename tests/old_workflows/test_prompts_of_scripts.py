@@ -12,9 +12,11 @@ from app.node_replace_manager import NodeReplaceManager
 from node_support import core_nodes, inputs_of
 from server_support import fetch, node, pixels
 
+from animatediff_native.old_workflows import replacements
+
 
 @pytest.fixture
-def manager(replacements) -> NodeReplaceManager:
+def manager() -> NodeReplaceManager:
     manager = NodeReplaceManager()
     for replacement in replacements.REPLACEMENTS:
         manager.register(replacement.for_page())
@@ -91,7 +93,7 @@ def with_defaults(prompt: dict[str, Any], object_info: dict[str, Any]) -> dict[s
     return prompt
 
 
-def test_a_prompt_gets_the_new_nodes_with_its_links_and_values(installed, replacements):
+def test_a_prompt_gets_the_new_nodes_with_its_links_and_values(installed):
     prompt = replacements.replace_in_prompt({"prompt": old_prompt()})["prompt"]
     prompt.pop("13")  # a node that only a server has
     for key, each in prompt.items():
@@ -106,7 +108,7 @@ def test_a_prompt_gets_the_new_nodes_with_its_links_and_values(installed, replac
     assert prompt["5"]["inputs"]["fuse_method"] == "flat", "the legacy node's default"
 
 
-def test_what_comfyui_makes_of_a_complete_prompt_is_the_same(installed, manager, replacements):
+def test_what_comfyui_makes_of_a_complete_prompt_is_the_same(installed, manager):
     prompt = old_prompt()
     for each in prompt.values():
         if each["class_type"] in replacements.BY_OLD_ID:
@@ -117,7 +119,7 @@ def test_what_comfyui_makes_of_a_complete_prompt_is_the_same(installed, manager,
     assert prompt == expected
 
 
-def test_comfyui_has_nothing_left_to_replace(installed, manager, replacements):
+def test_comfyui_has_nothing_left_to_replace(installed, manager):
     """It would fail with a KeyError."""
     prompt = replacements.replace_in_prompt({"prompt": old_prompt()})["prompt"]
     expected = copy.deepcopy(prompt)
@@ -127,13 +129,13 @@ def test_comfyui_has_nothing_left_to_replace(installed, manager, replacements):
         manager.apply_replacements(old_prompt())
 
 
-def test_nodes_of_a_pack_that_is_installed_stay(installed, replacements, monkeypatch):
+def test_nodes_of_a_pack_that_is_installed_stay(installed, monkeypatch):
     for old_id in replacements.BY_OLD_ID:
         monkeypatch.setitem(core_nodes.NODE_CLASS_MAPPINGS, old_id, object)
     assert replacements.replace_in_prompt({"prompt": old_prompt()})["prompt"] == old_prompt()
 
 
-def test_the_page_is_told(server, replacements):
+def test_the_page_is_told(server):
     told = json.loads(fetch(server, "/node_replacements"))
     for replacement in replacements.REPLACEMENTS:
         assert told[replacement.old_id] == [replacement.for_page().as_dict()]

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from node_support import core_nodes, inputs_of, run
 
+from animatediff_native.old_workflows import replacements
+
 
 @pytest.fixture(scope="session")
 def hidden(adn) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def is_widget(entry: tuple[Any, ...]) -> bool:
     return simple and not any(each.get("forceInput") for each in options)
 
 
-def test_every_hidden_node_stands_in_for_one(hidden, replacements):
+def test_every_hidden_node_stands_in_for_one(hidden):
     ids = [each.new_id for each in replacements.REPLACEMENTS]
     assert set(hidden) == {node_id for node_id in ids if node_id.startswith("ADN_Old")}
     assert len(replacements.BY_OLD_ID) == len(ids), "ComfyUI takes the first replacement alone"
@@ -37,30 +39,31 @@ def test_hidden_nodes_are_not_offered_for_new_graphs(hidden):
         assert all(entry.tooltip for entry in [*schema.inputs, *schema.outputs])
 
 
-def test_inputs_exist_and_what_a_node_needs_is_given(installed, replacements):
+def test_inputs_exist_and_what_a_node_needs_is_given(installed):
     for replacement in replacements.REPLACEMENTS:
         found, required = inputs_of(replacement.new_id)
+        widgets = {entry.name for entry in replacement.old.widgets}
         assert set(replacement.inputs) <= set(found), replacement.old_id
         assert required <= set(replacement.inputs), replacement.old_id
-        assert set(replacement.unused) <= set(replacement.widgets)
-        assert set(replacement.missing) <= set(replacement.inputs)
+        assert {entry.name for entry in replacement.old.inputs if entry.unused} <= widgets
+        assert set(replacement.old.missing) <= set(replacement.inputs)
         for name in replacement.inputs:
-            assert is_widget(found[name]) == (name in replacement.widgets), (replacement.old_id, name)
+            assert is_widget(found[name]) == (name in widgets), (replacement.old_id, name)
 
 
-def test_no_input_of_a_hidden_node_is_left_without_a_link(hidden, replacements):
+def test_no_input_of_a_hidden_node_is_left_without_a_link(hidden):
     for node_id, schema in hidden.items():
         linked = [each.inputs for each in replacements.REPLACEMENTS if each.new_id == node_id]
         assert all(sorted(names) == sorted(entry.id for entry in schema.inputs) for names in linked)
 
 
-def test_the_page_sets_what_older_workflows_lack_before_it_takes_over_what_they_have(replacements):
+def test_the_page_sets_what_older_workflows_lack_before_it_takes_over_what_they_have():
     mapping = replacements.BY_OLD_ID["ADE_AnimateDiffUniformContextOptions"].for_page().input_mapping
     fuse = [each for each in mapping if each["new_id"] == "fuse_method"]
     assert [each.get("set_value", each.get("old_id")) for each in fuse] == ["flat", "fuse_method"]
 
 
-def test_outputs_keep_their_places(installed, replacements):
+def test_outputs_keep_their_places(installed):
     for replacement in replacements.REPLACEMENTS:
         assert replacement.outputs == len(core_nodes.NODE_CLASS_MAPPINGS[replacement.new_id].RETURN_TYPES)
 
@@ -115,6 +118,6 @@ def test_inputs_that_are_not_carried_over_say_so_when_they_are_linked(adn, hidde
                     run(adn[node_id], **inputs, **{entry.id: object()})
 
 
-def test_without_a_server_there_is_nobody_to_tell(replacements, monkeypatch):
+def test_without_a_server_there_is_nobody_to_tell(monkeypatch):
     monkeypatch.delitem(sys.modules, "server", raising=False)
     asyncio.run(replacements.register_replacements())

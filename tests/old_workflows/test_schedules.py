@@ -13,13 +13,6 @@ from node_support import run, small_model
 from animatediff_native.demo import evaluate
 from animatediff_native.demo.train import MODELS
 
-
-@pytest.fixture
-def old(adn) -> Callable[..., Any]:
-    """A node for old workflows as a function, by the name that it had there."""
-    return lambda name, /, **inputs: run(adn[f"ADN_Old{name}"], **inputs)
-
-
 # Noise schedules
 
 

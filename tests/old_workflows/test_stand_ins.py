@@ -22,12 +22,6 @@ STATIC, LOOPED = "StandardStaticContextOptions", "LoopedUniformContextOptions"
 
 
 @pytest.fixture
-def old(adn) -> Callable[..., Any]:
-    """A node for old workflows as a function, by the name that it had there."""
-    return lambda name, /, **inputs: run(adn[f"ADN_Old{name}"], **inputs)
-
-
-@pytest.fixture
 def windowed(adn) -> Callable[..., Any]:
     return lambda model, **options: run(
         adn["ADN_SlidingContext"], model=model, **WINDOWS | {"context_stride": 1, "free_noise": False} | options
@@ -151,9 +145,9 @@ def test_multivals_are_motion_strength_and_motion_curve(old, adn, apply, motion,
     inputs, curve = MULTIVALS[kind]
     multival = old("MultivalDynamic", **inputs)
     curve = run(adn["ADN_MotionCurve"], **curve) if curve else multival
-    for name in ("effect", "scale"):
+    for name, old_name in (("strength", "effect_multival"), ("motion_scale", "scale_multival")):
         strength = run(adn["ADN_MotionStrength"], **{name: curve})
-        applied = old("ApplyAnimateDiffModelSimple", motion_model=motion, **{f"{name}_multival": multival})
+        applied = old("ApplyAnimateDiffModelSimple", motion_model=motion, **{old_name: multival})
         used = ksampler(old("UseEvolvedSampling", model=model, m_models=applied))
         assert torch.equal(used, ksampler(apply(model, motion, motion_strength=strength)))
         assert not torch.equal(used, ksampler(apply(model, motion)))
@@ -269,11 +263,23 @@ def test_noise_types_are_those_of_clip_noise(old, adn, settings, windowed, model
             lambda: torch.cat([draw((1, 4, SIZE, SIZE), 3 - 1 + 2 + i) for i in range(FRAMES)]),
         ),
     ],
-    ids=str,
+    ids=["seed offset", "seed override", "batch offset", "one by one"],
 )
 def test_seeds_are_shifted_and_replaced(old, settings, model, inputs, frames):
     used = old("UseEvolvedSampling", model=model, sample_settings=settings(**inputs))
     assert torch.equal(noise_that_is_sampled(used), frames())
+
+
+def test_in_front_of_apply_animatediff_it_does_what_it_did_around_the_motion_module(
+    old, settings, apply, motion, model
+):
+    """The converter puts it there, for noise schedules and seeds that no other node sets."""
+    inputs = {"beta_schedule": "avg(sqrt_linear,linear)", "sample_settings": settings(seed_offset=5)}
+    models = old("ApplyAnimateDiffModelSimple", motion_model=motion)
+    around = ksampler(old("UseEvolvedSampling", model=model, m_models=models, **inputs))
+    in_front = apply(old("UseEvolvedSampling", model=model, **inputs), motion, beta_schedule="keep the model's own")
+    assert torch.equal(ksampler(in_front), around)
+    assert not torch.equal(around, ksampler(apply(model, motion)))
 
 
 @pytest.mark.parametrize(("inputs", "words"), [({"noise_type": "empty"}, "'empty'"), ({"seed_override": [1]}, "list")])

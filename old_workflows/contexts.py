@@ -1,0 +1,59 @@
+"""Context options of ComfyUI-AnimateDiff-Evolved, which become Sliding Context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .conversion import Conversion, within
+from .enumerations import FUSES, SCHEDULES
+from .graph import Node
+
+VIEWS_ONLY = "ADE_ViewsOnlyContextOptions"
+EXTRAS = "ADE_ContextExtras_Set"
+CHAINED = dict.fromkeys((*SCHEDULES, VIEWS_ONLY), "prev_context") | {EXTRAS: "context_opts"}
+LINKED = {name: name for name in ("context_length", "context_overlap", "context_stride", "start_percent")}
+
+
+def context_nodes(c: Conversion, loader: Node) -> list[Node]:
+    """Return the old nodes behind a loader's `context_options`, in the order in which they are used."""
+    nodes = c.chain(loader, "context_options", CHAINED)
+    return [node for node in reversed(nodes) if node["type"] != EXTRAS]
+
+
+def sliding_context(c: Conversion, node: Node, free_noise: bool) -> Node:
+    values = c.values(node)
+    if values["guarantee_steps"] not in (0, 1):
+        c.say(node, f"guarantee_steps {values['guarantee_steps']} is left out; windows change at start_percent alone.")
+    settings = {"free_noise": free_noise}
+    if node["type"] != VIEWS_ONLY:
+        settings |= windows(c, node, values)
+    elif (views := c.source(node, "view_opts_req")) is not None and views.node["type"] in SCHEDULES:
+        viewed = {name.replace("view", "context"): value for name, value in c.values(views.node).items()}
+        settings |= windows(c, views.node, viewed) | {"within": "motion module"}
+    return c.place(node, "ADN_SlidingContext", settings, LINKED)
+
+
+def windows(c: Conversion, node: Node, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of Sliding Context for context or view options, of which those with no such widget lack
+    some."""
+    values = {"context_overlap": 4, "context_stride": 1, "fuse_method": "pyramid"} | values
+    schedule = SCHEDULES[node["type"]]
+    if schedule == "looped" and values["closed_loop"]:
+        schedule = "closed loop"
+    if schedule == "looped" and values.get("use_on_equal_length"):
+        c.say(node, "use_on_equal_length is left out: a clip that fits into one window is not divided.")
+    length = within(2, values["context_length"], 128)
+    stride = 0 if schedule in ("static", "batched") else within(1, values["context_stride"], 8)
+    if values["context_stride"] > 8:
+        c.say(node, f"context_stride {values['context_stride']} becomes 8, the largest possible.")
+    fuse = values["fuse_method"]
+    if fuse not in FUSES:
+        c.say(node, f'fuse_method "{fuse}" becomes "pyramid".')
+        fuse = "pyramid"
+    return {
+        "context_length": length,
+        "context_overlap": 0 if schedule == "batched" else within(0, values["context_overlap"], length - 1),
+        "context_stride": stride,
+        "schedule": schedule,
+        "fuse": fuse,
+    }
