@@ -1,4 +1,4 @@
-"""Trains the miniature models from nothing: `python -m animatediff_native.demo.train`.
+"""Trains the miniature models from scratch: `python -m animatediff_native.demo.train`.
 
 Stages: text-to-image model, motion module, camera movement (motion LoRA), personalised look (LoRA), ControlNet,
 autoencoder. The colours of the live preview are fitted at the end.
@@ -47,12 +47,12 @@ def main() -> None:
 
 
 def use_cpu() -> None:
-    """Start ComfyUI's modules with an attention that has gradients, which the CPU's usual one has not."""
+    """Start ComfyUI's modules with an attention that has gradients; the CPU's usual one has none."""
     start_comfyui(cpu=True, use_pytorch_cross_attention=True)
 
 
 def checkpoint(unet: Module, text_model: Module, vae: Module) -> dict[str, Tensor]:
-    """The three parts under the key names of a Stable Diffusion 1.5 checkpoint."""
+    """Return the three parts under the key names of a Stable Diffusion 1.5 checkpoint."""
     parts = {
         "model.diffusion_model.": unet.state_dict(),
         "first_stage_model.": vae.state_dict(),
@@ -64,7 +64,7 @@ def checkpoint(unet: Module, text_model: Module, vae: Module) -> dict[str, Tenso
 
 
 def save(weights: dict[str, Tensor], file: Path) -> None:
-    """Written beside the old file and then put in its place."""
+    """Write a file beside the old one, then put it in its place."""
     from safetensors.torch import save_file
 
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -74,8 +74,10 @@ def save(weights: dict[str, Tensor], file: Path) -> None:
 
 
 def smallest(value: Tensor) -> Tensor:
-    """Half precision; a byte for each number of a layer's weight that stays the same in it, as the zeros and ones of
-    the autoencoder's encoder do."""
+    """Return the value in half precision, or in bytes if a layer's weight stays the same in them.
+
+    The zeros and ones of the autoencoder's encoder do.
+    """
     half = value.to(torch.float16)
     byte = half.to(torch.float8_e4m3fn)
     return byte if value.ndim > 1 and torch.equal(byte.to(torch.float16), half) else half

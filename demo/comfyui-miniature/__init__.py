@@ -33,7 +33,7 @@ class Tokenizer(comfy.sd1_clip.SDTokenizer):
 
 
 class TextModel(comfy.clip_model.CLIPTextModel):
-    """CLIP's text model, whose vocabulary ComfyUI fixes at 49408 tokens, with ours."""
+    """CLIP's text model with the miniature's vocabulary; ComfyUI fixes CLIP's at 49408 tokens."""
 
     def __init__(self, config, dtype, device, operations):
         super().__init__(config, dtype, device, operations)
