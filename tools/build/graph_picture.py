@@ -21,6 +21,7 @@ from ..comfy_app import PACKS, REPO
 from ..comfy_page import ComfyPage
 from ..comfy_server import ComfyServer
 
+WORKFLOW, OUTPUT = REPO / "workflows" / "text_to_animation.json", REPO / "demo" / "graph.png"
 SCALE = 0.6  # of the canvas: text stays readable at the width that README pages have
 LEFT, TOP = 120, 140  # pixels that the page's own bars take at most
 MARGIN, TITLE = 16, 30  # around the nodes, in the picture's and in the canvas's pixels
@@ -43,10 +44,16 @@ def bounds(workflow: dict[str, Any]) -> tuple[float, float, float, float]:
     return left, top, right - left, bottom - top
 
 
+def picture_size(workflow: dict[str, Any]) -> tuple[int, int]:
+    """Return the width and height of the picture, in pixels."""
+    _, _, width, height = bounds(workflow)
+    return round(width * SCALE) + 2 * MARGIN, round(height * SCALE) + 2 * MARGIN
+
+
 def take_picture(workflow: dict[str, Any], file: Path, comfyui: Path, chromium: str) -> None:
     """Write what ComfyUI's page shows of the whole workflow as a PNG."""
-    left, top, width, height = bounds(workflow)
-    width, height = round(width * SCALE) + 2 * MARGIN, round(height * SCALE) + 2 * MARGIN
+    left, top, *_ = bounds(workflow)
+    width, height = picture_size(workflow)
     offset = (LEFT + MARGIN) / SCALE - left, (TOP + MARGIN) / SCALE - top
     size = width + 2 * LEFT, height + 2 * TOP
     with tempfile.TemporaryDirectory() as folder:
@@ -56,8 +63,7 @@ def take_picture(workflow: dict[str, Any], file: Path, comfyui: Path, chromium: 
         with server, ComfyPage(f"http://127.0.0.1:{server.port}", chromium, size) as page:
             page.set("Comfy.VueNodes.Enabled", False)
             page.set("Comfy.Minimap.Visible", False)
-            workflow = {**workflow, "extra": {"ds": {"scale": SCALE, "offset": list(offset)}}}
-            page.load(workflow)
+            page.load({**workflow, "extra": {"ds": {"scale": SCALE, "offset": list(offset)}}})
             page.browser.wait_for_timeout(1000)  # until text boxes lie where their nodes are
             page.browser.screenshot(path=file, clip={"x": LEFT, "y": TOP, "width": width, "height": height})
     with Image.open(file) as picture:
@@ -66,8 +72,8 @@ def take_picture(workflow: dict[str, Any], file: Path, comfyui: Path, chromium: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workflow", type=Path, default=REPO / "workflows" / "text_to_animation.json")
-    parser.add_argument("--output", type=Path, default=REPO / "demo" / "graph.png")
+    parser.add_argument("--workflow", type=Path, default=WORKFLOW)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
     chromium = find_chromium()
     if chromium is None:
