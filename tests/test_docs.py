@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -15,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *DOCS]
+PACK = ("nodes", "motion_models", "sampling", "training", "evaluation", "old_workflows")
+VARIABLE = r"\.\.\.|\b[NM]\b|\b\d[\d/.]*| / "  # what differs from one message of its kind to the next
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 MODULE = re.compile(r"(?:python|launch) -m ([\w.]+)(.*)")
 SCRIPT = re.compile(r"python (tools/\w+\.py)(.*)")
@@ -135,3 +138,23 @@ def test_the_picture_of_the_graph_shows_todays_workflow():
 
     with Image.open(OUTPUT) as picture:
         assert picture.size == picture_size(json.loads(WORKFLOW.read_text(encoding="utf-8")))
+
+
+def test_quoted_messages_are_ones_that_the_pack_writes():
+    """Numbers, names and `...` stand for what a message is about."""
+    text = "".join(file.read_text(encoding="utf-8") for file in (README, ROOT / "docs" / "troubleshooting.md"))
+    cells = re.findall(r"^\| (\*.+?\*) ", text, re.MULTILINE)
+    messages = [message for cell in cells for message in re.findall(r"\*([^*]+)\*", cell)]
+    fixed = [part.strip(' :,()"') for message in messages for part in re.split(VARIABLE, message)]
+    written = "\n".join(texts_of_the_pack())
+    assert [part for part in fixed if len(part.split()) > 1 and part not in written] == []
+    assert len(messages) > 20
+
+
+def texts_of_the_pack() -> Iterator[str]:
+    """Yield the text between the variables of every string in the pack."""
+    for name in listed("*.py"):
+        if name.split("/")[0] in PACK:
+            for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
