@@ -1,4 +1,4 @@
-"""Imports the companion pack the way ComfyUI does, since an import statement cannot spell its hyphen."""
+"""Imports the companion pack, which has a hyphen in its name, the way ComfyUI does."""
 
 import importlib.util
 import sys
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parent / "comfyui-miniature"
 
 
 def companion() -> ModuleType:
-    """Return the pack, whose vocabulary is in `.words`. From then on ComfyUI recognises the miniature checkpoint."""
+    """The pack; ComfyUI then recognises the miniature checkpoint. Its vocabulary is in `.words`."""
     if NAME not in sys.modules:
         file = FOLDER / "__init__.py"
         spec = importlib.util.spec_from_file_location(NAME, file, submodule_search_locations=[str(FOLDER)])

@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 
 from . import shapes
-from .companion import FOLDER
-from .train import use_cpu
+from .train import DEMO, use_cpu
 
-FILE = FOLDER / "preview_colours.json"
+FILE = DEMO / "comfyui-miniature" / "preview_colours.json"
 SCENES = 512  # drawn in each look
 
 

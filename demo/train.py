@@ -64,7 +64,7 @@ def checkpoint(unet: Module, text_model: Module, vae: Module) -> dict[str, Tenso
 
 
 def save(weights: dict[str, Tensor], file: Path) -> None:
-    """Write a file beside the old one, then put it in its place."""
+    """Written beside the old file and then put in its place."""
     from safetensors.torch import save_file
 
     file.parent.mkdir(parents=True, exist_ok=True)
