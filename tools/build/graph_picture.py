@@ -61,6 +61,10 @@ def take_picture(workflow: dict[str, Any], file: Path, comfyui: Path, chromium: 
         packs = {"animatediff-native": PACKS["animatediff-native"]}
         server = ComfyServer(comfyui, Path(folder), packs, arguments=["--cpu"])
         with server, ComfyPage(f"http://127.0.0.1:{server.port}", chromium, size) as page:
+            missing = {node["type"] for node in workflow["nodes"] if node["type"].startswith("ADN_")}
+            missing -= server.object_info().keys()
+            if missing:
+                sys.exit(f"ComfyUI has no node {', '.join(sorted(missing))}: the pack was not loaded.")
             page.set("Comfy.VueNodes.Enabled", False)
             page.set("Comfy.Minimap.Visible", False)
             page.load({**workflow, "extra": {"ds": {"scale": SCALE, "offset": list(offset)}}})
