@@ -25,6 +25,9 @@ WORKFLOW, OUTPUT = REPO / "workflows" / "text_to_animation.json", REPO / "demo" 
 SCALE = 0.6  # of the canvas: text stays readable at the width that README pages have
 LEFT, TOP = 120, 140  # pixels that the page's own bars take at most
 MARGIN, TITLE = 16, 30  # around the nodes, in the picture's and in the canvas's pixels
+SET = """async settings => {
+    for (const [name, value] of Object.entries(settings)) await window.app.extensionManager.setting.set(name, value)
+}"""
 
 
 def add_model_names(workflow: dict[str, Any], base: Path) -> None:
@@ -65,8 +68,7 @@ def take_picture(workflow: dict[str, Any], file: Path, comfyui: Path, chromium: 
             missing -= server.object_info().keys()
             if missing:
                 sys.exit(f"ComfyUI has no node {', '.join(sorted(missing))}: the pack was not loaded.")
-            page.set("Comfy.VueNodes.Enabled", False)
-            page.set("Comfy.Minimap.Visible", False)
+            page.browser.evaluate(SET, {"Comfy.VueNodes.Enabled": False, "Comfy.Minimap.Visible": False})
             page.load({**workflow, "extra": {"ds": {"scale": SCALE, "offset": list(offset)}}})
             page.browser.wait_for_timeout(1000)  # until text boxes lie where their nodes are
             page.browser.screenshot(path=file, clip={"x": LEFT, "y": TOP, "width": width, "height": height})
