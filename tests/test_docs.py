@@ -125,6 +125,12 @@ def check_options(words: str, source: Path) -> None:
         assert option == "--help" or f'"{option}"' in text, (option, source)
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/old_workflows.md"])
+def test_as_many_old_workflows_are_converted_as_it_says(name):
+    corpus = list((ROOT / "tests" / "old_workflows" / "corpus").glob("*.json"))
+    assert f"The tests convert {len(corpus)} " in (ROOT / name).read_text(encoding="utf-8")
+
+
 def test_the_house_in_contributing_is_this_one():
     rows = re.findall(r"^    ([\w.]+/?)  ", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
     folders = {name.split("/")[0] + "/" for name in listed() if "/" in name and not name.startswith(".")}
