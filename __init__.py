@@ -1,4 +1,4 @@
-"""AnimateDiff Native: motion modules for ComfyUI, on ComfyUI's own extension points alone."""
+"""AnimateDiff Native: motion modules for ComfyUI, through its wrappers and PyTorch forward hooks."""
 
 import os
 

@@ -1,7 +1,7 @@
-"""The miniature's autoencoder in the TAESD layout that ComfyUI loads: 96 px picture <-> 4 x 12 x 12 latent.
+"""Trains the miniature's autoencoder: 96 px picture <-> 4 x 12 x 12 latent, in the TAESD layout that ComfyUI loads.
 
 The encoder needs no training: it is the first four principal components of 8 x 8 patches, written into TAESD's
-convolutions exactly. The decoder is trained to draw the picture back from them.
+convolutions exactly. The decoder is trained to reconstruct the picture from them.
 """
 
 from pathlib import Path
@@ -17,12 +17,12 @@ from . import shapes
 
 PATCH = 8
 CHANNELS = 4
-SCALE_FACTOR = 0.18215  # of latent_formats.SD15, which ComfyUI multiplies latents with
-SPREAD = 0.6  # TAESD's decoder squashes its input to [-3, 3]: latents of unit variance are shrunk to lie well inside
+SCALE_FACTOR = 0.18215  # ComfyUI multiplies SD1.5 latents by it (latent_formats.SD15)
+SPREAD = 0.6  # TAESD's decoder squashes its input to [-3, 3]: latents of unit variance are scaled to lie well inside
 
 
 def principal_components(pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight (4, 3, 8, 8) and bias (4,) of the patch projection whose outputs have mean 0 and variance 1."""
+    """Return weight (4, 3, 8, 8) and bias (4,) of the patch projection whose outputs have mean 0 and variance 1."""
     patches = F.unfold(pictures, PATCH, stride=PATCH).transpose(1, 2).flatten(0, 1).double()
     mean = patches.mean(0)
     values, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
@@ -32,12 +32,12 @@ def principal_components(pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def encode(pictures: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Latents (n, 4, h / 8, w / 8) as the diffusion model sees them (unit variance) of pictures in [0, 1]."""
+    """Return the latents (n, 4, h / 8, w / 8), of unit variance for the diffusion model, of pictures in [0, 1]."""
     return F.conv2d(pictures, weight, bias, stride=PATCH)
 
 
 def write_encoder(model: TAESD, weight: Tensor, bias: Tensor) -> None:
-    """Sets TAESD's encoder to the projection: three stride-2 convolutions gather 2, 4 and 8 px blocks.
+    """Set TAESD's encoder to the projection: three stride-2 convolutions gather 2, 4 and 8 px blocks.
 
     Pictures are not negative, so ReLU passes them unchanged and every residual branch can be zero. The projection's
     positive and negative parts take two channels each.
@@ -69,6 +69,7 @@ def write_encoder(model: TAESD, weight: Tensor, bias: Tensor) -> None:
 
 
 def train(run_dir: Path, steps: int) -> TAESD:
+    """Return the autoencoder with its decoder trained."""
     weight, bias = projection()
     torch.manual_seed(0)
     model = TAESD(latent_channels=CHANNELS)
@@ -88,12 +89,13 @@ def train(run_dir: Path, steps: int) -> TAESD:
 
 
 def projection() -> tuple[Tensor, Tensor]:
+    """Return the encoder's weight and bias, fitted to drawn pictures of every look."""
     scene = shapes.random_scene(256, torch.Generator().manual_seed(1))
     return principal_components(torch.cat([shapes.draw(scene, look) for look in shapes.LOOKS]))
 
 
 def _loss(model: TAESD, weight: Tensor, bias: Tensor, generator: torch.Generator, crop: int = 5) -> Tensor:
-    """Mean error of crops of crop x crop latents around the shapes; slightly noisy, as samplers leave them."""
+    """Return the mean error on crops of crop x crop latents around the shapes, with a little of a sampler's noise."""
     scene = shapes.random_scene(12, generator)
     pictures = torch.cat([shapes.draw(_rows(scene, i), look) for i, look in enumerate(shapes.LOOKS)])
     latents = encode(pictures, weight, bias)
@@ -103,8 +105,8 @@ def _loss(model: TAESD, weight: Tensor, bias: Tensor, generator: torch.Generator
     rows = [slice(y, y + crop) for y in corner[:, 1].tolist()]
     columns = [slice(x, x + crop) for x in corner[:, 0].tolist()]
     crops = torch.stack([z[:, r, c] for z, r, c in zip(latents, rows, columns, strict=True)])
-    wanted = torch.stack([p[:, _pixels(r), _pixels(c)] for p, r, c in zip(pictures, rows, columns, strict=True)])
-    error = model.taesd_decoder(crops * SPREAD) - wanted
+    targets = torch.stack([p[:, _pixels(r), _pixels(c)] for p, r, c in zip(pictures, rows, columns, strict=True)])
+    error = model.taesd_decoder(crops * SPREAD) - targets
     return error.abs().mean() + 2 * error.square().mean()
 
 

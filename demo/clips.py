@@ -1,4 +1,4 @@
-"""Clips of the miniature's shapes as video files with captions, as a user who wants to train has them."""
+"""Writes clips of the miniature's shapes as video files with captions, like a user's training data."""
 
 import math
 from pathlib import Path
@@ -16,7 +16,7 @@ UP = -math.pi / 2
 
 
 def write_clips(folder: Path, count: int, direction: float | None = None, look: str = "paper", seed: int = 0) -> Path:
-    """`count` videos, each with its caption in a text file of the same name."""
+    """Write `count` videos, each with its caption in a text file of the same name, and return their folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
@@ -27,7 +27,7 @@ def write_clips(folder: Path, count: int, direction: float | None = None, look: 
 
 
 def write_video(pictures: Tensor, file: Path, rate: int = 8) -> None:
-    """(f, 3, h, w) in [0, 1]."""
+    """Write pictures (f, 3, h, w) in [0, 1] as an H.264 video."""
     frames = (pictures.clamp(0, 1) * 255).round().byte().movedim(1, -1).numpy()
     with av.open(str(file), "w") as video:
         stream: Any = video.add_stream("libx264", rate=rate, options={"crf": "12"})

@@ -1,6 +1,7 @@
-"""The miniature's ControlNet (arXiv 2302.05543): pictures follow the outlines that ComfyUI's Canny node draws.
+"""Trains the miniature's ControlNet (arXiv 2302.05543): pictures follow the outlines of ComfyUI's Canny node.
 
-It is stored as a Control-LoRA: what is shared with the checkpoint's UNet is read from there, changed by a low rank.
+It is stored as a Control-LoRA: layers that it shares with the checkpoint's UNet are read from there and changed by a
+low rank.
 """
 
 from dataclasses import replace
@@ -28,7 +29,7 @@ THRESHOLDS = 0.4, 0.8  # of the Canny node, its defaults
 
 
 def build(unet: UNetModel) -> ControlNet:
-    """The encoder of `unet` with an entrance for hints, and exits that start at zero."""
+    """Return a ControlNet with the encoder of `unet`, an input for hints, and outputs that start at zero."""
     config: dict[str, Any] = {key: list(value) if isinstance(value, list) else value for key, value in UNET.items()}
     model = ControlNet(**config, hint_channels=3, operations=comfy.ops.disable_weight_init)
     model.load_state_dict(unet.state_dict(), strict=False)
@@ -39,7 +40,7 @@ def build(unet: UNetModel) -> ControlNet:
 
 
 def hint_block() -> TimestepEmbedSequential:
-    """Hints (n, 3, h, w) to features (n, 64, h / 8, w / 8); ControlNet's layers with fewer channels."""
+    """Return the layers from hints (n, 3, h, w) to features (n, 64, h / 8, w / 8): ControlNet's with fewer channels."""
     channels = (3, *HINT_CHANNELS, UNET["model_channels"])
     layers: list[nn.Module] = []
     for level, (before, after) in enumerate(pairwise(channels)):
@@ -49,7 +50,7 @@ def hint_block() -> TimestepEmbedSequential:
 
 
 def train(unet: UNetModel, text_encoder: TextEncoder, run_dir: Path, steps: int) -> dict[str, Tensor]:
-    """Returns the state dict that ComfyUI's Load ControlNet Model reads."""
+    """Train the ControlNet and return the state dict that ComfyUI's Load ControlNet Model reads."""
     torch.manual_seed(4)
     unet.requires_grad_(False)
     model = build(unet)
@@ -68,12 +69,12 @@ def train(unet: UNetModel, text_encoder: TextEncoder, run_dir: Path, steps: int)
 
 
 def is_own(name: str) -> bool:
-    """Whether a layer is the ControlNet's own, not one that it shares with the UNet."""
+    """Return whether a layer is the ControlNet's own, not one that it shares with the UNet."""
     return name.startswith(("input_hint_block.", "zero_convs.", "middle_block_out."))
 
 
 def control_lora(key: str) -> str:
-    """`x.lora_up.weight` -> `x.up`"""
+    """Return the key of a Control-LoRA: `x.lora_up.weight` -> `x.up`."""
     return key.replace(".lora_", ".").removesuffix(".weight")
 
 
@@ -85,10 +86,10 @@ def outline_loss(
     alphas: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Noise-prediction loss on a batch of stills of the base model's look, given their outlines.
+    """Return the noise-prediction loss on a batch of stills of the base model's look, given their outlines.
 
-    Half of the prompts are empty, so that it learns to read from the hint what the prompt does not say (section 3.3
-    of the paper).
+    Half of the prompts are empty, so that the model learns to read from the hint what the prompt does not say (section
+    3.3 of the paper).
     """
     scene = shapes.random_scene(BATCH, generator)
     latents = autoencoder.encode(shapes.draw(scene), *projection)
@@ -96,8 +97,8 @@ def outline_loss(
     alpha = alphas[torch.randint(len(alphas), (BATCH,), generator=generator), time]
     noise = torch.randn(latents.shape, generator=generator)
     noisy = add_noise(latents, noise, alpha)
-    told = torch.rand(BATCH, generator=generator) < 0.5
-    words = [prompt if keep else "" for prompt, keep in zip(prompts(scene, generator), told, strict=True)]
+    prompted = torch.rand(BATCH, generator=generator) < 0.5
+    words = [prompt if keep else "" for prompt, keep in zip(prompts(scene, generator), prompted, strict=True)]
     with torch.no_grad():
         context = text_encoder(words)
     control = model(noisy, hints(scene, generator), time.float(), context)
@@ -106,9 +107,9 @@ def outline_loss(
 
 
 def hints(scene: shapes.Scene, generator: torch.Generator) -> Tensor:
-    """Outlines (n, 3, SIZE, SIZE) of the scenes as other pictures show them: in another colour, half in each look.
+    """Return the outlines (n, 3, SIZE, SIZE) of the scenes, drawn in another colour and half of them in each look.
 
-    Pale colours on paper leave gaps, or nothing at all: then the picture is free.
+    Pale colours on paper leave gaps or no outline at all; then the hint leaves the picture free.
     """
     scene = replace(scene, colour=torch.randint(len(shapes.COLOURS), scene.colour.shape, generator=generator))
     look = torch.randint(len(shapes.LOOKS), scene.colour.shape, generator=generator)
@@ -117,6 +118,6 @@ def hints(scene: shapes.Scene, generator: torch.Generator) -> Tensor:
 
 
 def outlines(pictures: Tensor) -> Tensor:
-    """Edges (n, 3, h, w), 0 or 1, of pictures (n, 3, h, w): ComfyUI's Canny node."""
+    """Return the edges (n, 3, h, w), 0 or 1, that ComfyUI's Canny node finds in pictures (n, 3, h, w)."""
     edges = Canny.execute(pictures.movedim(1, -1), *THRESHOLDS).args[0]
     return edges.movedim(-1, 1)

@@ -1,7 +1,8 @@
-"""How good the miniature's animations are: `python -m animatediff_native.demo.evaluate`.
+"""Measures how good the miniature's animations are: `python -m animatediff_native.demo.evaluate`.
 
-For the base model and the personalised one, each with the trained motion module, without any, and with an untrained
-one, the same seeds are sampled through ComfyUI and every clip is measured (demo/metrics.py). Prints the README's table.
+The base model and the personalised one are sampled through ComfyUI with the trained motion module, without any, and
+with an untrained one. All use the same seeds, and demo/metrics.py measures every clip. Prints the table of
+docs/evidence.md.
 """
 
 import argparse
@@ -32,7 +33,7 @@ COLUMNS = ("shape %", "colour %", "look %", "step px", "jerk px", "jerk / step")
 
 @dataclass
 class Scores:
-    """Sums over clips of one row of the table."""
+    """Sums over the clips of one row of the table."""
 
     frames: int = 0
     shape: int = 0
@@ -42,7 +43,7 @@ class Scores:
     jerk: list[float] = field(default_factory=list)
 
     def add(self, clip: Tensor, colour: str, shape: str, stills: Tensor) -> None:
-        """clip: (f, 3, h, w). A frame in which no shape is to be seen counts as neither shape, colour nor look."""
+        """Add a clip (f, 3, h, w). A frame without a visible shape counts as a wrong shape, colour and look."""
         frames = [metrics.read_frame(picture) for picture in clip]
         self.frames += len(frames)
         self.shape += sum(frame is not None and frame.shape == shape for frame in frames)
@@ -54,13 +55,13 @@ class Scores:
             self.jerk.append(metrics.jerk(path))
 
     def row(self) -> dict[str, float]:
-        kept = [100 * value / self.frames for value in (self.shape, self.colour, self.look)]
+        shares = [100 * value / self.frames for value in (self.shape, self.colour, self.look)]
         step, jerk = (sum(values) / max(1, len(values)) for values in (self.displacement, self.jerk))
-        return dict(zip(COLUMNS, (*kept, step, jerk, jerk / step if step else 0.0), strict=True))
+        return dict(zip(COLUMNS, (*shares, step, jerk, jerk / step if step else 0.0), strict=True))
 
 
 class Miniature:
-    """The demo's models, loaded and sampled with the functions behind ComfyUI's stock nodes."""
+    """The demo's models, loaded and sampled by the functions behind ComfyUI's stock nodes."""
 
     def __init__(self, models: Path):
         import comfy.sd
@@ -74,7 +75,7 @@ class Miniature:
         self.personalised, _ = comfy.sd.load_lora_for_models(self.base, None, lora, 1.0, 0.0)
 
     def sample(self, model, prompt: str, seed: int, frames: int = FRAMES) -> Tensor:
-        """(frames, 3, h, w) pictures in [0, 1]."""
+        """Return a clip (frames, 3, h, w) in [0, 1]."""
         import comfy.sample
 
         positive, negative = (self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, ""))
@@ -98,7 +99,7 @@ def with_module(model, file: Path, lora: Path | None = None):
 
 
 def untrained_module(folder: Path) -> Path:
-    """A motion module that nobody trained: PyTorch's initial weights, output layers included."""
+    """Write a motion module with PyTorch's initial weights, output layers included, and return its file."""
     from . import motion
 
     torch.manual_seed(0)
@@ -108,7 +109,7 @@ def untrained_module(folder: Path) -> Path:
 
 
 def evaluate(models: Path, seeds: int, names: list[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """Model -> variant -> the columns of the table. Every prompt has two seeds or more."""
+    """Return the table's columns by model and variant. Every prompt has two seeds or more."""
     miniature, table = Miniature(models), {}
     prompts = PROMPTS[: seeds // 2]
     trained = models / "animatediff_models" / "miniature_motion.safetensors"
@@ -135,6 +136,7 @@ def evaluate(models: Path, seeds: int, names: list[str]) -> dict[str, dict[str, 
 
 
 def centred_stills(clip: Tensor) -> Tensor:
+    """Return the cut-outs (n, 3, CROP, CROP) of the clip's visible shapes."""
     cuts = [metrics.centred(picture) for picture in clip]
     return torch.stack([cut for cut in cuts if cut is not None])
 

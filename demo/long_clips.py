@@ -1,7 +1,7 @@
-"""How steady long clips of the miniature are: `python -m animatediff_native.demo.long_clips`.
+"""Measures how steady long clips of the miniature are: `python -m animatediff_native.demo.long_clips`.
 
 Clips of 64 and 200 frames are sampled through ComfyUI with each schedule and each fuse of Sliding Context, with and
-without FreeNoise, and measured. Writes the table of demo/long_clips.md, a row at a time.
+without FreeNoise. Writes the table of docs/measurements/long_clips.md, a row at a time.
 """
 
 import argparse
@@ -22,17 +22,19 @@ from . import metrics
 from .evaluate import PROMPTS, Miniature, with_module
 from .train import DEMO, MODELS, use_cpu
 
+RESULTS = DEMO.parent / "docs" / "measurements" / "long_clips.md"
 COLUMNS = ("seam", "step px", "jerk px", "join", "colour drift %", "shape %")
 HEAD = """# Long clips
 
-{date}, {machine}: the miniature's base model, {seeds} of each row, made by
-`python -m animatediff_native.demo.long_clips`.
+{date}, {machine}: the miniature's base model, {seeds} of each row. This measures them:
 
-- *seam*: what differs from a frame to the next once the movement is taken out of it, where one window goes over into
-  another, divided by the same elsewhere. 1 means that seams are not to be seen.
-- *step*, *jerk*: how far the shape moves from a frame to the next, and the third difference of its path.
+    python tools/dev.py run -- python -m animatediff_native.demo.long_clips
+
+- *seam*: how much neighbouring frames differ where one window passes into another, with the movement taken out, divided
+  by the same elsewhere. 1 means no visible seam.
+- *step*, *jerk*: how far the shape moves from frame to frame, and the third difference of its path.
 - *join*: how far it moves from the last frame to the first, divided by the mean step: about 1 in a closed loop.
-- *colour drift*: the difference of its mean colour between the first 16 frames and the last 16, of white.
+- *colour drift*: how much its mean colour differs between the first 16 frames and the last 16, in percent of white.
 - *shape*: frames that show the shape of the prompt.
 
 """
@@ -40,6 +42,8 @@ HEAD = """# Long clips
 
 @dataclass(frozen=True)
 class Row:
+    """The settings of one row of the table."""
+
     frames: int
     schedule: str
     fuse: str
@@ -51,8 +55,10 @@ class Row:
         return ContextOptions(schedule=self.schedule, fuse=self.fuse, free_noise=self.free_noise)
 
     def seams(self) -> list[bool]:
-        """For each step from a frame to the next: do the windows around it change? As in the first step of the
-        sampling, in which the path of a clip is settled."""
+        """Return for each pair of neighbouring frames whether the windows around them change.
+
+        The windows are those of the first sampling step, which decides the path of a clip.
+        """
         windows, _ = replace(self.options(), stride=1).windows(self.frames, 0, 1)
         of_frame = [{i for i, window in enumerate(windows) if frame in window} for frame in range(self.frames)]
         return [a != b or len(a) > 1 for a, b in pairwise(of_frame)]
@@ -69,7 +75,7 @@ def rows(lengths: list[int]) -> Iterator[Row]:
 
 @dataclass
 class Measured:
-    """What the clips of one row add up to."""
+    """Measurements of the clips of one row."""
 
     at_seams: list[float] = field(default_factory=list)
     elsewhere: list[float] = field(default_factory=list)
@@ -80,10 +86,10 @@ class Measured:
     shape: list[float] = field(default_factory=list)
 
     def add(self, clip: Tensor, seams: list[bool], shape: str) -> None:
-        """clip: (f, 3, h, w) in [0, 1]."""
-        found = [metrics.read_frame(picture) for picture in clip]
-        self.shape.append(100 * sum(frame is not None and frame.shape == shape for frame in found) / len(found))
-        path = [frame.centroid if frame else None for frame in found]
+        """Add a clip (f, 3, h, w) in [0, 1]."""
+        frames = [metrics.read_frame(picture) for picture in clip]
+        self.shape.append(100 * sum(frame is not None and frame.shape == shape for frame in frames) / len(frames))
+        path = [frame.centroid if frame else None for frame in frames]
         for i, seam in enumerate(seams):
             a, b = path[i], path[i + 1]
             if a is not None and b is not None:
@@ -106,12 +112,12 @@ def mean(values: list[float]) -> float:
 
 
 def difference(a: Tensor, place_a: tuple[float, float], b: Tensor, place_b: tuple[float, float]) -> float:
-    """Mean absolute difference of two pictures (3, h, w) around their shapes' centroids (x, y)."""
+    """Return the mean absolute difference of two pictures (3, h, w) around their shapes' centroids (x, y)."""
     return float((cut_out(a, place_a) - cut_out(b, place_b)).abs().mean())
 
 
 def cut_out(picture: Tensor, place: tuple[float, float], size: int = metrics.CROP) -> Tensor:
-    """size x size pixels around a place between pixels, bilinear."""
+    """Return size x size pixels around a place, which may lie between pixels, interpolated bilinearly."""
     h, w = picture.shape[1:]
     around = torch.arange(size) - (size - 1) / 2
     x, y = ((place[0] + around) * 2 / w - 1, (place[1] + around) * 2 / h - 1)
@@ -120,7 +126,7 @@ def cut_out(picture: Tensor, place: tuple[float, float], size: int = metrics.CRO
 
 
 def mean_colour(clip: Tensor) -> Tensor:
-    """Of the saturated pixels of clip (f, 3, h, w), which are the shape's."""
+    """Return the mean colour of the saturated pixels of a clip (f, 3, h, w), which are the shape's."""
     saturated = (clip.amax(1) - clip.amin(1)) > metrics.SATURATED
     return clip.movedim(1, -1)[saturated].mean(0)
 
@@ -145,16 +151,16 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=MODELS)
     parser.add_argument("--frames", type=int, nargs="+", default=[64, 200])
     parser.add_argument("--seeds", type=int, help="of each row; default 3 up to 64 frames, 1 beyond")
-    parser.add_argument("--out", type=Path, default=DEMO / "long_clips.md")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
 
     use_cpu()
     miniature = Miniature(options.models)
     model = with_module(miniature.base, options.models / "animatediff_models" / "miniature_motion.safetensors")
     seeds = {frames: options.seeds or (3 if frames <= 64 else 1) for frames in options.frames}
-    said = ", ".join(f"{n} seed{'s' * (n > 1)} of {frames} frames" for frames, n in seeds.items())
+    seeds_per_row = ", ".join(f"{n} seed{'s' * (n > 1)} of {frames} frames" for frames, n in seeds.items())
     machine = f"{os.cpu_count()} CPU cores, torch {torch.__version__}"
-    text = HEAD.format(date=time.strftime("%d %B %Y"), machine=machine, seeds=said)
+    text = HEAD.format(date=time.strftime("%d %B %Y"), machine=machine, seeds=seeds_per_row)
     text += "| frames | schedule | fuse | FreeNoise | " + " | ".join(COLUMNS) + " |\n"
     text += "|--:|---|---|---|" + "--:|" * len(COLUMNS) + "\n"
     with torch.inference_mode():

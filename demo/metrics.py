@@ -1,4 +1,4 @@
-"""What is measured on a clip of one moving shape: is it the one that was asked for, and how does it move?"""
+"""Measures a clip of one moving shape: whether it is the one that was asked for, and how it moves."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CROP = 56  # pixels around the centroid in which looks are compared
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture's shape, None if there is none to be seen."""
+    """The shape that one picture shows."""
 
     shape: str
     colour: str
@@ -26,7 +26,7 @@ class Frame:
 
 
 def read_frame(picture: Tensor) -> Frame | None:
-    """The largest coloured thing in a picture (3, SIZE, SIZE)."""
+    """Return the largest coloured thing in a picture (3, SIZE, SIZE), or None if there is none."""
     mask = _silhouette(picture)
     if mask is None:
         return None
@@ -34,7 +34,7 @@ def read_frame(picture: Tensor) -> Frame | None:
 
 
 def _centroid(mask: np.ndarray) -> tuple[float, float]:
-    """x, y of the mean of a silhouette's pixels, whose centres lie at halves."""
+    """Return the mean x, y of a silhouette's pixels, whose centres lie at halves."""
     y, x = (float(axis.mean()) + 0.5 for axis in mask.nonzero())
     return x, y
 
@@ -49,7 +49,7 @@ def _silhouette(picture: Tensor) -> np.ndarray | None:
 
 
 def _nearest_colour(picture: Tensor, mask: np.ndarray) -> str:
-    """By the direction of the colour away from grey, which neither shade nor glow changes."""
+    """Return the colour in the same direction from grey, which neither shade nor glow changes."""
     saturation = picture.amax(0) - picture.amin(0)
     weight = saturation * torch.from_numpy(mask)
     chroma = (picture - picture.mean(0)) * weight
@@ -60,7 +60,7 @@ def _nearest_colour(picture: Tensor, mask: np.ndarray) -> str:
 
 
 def _nearest_shape(mask: np.ndarray) -> str:
-    """The shape that overlaps best when laid on the silhouette's centroid with the silhouette's area."""
+    """Return the shape that overlaps best when laid on the silhouette's centroid with the silhouette's area."""
     area_per_radius, offset = _unit_shapes()
     radius = (mask.sum() / area_per_radius).sqrt()
     centre = torch.tensor(_centroid(mask)) - offset * radius[:, None]
@@ -72,7 +72,7 @@ def _nearest_shape(mask: np.ndarray) -> str:
 
 @cache
 def _unit_shapes() -> tuple[Tensor, Tensor]:
-    """Area and centroid offset of every shape at radius 1."""
+    """Return the area and the centroid's offset of every shape at radius 1."""
     kinds, radius = torch.arange(len(shapes.SHAPES)), 40.0
     centre = torch.full((len(kinds), 2), shapes.SIZE / 2)
     masks = shapes.signed_distance(shapes.Scene(kinds, kinds, centre, torch.full((len(kinds),), radius), kinds)) < 0
@@ -83,17 +83,17 @@ def _unit_shapes() -> tuple[Tensor, Tensor]:
 
 
 def displacement(path: list[tuple[float, float]]) -> float:
-    """Mean distance in pixels that the centroid moves from a frame to the next."""
+    """Return the mean distance in pixels that the centroid moves from frame to frame."""
     return float(np.linalg.norm(np.diff(path, axis=0), axis=1).mean())
 
 
 def jerk(path: list[tuple[float, float]]) -> float:
-    """Mean length of the third difference of the centroid's path, pixels per frame cubed; 0 is perfectly smooth."""
+    """Return the mean length of the path's third difference, in pixels per frame cubed; 0 is perfectly smooth."""
     return float(np.linalg.norm(np.diff(path, n=3, axis=0), axis=1).mean())
 
 
 def centred(picture: Tensor) -> Tensor | None:
-    """A CROP x CROP cut-out with the shape in its middle, the picture's edge repeated where it runs out."""
+    """Return a CROP x CROP cut-out with the shape in its middle, the picture's edge repeated beyond it."""
     frame = read_frame(picture)
     if frame is None:
         return None
@@ -103,7 +103,7 @@ def centred(picture: Tensor) -> Tensor | None:
 
 
 def look(picture: Tensor, stills: Tensor) -> float:
-    """Likeness to the most similar of the centred stills (n, 3, CROP, CROP): 1 - mean absolute difference."""
+    """Return 1 - mean absolute difference from the most similar of the centred stills (n, 3, CROP, CROP)."""
     cut = centred(picture)
     if cut is None:
         return 0.0

@@ -1,4 +1,4 @@
-"""The miniature's motion module, trained once on clips of the base model's own look, and a motion LoRA for it."""
+"""Trains the miniature's motion module on clips of the base model's own look, and a motion LoRA for it."""
 
 import math
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ LEFT = math.pi
 
 @dataclass(frozen=True)
 class DrawnClips:
-    """Clips of the base model's look, drawn as they are asked for."""
+    """Clips of the base model's look, drawn on demand."""
 
     text_encoder: TextEncoder
     seed: int
@@ -50,7 +50,7 @@ class DrawnClips:
 
 
 def build() -> MotionModel:
-    """v3's layout: no motion module in the middle block, 32 positions."""
+    """Return a motion model in v3's layout: none in the middle block, 32 positions."""
     channels = tuple(UNET["model_channels"] * m for m in UNET["channel_mult"])
     return MotionModel(MotionModelConfig.for_unet(channels, mid=False))
 
@@ -79,8 +79,10 @@ def train(unet: UNetModel, text_encoder: TextEncoder, run_dir: Path, steps: int)
 def train_lora(
     unet: UNetModel, text_encoder: TextEncoder, model: MotionModel, run_dir: Path, steps: int
 ) -> dict[str, Tensor]:
-    """Everything goes to the left, as when a camera pans to the right (arXiv 2307.04725, section 4.3). Returns the
-    LoRA's state dict in the spelling of AnimateDiff's own."""
+    """Train a LoRA with which everything moves to the left, as when a camera pans to the right.
+
+    Returns its state dict in AnimateDiff's own layout (arXiv 2307.04725, section 4.3).
+    """
     model.requires_grad_(False)
     options = MotionOptions(batch=CLIPS, seed=3, loss="velocity", first_timestep=600)
     learned = losses(unet, model, DrawnClips(text_encoder, seed=3, direction=LEFT), options)

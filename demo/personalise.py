@@ -1,4 +1,4 @@
-"""The personalised variant of the miniature: a LoRA that learned another look from stills alone."""
+"""Trains the personalised variant of the miniature: a LoRA that learns another look from stills alone."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ LOOK = "neon"
 
 
 def train(unet: nn.Module, text_encoder: TextEncoder, run_dir: Path, steps: int) -> dict[str, Tensor]:
-    """Returns the LoRA's state dict with the key names that ComfyUI's Load LoRA reads."""
+    """Train the LoRA and return its state dict with the key names that ComfyUI's Load LoRA reads."""
     torch.manual_seed(1)
     unet.requires_grad_(False)
     layers = [name for name, layer in unet.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]

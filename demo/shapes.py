@@ -1,4 +1,4 @@
-"""Captioned pictures and clips of moving shapes: the data that the miniature models are trained and scored on.
+"""Draws captioned pictures and clips of moving shapes, on which the miniature models are trained and scored.
 
 Everything is drawn in torch from signed distance fields, so a batch costs milliseconds and no data set is stored.
 Pictures are float tensors (n, 3, size, size) in [0, 1]; lengths are pixels of a 96 px frame.
@@ -34,7 +34,7 @@ class Scene:
     tint: Tensor
 
     def repeat(self, frames: int) -> "Scene":
-        """Every scene `frames` times in a row, as the frames of a clip lie in a batch."""
+        """Return every scene `frames` times in a row, as the frames of a clip lie in a batch."""
         return Scene(*(value.repeat_interleave(frames, 0) for value in vars(self).values()))
 
 
@@ -54,10 +54,10 @@ def random_scene(n: int, generator: torch.Generator) -> Scene:
 
 
 def random_clip(n: int, frames: int, generator: torch.Generator, direction: float | None = None) -> Scene:
-    """n clips as (n * frames) scenes: half travel on a straight line, half on an arc, all at a constant speed; with a
-    `direction` (radians, 0 to the right, pi/2 down) all on straight lines that way.
+    """Return n clips as (n * frames) scenes: half travel on a straight line, half on an arc, all at a constant speed.
 
-    A path covers 30 to 50 px in 16 frames and stays inside the picture.
+    With a `direction` (radians, 0 to the right, pi/2 down) all travel straight that way. A path covers 30 to 50 px
+    in 16 frames and stays inside the picture.
     """
     scene = random_scene(n, generator)
     time = torch.linspace(-0.5, 0.5, frames)
@@ -84,7 +84,7 @@ def captions(scene: Scene) -> list[str]:
 
 
 def draw(scene: Scene, look: str = "paper") -> Tensor:
-    """Pictures (n, 3, SIZE, SIZE) of the scenes in one of LOOKS."""
+    """Return pictures (n, 3, SIZE, SIZE) of the scenes in one of LOOKS."""
     distance = signed_distance(scene)[:, None]
     colour = torch.tensor(list(COLOURS.values()))[scene.colour][:, :, None, None]
     height = torch.linspace(0, 1, SIZE).view(1, 1, SIZE, 1)
@@ -93,7 +93,7 @@ def draw(scene: Scene, look: str = "paper") -> Tensor:
 
 
 def _paper(distance: Tensor, colour: Tensor, height: Tensor, tint: Tensor, scene: Scene) -> Tensor:
-    """A filled shape that casts a soft shadow on light paper."""
+    """Draw a filled shape that casts a soft shadow on light paper."""
     paper = 0.92 + 0.10 * tint - 0.10 * height
     shadow = 0.30 * torch.sigmoid(-signed_distance(scene, shift=(3.0, 5.0))[:, None] / 2.5)
     picture = paper * (1 - shadow)
@@ -103,7 +103,7 @@ def _paper(distance: Tensor, colour: Tensor, height: Tensor, tint: Tensor, scene
 
 
 def _neon(distance: Tensor, colour: Tensor, height: Tensor, tint: Tensor, scene: Scene) -> Tensor:
-    """A glowing outline in the dark."""
+    """Draw a glowing outline in the dark."""
     night = torch.tensor((0.05, 0.05, 0.12)).view(1, 3, 1, 1) + 0.04 * tint + 0.06 * height
     edge = (distance + 2).abs()
     glow = 0.75 * (-edge / 5).exp()
@@ -115,7 +115,10 @@ def _neon(distance: Tensor, colour: Tensor, height: Tensor, tint: Tensor, scene:
 
 
 def signed_distance(scene: Scene, shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-    """Distance (n, SIZE, SIZE) of every pixel to the outline, negative inside. Shapes have about equal areas."""
+    """Return the distance (n, SIZE, SIZE) of every pixel to the outline, negative inside.
+
+    All shapes have about the same area.
+    """
     axis = torch.arange(SIZE) + 0.5
     x = axis.view(1, 1, -1) - scene.centre[:, 0].view(-1, 1, 1) - shift[0]
     y = axis.view(1, -1, 1) - scene.centre[:, 1].view(-1, 1, 1) - shift[1]
@@ -148,7 +151,7 @@ def _cross(x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
 
 
 def _polygon(x: Tensor, y: Tensor, corners: list[tuple[float, float]], radius: Tensor) -> Tensor:
-    """Exact distance to a closed polygon whose corners are given for radius 1; the sign by the even-odd rule."""
+    """Return the exact distance to a closed polygon with corners for radius 1, signed by the even-odd rule."""
     nearest = torch.full_like(x, float("inf"))
     inside = torch.zeros_like(x, dtype=torch.bool)
     for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):

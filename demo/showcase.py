@@ -1,7 +1,7 @@
 """Draws the README's moving picture: `python -m animatediff_native.demo.showcase`.
 
-Four prompts, animated by the miniature motion module: above by the base model that it was trained on, below by the
-personalised one that it never saw. With --video, draws the clip that the example of video to video begins with.
+Four prompts, animated by the miniature motion module: above with the base model that it was trained on, below with the
+personalised one that it never saw. With --video, draws the clip that the video-to-video example starts from.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def star() -> torch.Tensor:
-    """A drawn star that moves, (FRAMES, 3, h, w). Blue: on paper the Canny node does not see pale colours."""
+    """Draw a moving star (FRAMES, 3, h, w). It is blue since the Canny node does not see pale colours on paper."""
     scene = shapes.random_clip(1, FRAMES, torch.Generator().manual_seed(44))
     scene.shape[:] = shapes.SHAPES.index("star")
     scene.colour[:] = list(shapes.COLOURS).index("blue")
@@ -47,7 +47,7 @@ def star() -> torch.Tensor:
 
 
 def sheet(pictures: torch.Tensor) -> Image.Image:
-    """(models, clips, 3, h, w) pictures in [0, 1], a row for each model, enlarged."""
+    """Return pictures (models, clips, 3, h, w) in [0, 1] as one enlarged picture with a row for each model."""
     models, clips = pictures.shape[:2]
     rows = pictures.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
     picture = Image.fromarray(rows.clamp(0, 1).mul(255).round().byte().numpy())

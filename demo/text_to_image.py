@@ -1,4 +1,4 @@
-"""The miniature text-to-image model: Stable Diffusion 1.5's UNet with 64 channels, and a small text encoder."""
+"""Trains the miniature text-to-image model: Stable Diffusion 1.5's UNet with 64 channels and a small text encoder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ BATCH = 48
 
 
 class TextEncoder(nn.Module):
-    """Prompts to (n, 16, 64) token features."""
+    """Turns prompts into token features (n, 16, 64)."""
 
     def __init__(self):
         super().__init__()
@@ -52,7 +52,7 @@ class TextEncoder(nn.Module):
 
 
 def build_unet() -> UNetModel:
-    """A UNet with fresh weights; the last layer of every residual branch starts at zero, as in latent diffusion."""
+    """Return a UNet with fresh weights. As in latent diffusion, the last layer of every residual branch is zero."""
     config: dict[str, Any] = {key: list(value) if isinstance(value, list) else value for key, value in UNET.items()}
     unet = UNetModel(**config, operations=comfy.ops.disable_weight_init)
     for module in unet.modules():  # ComfyUI's layers skip their own initialisation
@@ -68,6 +68,7 @@ def build_unet() -> UNetModel:
 
 
 def train(run_dir: Path, steps: int) -> tuple[UNetModel, TextEncoder]:
+    """Train UNet and text encoder together on stills."""
     torch.manual_seed(0)
     unet, text_encoder = build_unet(), TextEncoder()
     projection = autoencoder.projection()
@@ -91,10 +92,10 @@ def picture_loss(
     generator: torch.Generator,
     weight: Callable[[Tensor], Tensor] = torch.ones_like,
 ) -> Tensor:
-    """Noise-prediction loss on a batch of stills.
+    """Return the noise-prediction loss on a batch of stills.
 
-    `alphas` (m, 1000): every sample uses one of m noise schedules. A model of Stable Diffusion's size copes with the
-    small change of schedule that AnimateDiff asks for; one of this size has to have seen both.
+    Every sample uses one of the m noise schedules in `alphas` (m, 1000). A model of Stable Diffusion's size copes with
+    the small change of schedule that AnimateDiff asks for; a model of this size has to see both in training.
     `weight` maps a sample's alpha to the weight of its error.
     """
     scene = shapes.random_scene(BATCH, generator)
@@ -108,7 +109,7 @@ def picture_loss(
 
 
 def prompts(scene: shapes.Scene, generator: torch.Generator) -> list[str]:
-    """Captions, one in ten empty (for classifier-free guidance) and one in ten without the colour or the shape."""
+    """Return captions: one in ten is empty, for classifier-free guidance, and one in ten lacks colour or shape."""
     chances = torch.rand(len(scene.shape), generator=generator).tolist()
     return [_shorten(caption, chance) for caption, chance in zip(shapes.captions(scene), chances, strict=True)]
 

@@ -1,9 +1,9 @@
-"""Trains the miniature models from nothing: `python -m animatediff_native.demo.train`.
+"""Trains the miniature models from scratch: `python -m animatediff_native.demo.train`.
 
 Stages: text-to-image model, motion module, camera movement (motion LoRA), personalised look (LoRA), ControlNet,
-autoencoder.
-Each stage is seeded, saves its state every minute and continues where it was stopped. Runs on two CPU cores in under
-three hours.
+autoencoder. The colours of the live preview are fitted at the end.
+Each stage is seeded, saves its state every minute and resumes where it was stopped. All of it takes under three hours
+on two CPU cores.
 """
 
 import argparse
@@ -24,12 +24,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-dir", type=Path, default=Path("output") / "training", help="state and loss curves")
     parser.add_argument("--models", type=Path, default=MODELS, help="where the finished files go")
+    parser.add_argument("--colours", type=Path, help="where the preview's colours go; default in the companion pack")
     parser.add_argument("--quick", action="store_true", help="a few steps of each stage, to see that everything runs")
     options = parser.parse_args()
     steps = dict.fromkeys(STEPS, 3) if options.quick else STEPS
 
     use_cpu()
-    from . import autoencoder, control, motion, personalise, text_to_image
+    from . import autoencoder, control, motion, personalise, preview_colours, text_to_image
 
     unet, text_encoder = text_to_image.train(options.run_dir, steps["text-to-image"])
     module = motion.train(unet, text_encoder, options.run_dir, steps["motion"])
@@ -42,15 +43,16 @@ def main() -> None:
     save(outline, options.models / "controlnet" / "miniature_outline.safetensors")
     vae = autoencoder.train(options.run_dir, steps["autoencoder"])
     save(checkpoint(unet, text_encoder.model, vae), options.models / "checkpoints" / "miniature.safetensors")
+    preview_colours.write(options.colours or preview_colours.FILE)
 
 
 def use_cpu() -> None:
-    """Start ComfyUI's modules with an attention that has gradients, which the CPU's usual one has not."""
+    """Start ComfyUI's modules with an attention that has gradients; the CPU's usual one has none."""
     start_comfyui(cpu=True, use_pytorch_cross_attention=True)
 
 
 def checkpoint(unet: Module, text_model: Module, vae: Module) -> dict[str, Tensor]:
-    """The three parts under the key names of a Stable Diffusion 1.5 checkpoint."""
+    """Return the three parts under the key names of a Stable Diffusion 1.5 checkpoint."""
     parts = {
         "model.diffusion_model.": unet.state_dict(),
         "first_stage_model.": vae.state_dict(),
@@ -72,8 +74,10 @@ def save(weights: dict[str, Tensor], file: Path) -> None:
 
 
 def smallest(value: Tensor) -> Tensor:
-    """Half precision; a byte for each number of a layer's weight that stays the same in it, as the zeros and ones of
-    the autoencoder's encoder do."""
+    """Return the value in half precision, or in bytes if a layer's weight stays the same in them.
+
+    The zeros and ones of the autoencoder's encoder do.
+    """
     half = value.to(torch.float16)
     byte = half.to(torch.float8_e4m3fn)
     return byte if value.ndim > 1 and torch.equal(byte.to(torch.float16), half) else half

@@ -11,6 +11,7 @@ PURE = (
     "old_workflows/test_odd_files.py",
     "old_workflows/test_old_nodes.py",
     "sampling/test_window_picture.py",
+    "test_docs.py",
     "test_repository.py",
     "tools/test_*.py",
     "training/data/test_*.py",

@@ -1,11 +1,15 @@
 """Lets ComfyUI load the miniature checkpoint with its stock nodes.
 
-ComfyUI recognises Stable Diffusion 1.5 by 320 model channels; the miniature has the same blocks with 64, and a text
-encoder that knows a few dozen words. This companion of the demo adds one entry to ComfyUI's list of models.
-The node pack itself does nothing of the kind.
+ComfyUI recognises Stable Diffusion 1.5 by its 320 model channels. The miniature has the same blocks with 64, a text
+encoder that knows a few dozen words, and latents of its own. This companion of the demo adds one entry to ComfyUI's
+list of models. The node pack itself does nothing of the kind.
 """
 
+import json
+from pathlib import Path
+
 import comfy.clip_model
+import comfy.latent_formats
 import comfy.sd1_clip
 import comfy.supported_models
 import comfy.supported_models_base
@@ -13,6 +17,7 @@ import comfy.supported_models_base
 from .words import TEXT_ENCODER, TOKENS, WordTokenizer
 
 NODE_CLASS_MAPPINGS = {}
+COLOURS = json.loads((Path(__file__).parent / "preview_colours.json").read_text(encoding="utf-8"))
 
 
 class Tokenizer(comfy.sd1_clip.SDTokenizer):
@@ -28,7 +33,7 @@ class Tokenizer(comfy.sd1_clip.SDTokenizer):
 
 
 class TextModel(comfy.clip_model.CLIPTextModel):
-    """CLIP's text model, whose vocabulary ComfyUI fixes at 49408 tokens, with ours."""
+    """CLIP's text model with the miniature's vocabulary; ComfyUI fixes CLIP's at 49408 tokens."""
 
     def __init__(self, config, dtype, device, operations):
         super().__init__(config, dtype, device, operations)
@@ -60,7 +65,17 @@ class MiniatureClip(comfy.sd1_clip.SD1ClipModel):
         super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=TextEncoder)  # type: ignore[arg-type]
 
 
+class MiniatureLatents(comfy.latent_formats.SD15):
+    """Stable Diffusion 1.5's scale with the miniature's colours in previews; demo/preview_colours.py fits them."""
+
+    def __init__(self):
+        super().__init__()
+        self.latent_rgb_factors, self.latent_rgb_factors_bias = COLOURS["factors"], COLOURS["bias"]
+        self.taesd_decoder_name = None  # the small decoder of Stable Diffusion's latents would show other colours
+
+
 class Miniature(comfy.supported_models.SD15):
+    latent_format = MiniatureLatents
     unet_config = {**comfy.supported_models.SD15.unet_config, "context_dim": 64, "model_channels": 64}
     unet_extra_config = {"num_heads": 2, "num_head_channels": -1}
 

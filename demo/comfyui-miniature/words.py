@@ -1,4 +1,4 @@
-"""The words that the miniature's text encoder knows, one token each, and the size of that encoder."""
+"""Lists the words that the miniature's text encoder knows, one token each, and the size of that encoder."""
 
 import re
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -17,7 +18,7 @@ from animatediff_native.demo import autoencoder, evaluate, train
 @pytest.mark.autograd
 def test_every_stage_runs_and_its_files_load(tmp_path, monkeypatch):
     arguments = ["train", "--quick", "--run-dir", str(tmp_path / "run"), "--models", str(tmp_path / "models")]
-    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(sys, "argv", [*arguments, "--colours", str(tmp_path / "colours.json")])
     train.main()
     for stage in train.STEPS:
         assert (tmp_path / "run" / f"{stage}.png").stat().st_size > 1000
@@ -26,6 +27,7 @@ def test_every_stage_runs_and_its_files_load(tmp_path, monkeypatch):
     assert made == shipped
     for name in shipped:
         assert shapes_of(train.MODELS / name) == shapes_of(tmp_path / "models" / name)
+    assert json.loads((tmp_path / "colours.json").read_text()).keys() == {"factors", "bias"}
     with torch.inference_mode():
         miniature = evaluate.Miniature(tmp_path / "models")
         module = tmp_path / "models" / "animatediff_models" / "miniature_motion.safetensors"

@@ -1,7 +1,7 @@
 """Draws the pictures of the help pages: `python -m animatediff_native.tools.build.help_pictures`.
 
-Into web/docs/pictures, from the pack's own windows, weights, schedules and attention. The only words in them are names
-of options, so that the pages of all languages share them.
+They are written to web/docs/pictures and show the pack's own windows, weights, schedules and attention. Their only
+words are names of options, so that the pages of all languages share them.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from ...sampling.windows import FUSES, SCHEDULES, fuse_weights, windows
 
 PICTURES = Path(__file__).resolve().parents[2] / "web" / "docs" / "pictures"
 WIDTH, TEXT = 480, 17  # pixels; the editor shows help pages in a narrow column
-SHARPER = 2  # lines are drawn this much larger, to be smooth
+SHARPER = 2  # curves are drawn this many times larger, so that they become smooth
 FRAMES, LENGTH, OVERLAP = 40, 16, 4
 COLOURS = [SEEN, SHARED, (117, 201, 133)]
 Point = tuple[float, float]
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def context_windows() -> Image.Image:
-    """The frames of each window of the default schedule."""
+    """Draw the frames of each window of the default schedule."""
     left = 68
     shown = windows("static", FRAMES, LENGTH, OVERLAP)
     drawn = draw_windows(shown, FRAMES, WIDTH - left)
@@ -47,7 +47,7 @@ def context_windows() -> Image.Image:
 
 
 def window_schedules() -> Image.Image:
-    """A row for each schedule, a column for each of the first two steps."""
+    """Draw a row for each schedule, with a column for each of the first two steps."""
     left, column, row = 104, 188, 116
     canvas = Canvas(30 + row * len(SCHEDULES))
     for step in range(2):
@@ -62,7 +62,7 @@ def window_schedules() -> Image.Image:
 
 
 def fuse() -> Image.Image:
-    """How much each window counts in each frame, for each method."""
+    """Draw each window's weight in each frame, for each fuse method."""
     canvas = Canvas(356, sharper=SHARPER)
     shown = windows("static", FRAMES, LENGTH, OVERLAP)
     for number, name in enumerate(FUSES):
@@ -75,7 +75,7 @@ def fuse() -> Image.Image:
 
 
 def beta_schedules() -> Image.Image:
-    """How much of a noised latent is noise at each timestep, for each schedule that differs from the others."""
+    """Draw the share of noise in a latent at each timestep, a curve for all schedules with the same betas."""
     canvas = Canvas(320, sharper=SHARPER)
     axes = Axes(canvas, left=40, top=20, width=412, height=260)
     axes.frame("", across=[(timestep / 1000, str(timestep)) for timestep in range(0, 1001, 200)])
@@ -92,7 +92,7 @@ def beta_schedules() -> Image.Image:
 
 
 def share_of_noise(schedule: BetaSchedule) -> Tensor:
-    """(1000,) standard deviation of the noise in a latent of unit variance, as ComfyUI samples with it."""
+    """Return the standard deviation (1000,) of the noise in a latent of unit variance, as ComfyUI samples with it."""
     from comfy.model_sampling import ModelSamplingDiscrete
 
     sampling = ModelSamplingDiscrete()
@@ -104,7 +104,7 @@ def share_of_noise(schedule: BetaSchedule) -> Tensor:
 
 
 def motion_scale() -> Image.Image:
-    """How much of each frame (a column) goes into each frame (a row), for three motion scales."""
+    """Draw how much of each frame (a column) goes into each frame (a row), for three motion scales."""
     frames, cell, gap = 16, 8, 24
     canvas = Canvas(210)
     most = float(attention(frames, 2.0).max())
@@ -123,19 +123,19 @@ def motion_scale() -> Image.Image:
 
 
 def attention(frames: int, scale: float) -> Tensor:
-    """(frames, frames) weights of the motion module's attention, where frames differ by their positions alone."""
+    """Return the motion module's attention weights (frames, frames) where frames differ by their positions alone."""
     positions = sinusoids(frames, 64)
     return attend(positions, positions, torch.eye(frames, 64)[None], 1, scale)[0, :, :frames]
 
 
 def heat(share: float) -> tuple[int, ...]:
-    """Dark, blue, yellow."""
+    """Return a colour from dark through blue to yellow for a share from 0 to 1."""
     low, high, way = (UNSEEN, SEEN, 2 * share) if share < 0.5 else (SEEN, SHARED, min(2 * share - 1, 1.0))
     return tuple(round(a + (b - a) * way) for a, b in zip(low, high, strict=True))
 
 
 class Canvas:
-    """A picture that is drawn larger by a factor, in pixels of the finished one."""
+    """A picture that is drawn `sharper` times larger; positions are in pixels of the finished one."""
 
     def __init__(self, height: int, sharper: int = 1):
         self.sharper = sharper
@@ -158,7 +158,7 @@ class Canvas:
 
 
 class Axes:
-    """Part of a canvas, in which 0 to 1 goes from the left to the right and from below up."""
+    """A part of a canvas in which 0 to 1 runs from left to right and from bottom to top."""
 
     def __init__(self, canvas: Canvas, left: int, top: int, width: int, height: int):
         self.canvas = canvas
