@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .data import DataOptions
-from .data.tars import is_address
+from .data.options import is_address
 from .loop import FitOptions
 from .lora import LoraOptions
 from .motion import MotionOptions

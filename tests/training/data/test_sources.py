@@ -101,7 +101,7 @@ def test_missing_captions_are_an_error_that_names_the_first(folder):
     "name, text, message",
     [
         ("captions.csv", "video;words\na;b\n", r"Row 1 of .* has no file and caption, but video;words"),
-        ("captions.jsonl", '{"file": "a", "caption": "b"}\n{"file"', r"Line 2 of .* is no JSON"),
+        ("captions.jsonl", '{"file": "a", "caption": "b"}\n{"file"', r"Line 2 of .* is not JSON"),
         ("captions.jsonl", json.dumps(["a", "b"]), r"Line 1 of .* has no file and caption"),
         ("captions.jsonl", json.dumps({"file": "a", "caption": 5}), r"Line 1 of .* has no file and caption"),
     ],

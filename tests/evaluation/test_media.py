@@ -1,4 +1,4 @@
-"""Decoding of real videos and pictures."""
+"""Frames of real videos and pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from training_data_support import counter, write_pictures, write_video
 
-from animatediff_native.training.data.videos import Pictures, UnusableClip, Video
+from animatediff_native.evaluation.media import Pictures, UnusableClip, Video
 
 
 def gradient(height: int = 48, width: int = 64) -> torch.Tensor:
