@@ -66,7 +66,7 @@ def test_a_stopped_training_ends_like_one_that_was_not(whole, clips, tmp_path, k
     process.send_signal(kill)
     said = process.communicate(timeout=100)[0]
     if kill == signal.SIGTERM:
-        assert process.returncode == 130 and "Stopped; the same command goes on from here." in said
+        assert process.returncode == 130 and "Stopped; run the same command to resume." in said
     done = len(torch.load(tmp_path / "out" / "m.pt")["losses"])
     assert 1 <= done < 6 and not (tmp_path / "out" / "m.safetensors").exists()
     assert same(train(config), whole)
@@ -106,7 +106,7 @@ def test_ctrl_c_stops_all_processes_after_a_step(clips, tmp_path):
         os.killpg(process.pid, signal.SIGINT)
         process.wait(100)
     told = (tmp_path / "said.txt").read_text()
-    assert told.count("Stopped; the same command goes on from here.") == 2 and "Connection" not in told, told
+    assert told.count("Stopped; run the same command to resume.") == 2 and "Connection" not in told, told
     assert 1 <= len(torch.load(out / "m.pt")["losses"]) < 500
 
 
@@ -122,10 +122,11 @@ import sys, torch
 from pathlib import Path
 from typing import Any
 from torch.nn import Parameter
-from animatediff_native.training.loop import FitOptions, fit, seeded
+from animatediff_native.training.loop import FitOptions, Training, seeded
 weight = Parameter(torch.zeros(400, 400))
 loss = lambda generator: (weight - torch.randn(400, 400, generator=generator)).square().mean()
-fit("line", {"weight": weight}, seeded(loss, 0), Path(sys.argv[1]), FitOptions(150, 0.1), save_every=0.0)
+file, options = Path(sys.argv[1]) / "line.pt", FitOptions(150, 0.1)
+Training(file, {"weight": weight}, options, save_every=0.0).run(seeded(loss, 0))
 torch.save(weight.data, Path(sys.argv[1]) / "end.pt")
 """
 

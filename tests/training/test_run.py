@@ -101,7 +101,7 @@ def test_clips_in_shards_are_encoded_on_the_way(run, clips, tmp_path):
 
 
 def test_a_lora_needs_a_module(run):
-    with pytest.raises(ValueError, match="motion_module: a motion LoRA needs the motion module"):
+    with pytest.raises(ValueError, match="motion_module: a motion LoRA needs the motion module that it alters"):
         run(motion_module=None)
 
 

@@ -97,7 +97,7 @@ class Encoder:
         return encode(source.media, self.options, self.encode_frames, draws(self.seed, "clip", source.name))
 
     def _key(self, source: Source) -> dict[str, object]:
-        """Return all that decides the latents: the files, but not where they are, the VAE, and the options that matter."""
+        """Return all that decides the latents: the files without their folder, the VAE, and the options that matter."""
         options, names = self.options, ["size", "buckets", "crop", "flip", "camera_motion"]
         if options.camera_motion:
             names += ["amount", "variants", "frames", "stride"]

@@ -181,7 +181,7 @@ class Shards:
                 logging.warning(f"Training: {name} is left out ({len(self.unusable)} so far): {reason}.")
 
 
-def unchanged(decoded: Decoded) -> Decoded:
+def unchanged(decoded: Any) -> Any:
     """Return what a worker decoded; a DataLoader would make tensors of it."""
     return decoded
 

@@ -23,7 +23,7 @@ def prepared(tmp_path):
         found = config.read_config(write_config(tmp_path / "run.toml", told))
         one_of_four = processes.OneProcess()
         one_of_four.count = 4
-        return run.prepared(found, run.load_checkpoint(found), one_of_four)[1]
+        return run.prepare_data(found, run.load_checkpoint(found), one_of_four)[1]
 
     return prepare
 

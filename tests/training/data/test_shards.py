@@ -214,5 +214,5 @@ def test_an_error_while_reading_reaches_the_one_who_asks(tmp_path, videos):
     stream = data.stream(0)
     next(stream)
     (tmp_path / "clips-0.tar").unlink()
-    with pytest.raises(FileNotFoundError, match="clips-0.tar"):
+    with pytest.raises(FileNotFoundError, match=r"clips-0\.tar"):
         list(islice(stream, 24))
