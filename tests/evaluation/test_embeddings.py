@@ -75,7 +75,7 @@ def expected_text(oracle: CLIPModel, clip: Any, text: str) -> Tensor:
 
 def test_agreement_look_and_smoothness_are_those_of_transformers(oracle, clip_vision, clip_file):
     images, references, clip = pictures(10), pictures(14)[10:], text_model(clip_file)
-    found = compare(embed(clip_vision, images, [references], clip, PROMPT))
+    found = compare(embed(clip_vision, images, references=[references], clip=clip, text=PROMPT))
     frames, stills = expected_images(oracle, images), expected_images(oracle, references)
     text = expected_text(oracle, clip, PROMPT)
     cosine = torch.nn.functional.cosine_similarity
@@ -89,7 +89,7 @@ def test_agreement_look_and_smoothness_are_those_of_transformers(oracle, clip_vi
 def test_the_text_is_not_what_the_unet_gets(oracle, clip_vision, clip_file):
     """ComfyUI's pooled output of SD1.5's encoder has the right length, and is in another space."""
     clip = text_model(clip_file)
-    found = embed(clip_vision, pictures(2), (), clip, PROMPT).text
+    found = embed(clip_vision, pictures(2), clip=clip, text=PROMPT).text
     assert found is not None
     _, pooled = clip.encode_from_tokens(clip.tokenize(PROMPT), return_pooled=True)
     torch.testing.assert_close(found, expected_text(oracle, clip, PROMPT), rtol=1e-4, atol=1e-4)
@@ -102,13 +102,13 @@ def test_a_file_without_a_text_projection_gives_a_note_and_no_number(oracle, cli
     file = tmp_path / f"clip_l.{suffix}"
     save = safetensors.torch.save_file if suffix == "safetensors" else torch.save
     save(part(oracle, "text_model"), file)
-    found = embed(clip_vision, pictures(2), (), text_model(file), PROMPT)
+    found = embed(clip_vision, pictures(2), clip=text_model(file), text=PROMPT)
     assert found.text is None
-    assert "holds no text projection: load clip_l.safetensors" in found.note
+    assert "holds no text projection; load clip_l.safetensors" in found.note
 
 
 def test_a_checkpoint_gives_a_note_and_no_number(clip_vision):
-    found = embed(clip_vision, pictures(2), (), Miniature(MODELS).clip, "a red star")
+    found = embed(clip_vision, pictures(2), clip=Miniature(MODELS).clip, text="a red star")
     assert found.text is None
     assert "holds no text projection" in found.note
 
@@ -116,18 +116,18 @@ def test_a_checkpoint_gives_a_note_and_no_number(clip_vision):
 def test_a_text_encoder_of_unknown_origin_gives_a_note_and_no_number(clip_vision, clip_file):
     clip = text_model(clip_file)
     clip.patcher.cached_patcher_init = None
-    found = embed(clip_vision, pictures(2), (), clip, PROMPT)
+    found = embed(clip_vision, pictures(2), clip=clip, text=PROMPT)
     assert found.text is None
     assert "it is not known" in found.note
 
 
 def test_without_a_text_there_is_no_embedding_and_no_note(clip_vision, clip_file):
-    found = embed(clip_vision, pictures(2), (), text_model(clip_file), "  ")
+    found = embed(clip_vision, pictures(2), clip=text_model(clip_file), text="  ")
     assert (found.text, found.note) == (None, "")
 
 
 def test_references_of_any_size_are_compared(oracle, clip_vision):
-    likened = embed(clip_vision, pictures(2), [pictures(1), pictures(2, (PICTURE, 2 * PICTURE))])
+    likened = embed(clip_vision, pictures(2), references=[pictures(1), pictures(2, (PICTURE, 2 * PICTURE))])
     assert likened.references is not None
     assert likened.references.shape == (3, WIDTH)
     middle = pictures(2, (PICTURE, 2 * PICTURE))[:, :, PICTURE // 2 : PICTURE // 2 + PICTURE]

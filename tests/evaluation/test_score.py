@@ -9,6 +9,7 @@ import torch
 from evaluation_support import pan, shape_on_ground, textured
 from torch import Tensor
 
+from animatediff_native.evaluation import score as score_module
 from animatediff_native.evaluation.optical_flow import LucasKanade
 from animatediff_native.evaluation.plot import HEAD, PANEL, WIDTH, limits, plot
 from animatediff_native.evaluation.score import Embeddings, score
@@ -40,7 +41,7 @@ def test_the_amount_of_motion_is_in_pixels_and_percent_of_the_diagonal():
 def test_a_clip_is_measured_in_parts_as_in_one(monkeypatch):
     clip = images(pan(8, SIZE, 2, 1))
     whole = score(clip)
-    monkeypatch.setattr("evaluation.score.AT_ONCE", 3)
+    monkeypatch.setattr(score_module, "BATCH", 3)
     parts = score(clip)
     assert parts.motion_of_steps == pytest.approx(whole.motion_of_steps, abs=1e-3)
     assert len(parts.warping_error_of_steps) == 7
