@@ -31,9 +31,8 @@ def plot(score: Score) -> Tensor:
     draw = ImageDraw.Draw(picture)
     legend = "   Shaded: window seams." if score.seams else ""
     movement = "still" if score.still else f"motion {score.motion:.2f} pixels per frame"
-    write(
-        draw, (LEFT, 22), f"{score.frames} frames, {movement}, by {score.optical_flow}.{legend}", anchor="lm", size=16
-    )
+    head = f"{score.frames} frames, {movement}, by {score.optical_flow}.{legend}"
+    write(draw, (LEFT, 22), head, anchor="lm", size=16)
     for row, (title, values, most) in enumerate(panels):
         draw_panel(draw, HEAD + PANEL * row, title, values, limits(values, most), score.seams)
     smooth = picture.resize((WIDTH, picture.height // SCALE), Image.Resampling.LANCZOS)
