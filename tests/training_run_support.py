@@ -26,7 +26,7 @@ def configuration(clips: Path, output: Path, **changes: Any) -> dict[str, Any]:
         "motion_module": str(MODULE),
         "custom_nodes": [str(DEMO / "comfyui-miniature")],
         "output": str(output),
-        "data": {"folder": str(clips), "stride": 1, "size": 96},
+        "data": {"folder": str(clips), "frames": 4, "stride": 1, "size": 64},
         "fit": {"steps": 3, "learning_rate": 1e-3},
         "objective": {"loss": "velocity"},
         "lora": {"rank": 2},

@@ -46,7 +46,7 @@ def notes(file: Path) -> dict[str, str]:
 
 
 def test_a_motion_lora_loads_says_what_it_is_and_is_shown(run, clips, tmp_path):
-    file = run(samples={"prompts": ["a red star"], "size": [96, 96], "steps": 2, "every": 2})
+    file = run(samples={"prompts": ["a red star"], "size": [64, 64], "steps": 2, "every": 2})
     altered = apply_motion_lora(load_motion_model(str(MODULE)), str(file), 1.0)
     assert len(altered.patcher.patches) == 4 * 2 * len(altered.config.channels_by_name())
     told = notes(file)
@@ -96,7 +96,7 @@ def test_clips_in_shards_are_encoded_on_the_way(run, clips, tmp_path):
     with tarfile.open(tmp_path / "clips-0.tar", "w") as shard:
         for file in sorted(clips.glob("*.*")):
             shard.add(file, file.name)
-    file = run(data={"shards": str(tmp_path / "clips-0.tar"), "stride": 1, "size": 96})
+    file = run(data={"shards": str(tmp_path / "clips-0.tar"), "frames": 4, "stride": 1, "size": 64})
     assert notes(file)["data"].endswith("clips-0.tar")
 
 
