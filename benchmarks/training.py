@@ -64,7 +64,8 @@ class Training:
 
         self.weights = loop.Weights(task.parameters, loop.FitOptions(1000, 1e-4))
         self.processes = processes.OneProcess(device)
-        loss = motion.MotionLoss(task.unet, task.moving, task.alphas, motion.MotionOptions(bf16=bf16))
+        options = motion.MotionOptions(bf16=bf16)
+        loss = motion.MotionLoss(unet=task.unet, moving=task.moving, alphas=task.alphas, options=options)
         self.batches = loss.steps(data, self.processes)(0)
 
     def step(self) -> float:

@@ -61,7 +61,7 @@ def losses(unet: UNetModel, model: MotionModel, clips: DrawnClips, options: Moti
     def moving(frames: int):
         return motion_in_unet(unet, model, frames)
 
-    loss = MotionLoss(FrozenUNet(unet), moving, alphas_cumprod("motion"), options)
+    loss = MotionLoss(unet=FrozenUNet(unet), moving=moving, alphas=alphas_cumprod("motion"), options=options)
     return loss.steps(clips, OneProcess())
 
 

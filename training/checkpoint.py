@@ -31,7 +31,7 @@ class Checkpoint(NamedTuple):
 
 
 def load_checkpoint(config: Config) -> Checkpoint:
-    """Load the checkpoint, its LoRAs and its VAE. ValueError names the key of what cannot be loaded."""
+    """Load the checkpoint, its LoRAs and its VAE. ValueError names the key whose file cannot be loaded."""
     for folder in config.custom_nodes:
         load_custom_node(folder)
     if not config.checkpoint.is_file():

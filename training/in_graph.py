@@ -53,7 +53,7 @@ class Clips:
         prompts = list(self.prompts) * (len(self.latents) if len(self.prompts) == 1 else 1)
         scaled = [model.model.process_latent_in(latents.cpu()) for latents in self.latents]
         clips = [MemoryClip(latents, prompt) for latents, prompt in zip(scaled, prompts, strict=True)]
-        return EncodedClips(clips, self.frames, self.stride, batch=options.batch, seed=options.seed)
+        return EncodedClips(clips, frames=self.frames, stride=self.stride, batch=options.batch, seed=options.seed)
 
     def fingerprint(self) -> str:
         """Return a text that changes with what is learned from."""
@@ -86,7 +86,15 @@ def train_motion_lora(latents: list[Any], conditioning: list[Any], **inputs: Any
         objective = objective_of(inputs, device)
         options = replace(task_options(inputs, objective), lora=lora)
         task = lora_task(model, start_from(model, motion, device), options)
-        trained = train("motion_lora", model, task, clips, objective, fit_options(inputs), device)
+        trained = train(
+            "motion_lora",
+            task,
+            model=model,
+            clips=clips,
+            objective=objective,
+            options=fit_options(inputs),
+            device=device,
+        )
         del task
     return apply_motion_lora(motion, trained.path, 1.0), replace(trained, scale=lora.scale)
 
@@ -104,7 +112,15 @@ def train_motion_module(
             positions, seed = max(32, inputs["frames"]), inputs["seed"]
             start = start_from_scratch(model, positions=positions, middle=False, seed=seed, device=device)
         task = module_task(model, start, task_options(inputs, objective))
-        trained = train("motion_module", model, task, clips, objective, fit_options(inputs), device)
+        trained = train(
+            "motion_module",
+            task,
+            model=model,
+            clips=clips,
+            objective=objective,
+            options=fit_options(inputs),
+            device=device,
+        )
         del start, task
     return load_motion_model(trained.path), trained
 
@@ -113,7 +129,8 @@ def clips_of(latents: list[Any], conditioning: list[Any], inputs: dict[str, Any]
     """Return the clips of a node's inputs."""
     empty = prompt_of(inputs["empty_prompt"], "empty_prompt") if "empty_prompt" in inputs else None
     prompts = [prompt_of(entry, "conditioning") for entry in conditioning]
-    return Clips([latent["samples"] for latent in latents], prompts, empty, inputs["frames"], inputs["stride"])
+    samples = [latent["samples"] for latent in latents]
+    return Clips(latents=samples, prompts=prompts, empty=empty, frames=inputs["frames"], stride=inputs["stride"])
 
 
 def prompt_of(conditioning: Any, name: str) -> Prompt:
@@ -157,8 +174,9 @@ def gradients() -> Iterator[torch.device]:
 
 def train(
     name: str,
-    model: Any,
     opening: AbstractContextManager[Task],
+    *,
+    model: Any,
     clips: Clips,
     objective: MotionOptions,
     options: FitOptions,
@@ -171,7 +189,7 @@ def train(
         run = f"{name}_{sha256(str((settings, asdict(options))).encode()).hexdigest()[:12]}"
         state = Path(folder_paths.get_output_directory(), FOLDER, f"{run}.pt")
         training = Training(state, task.parameters, options, settings=settings, processes=processes)
-        loss = MotionLoss(task.unet, task.moving, task.alphas, objective, clips.empty)
+        loss = MotionLoss(unet=task.unet, moving=task.moving, alphas=task.alphas, options=objective, empty=clips.empty)
         losses = training.run(loss.steps(clips.encoded(model, objective), processes), Reporter(name))
         weights = {key: value.detach().cpu() for key, value in task.parameters.items()}
         notes = {**task.notes, "data": f"{len(clips.latents)} clips", "steps": str(options.steps)}
@@ -179,7 +197,7 @@ def train(
         write(task.file(weights), notes, path)
     for suffix in (".pt", ".png"):
         state.with_suffix(suffix).unlink(missing_ok=True)
-    return Trained(path, weights, notes, losses)
+    return Trained(path=path, weights=weights, notes=notes, losses=losses)
 
 
 def settings_of(task: Task, clips: Clips, objective: MotionOptions) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Progress:
     """One for each finished step; it grows with the training."""
     seconds_per_step: float
     averages: dict[str, Tensor]
-    """The moving averages of the weights, which are what is saved."""
+    """The moving averages of the weights; the trained file holds these."""
 
 
 class Gradients(NamedTuple):
@@ -187,7 +187,7 @@ class Training:
     """A run of the loop, which resumes from `file`, a .pt file named after the run.
 
     The state is written every `save_every` seconds, or less often where that would take more than a fiftieth of the
-    time. `settings` are what else than the options decides the result; ValueError if the file is of a run with others.
+    time. `settings` hold all other values that decide the result; ValueError if the file is of a run with different ones.
     """
 
     def __init__(
@@ -254,9 +254,14 @@ class Training:
 
     def _report(self, report: Callable[[Progress], None], seconds_per_step: float) -> None:
         if self.processes.index == 0:
-            weights, steps = self.weights, self.options.steps
-            averages = weights.averages_by_name()
-            report(Progress(self.file.stem, steps, weights.losses, seconds_per_step, averages))
+            progress = Progress(
+                name=self.file.stem,
+                steps=self.options.steps,
+                losses=self.weights.losses,
+                seconds_per_step=seconds_per_step,
+                averages=self.weights.averages_by_name(),
+            )
+            report(progress)
 
     @contextmanager
     def _saved_on_error(self) -> Iterator[None]:

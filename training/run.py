@@ -47,7 +47,7 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
             processes=processes,
             save_every=config.save_every,
         )
-        loss = MotionLoss(task.unet, task.moving, task.alphas, config.objective, empty)
+        loss = MotionLoss(unet=task.unet, moving=task.moving, alphas=task.alphas, options=config.objective, empty=empty)
         training.run(loss.steps(data, processes), results.report, stop)
         path = config.output / f"{config.name}.safetensors"
         if processes.index == 0:
@@ -58,7 +58,7 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
 
 @dataclass(frozen=True)
 class Results:
-    """Writes what a training has learned, and samples of it."""
+    """Writes the files of a training, finished or on the way, and samples of them."""
 
     config: Config
     checkpoint: Checkpoint
@@ -66,7 +66,7 @@ class Results:
     processes: OneProcess
 
     def write(self, path: Path, values: Mapping[str, Tensor], step: int) -> None:
-        """Write a file of what was learned until a step, and sampled clips beside it."""
+        """Write the values of a step as a file, and sampled clips beside it."""
         data = str(self.config.data.folder or self.config.data.shards)
         write(self.task.file(values), {**self.task.notes, "data": data, "steps": str(step)}, str(path))
         for sample, frames in render(self.config, self.checkpoint, path):
@@ -113,7 +113,13 @@ def prepare_data(config: Config, checkpoint: Checkpoint, processes: OneProcess) 
 def task_for(config: Config, model: Any, device: torch.device) -> AbstractContextManager[Task]:
     """Return the task of a configuration. ValueError if a motion LoRA has no motion module to alter."""
     objective = config.objective
-    options = TaskOptions(objective.seed, objective.dtype, config.recompute, config.beta_schedule, config.lora)
+    options = TaskOptions(
+        seed=objective.seed,
+        dtype=objective.dtype,
+        recompute=config.recompute,
+        beta_schedule=config.beta_schedule,
+        lora=config.lora,
+    )
     if config.train == "domain adapter":
         return adapter_task(model, options, device)
     if config.motion_module is not None:

@@ -1,4 +1,4 @@
-"""Touches comfy. Renders clips with what a training has learned so far."""
+"""Touches comfy. Renders clips with the file of a training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the data of a training of what a user chose."""
+"""Prepares the data of a training: finds clips, encodes them, and caches them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,14 @@ def prepare(
     if options.shards:
         return Shards(options, encode_frames, encode_text, seed)
     sources = find_sources(options)
-    encoder = Encoder(options, encode_frames, encode_text, vae, text_encoder, seed)
+    encoder = Encoder(
+        options=options,
+        encode_frames=encode_frames,
+        encode_text=encode_text,
+        vae=vae,
+        text_encoder=text_encoder,
+        seed=seed,
+    )
     # All prompts first: where memory is scarce, text encoder and VAE are not loaded at once.
     prompts = {caption: encoder.prompt(caption) for caption in dict.fromkeys(s.caption for s in sources)}
     clips = _encoded(sources, encoder, prompts, progress)
