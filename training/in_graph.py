@@ -78,24 +78,48 @@ class Trained:
     """Factor of what a LoRA adds."""
 
 
-def train_motion_lora(latents: list[Any], conditioning: list[Any], **inputs: Any) -> tuple[LoadedMotionModel, Trained]:
-    """Return the motion model with the LoRA on it, and the LoRA, from the inputs of the node."""
-    model, motion, clips = inputs["model"], inputs["motion_module"], clips_of(latents, conditioning, inputs)
-    lora = LoraOptions(inputs["rank"], inputs["alpha"], inputs["projections"])
-    with gradients() as device:
+@dataclass(frozen=True)
+class Job:
+    """A training as the inputs of its node describe it."""
+
+    name: str
+    model: Any
+    clips: Clips
+    objective: MotionOptions
+    fit: FitOptions
+    task: TaskOptions
+    device: torch.device
+
+    @classmethod
+    def from_inputs(
+        cls, name: str, latents: list[Any], conditioning: list[Any], inputs: dict[str, Any], device: torch.device
+    ) -> Job:
+        """Return the training of a node's inputs."""
+        samples = [latent["samples"] for latent in latents]
+        prompts = [prompt_of(entry, "conditioning") for entry in conditioning]
+        empty = prompt_of(inputs["empty_prompt"], "empty_prompt") if "empty_prompt" in inputs else None
         objective = objective_of(inputs, device)
-        options = replace(task_options(inputs, objective), lora=lora)
-        task = lora_task(model, start_from(model, motion, device), options)
-        trained = train(
-            "motion_lora",
-            task,
-            model=model,
-            clips=clips,
+        return cls(
+            name=name,
+            model=inputs["model"],
+            clips=Clips(
+                latents=samples, prompts=prompts, empty=empty, frames=inputs["frames"], stride=inputs["stride"]
+            ),
             objective=objective,
-            options=fit_options(inputs),
+            fit=FitOptions(inputs["steps"], inputs["learning_rate"]),
+            task=TaskOptions(seed=inputs["seed"], dtype=objective.dtype, recompute=inputs["recompute"]),
             device=device,
         )
-        del task
+
+
+def train_motion_lora(latents: list[Any], conditioning: list[Any], **inputs: Any) -> tuple[LoadedMotionModel, Trained]:
+    """Return the motion model with the LoRA on it, and the LoRA, from the inputs of the node."""
+    motion, lora = inputs["motion_module"], LoraOptions(inputs["rank"], inputs["alpha"], inputs["projections"])
+    with gradients() as device:
+        job = Job.from_inputs("motion_lora", latents, conditioning, inputs, device)
+        start = start_from(job.model, motion, device)
+        trained = train(job, lora_task(job.model, start, replace(job.task, lora=lora)))
+        del start
     return apply_motion_lora(motion, trained.path, 1.0), replace(trained, scale=lora.scale)
 
 
@@ -103,34 +127,16 @@ def train_motion_module(
     latents: list[Any], conditioning: list[Any], motion_module: LoadedMotionModel | None = None, **inputs: Any
 ) -> tuple[LoadedMotionModel, Trained]:
     """Return the trained motion model and its file, from the inputs of the node."""
-    model, clips = inputs["model"], clips_of(latents, conditioning, inputs)
     with gradients() as device:
-        objective = objective_of(inputs, device)
+        job = Job.from_inputs("motion_module", latents, conditioning, inputs, device)
         if motion_module is not None:
-            start = start_from(model, motion_module, device)
+            start = start_from(job.model, motion_module, device)
         else:
             positions, seed = max(32, inputs["frames"]), inputs["seed"]
-            start = start_from_scratch(model, positions=positions, middle=False, seed=seed, device=device)
-        task = module_task(model, start, task_options(inputs, objective))
-        trained = train(
-            "motion_module",
-            task,
-            model=model,
-            clips=clips,
-            objective=objective,
-            options=fit_options(inputs),
-            device=device,
-        )
-        del start, task
+            start = start_from_scratch(job.model, positions=positions, middle=False, seed=seed, device=device)
+        trained = train(job, module_task(job.model, start, job.task))
+        del start
     return load_motion_model(trained.path), trained
-
-
-def clips_of(latents: list[Any], conditioning: list[Any], inputs: dict[str, Any]) -> Clips:
-    """Return the clips of a node's inputs."""
-    empty = prompt_of(inputs["empty_prompt"], "empty_prompt") if "empty_prompt" in inputs else None
-    prompts = [prompt_of(entry, "conditioning") for entry in conditioning]
-    samples = [latent["samples"] for latent in latents]
-    return Clips(latents=samples, prompts=prompts, empty=empty, frames=inputs["frames"], stride=inputs["stride"])
 
 
 def prompt_of(conditioning: Any, name: str) -> Prompt:
@@ -150,16 +156,6 @@ def objective_of(inputs: dict[str, Any], device: torch.device) -> MotionOptions:
     return MotionOptions(**{name: inputs[name] for name in names}, bf16=bf16)
 
 
-def task_options(inputs: dict[str, Any], objective: MotionOptions) -> TaskOptions:
-    """Return the options of the task of a node's inputs."""
-    return TaskOptions(inputs["seed"], objective.dtype, inputs["recompute"])
-
-
-def fit_options(inputs: dict[str, Any]) -> FitOptions:
-    """Return the options of the loop of a node's inputs."""
-    return FitOptions(inputs["steps"], inputs["learning_rate"])
-
-
 @contextmanager
 def gradients() -> Iterator[torch.device]:
     """Turn on gradients, without which ComfyUI runs nodes, and yield the device, emptied of ComfyUI's models."""
@@ -172,27 +168,20 @@ def gradients() -> Iterator[torch.device]:
         comfy.model_management.soft_empty_cache()
 
 
-def train(
-    name: str,
-    opening: AbstractContextManager[Task],
-    *,
-    model: Any,
-    clips: Clips,
-    objective: MotionOptions,
-    options: FitOptions,
-    device: torch.device,
-) -> Trained:
+def train(job: Job, opening: AbstractContextManager[Task]) -> Trained:
     """Train within `gradients`. An interrupted training resumes from its last step when it is queued again."""
-    processes = OneProcess(device)
+    clips, processes = job.clips, OneProcess(job.device)
     with opening as task:
-        settings = settings_of(task, clips, objective)
-        run = f"{name}_{sha256(str((settings, asdict(options))).encode()).hexdigest()[:12]}"
+        settings = settings_of(job, task)
+        run = f"{job.name}_{sha256(str((settings, asdict(job.fit))).encode()).hexdigest()[:12]}"
         state = Path(folder_paths.get_output_directory(), FOLDER, f"{run}.pt")
-        training = Training(state, task.parameters, options, settings=settings, processes=processes)
-        loss = MotionLoss(unet=task.unet, moving=task.moving, alphas=task.alphas, options=objective, empty=clips.empty)
-        losses = training.run(loss.steps(clips.encoded(model, objective), processes), Reporter(name))
+        training = Training(state, task.parameters, job.fit, settings=settings, processes=processes)
+        loss = MotionLoss(
+            unet=task.unet, moving=task.moving, alphas=task.alphas, options=job.objective, empty=clips.empty
+        )
+        losses = training.run(loss.steps(clips.encoded(job.model, job.objective), processes), Reporter(job.name))
         weights = {key: value.detach().cpu() for key, value in task.parameters.items()}
-        notes = {**task.notes, "data": f"{len(clips.latents)} clips", "steps": str(options.steps)}
+        notes = {**task.notes, "data": f"{len(clips.latents)} clips", "steps": str(job.fit.steps)}
         path = str(Path(folder_paths.get_temp_directory(), FOLDER, f"{run}.safetensors"))
         write(task.file(weights), notes, path)
     for suffix in (".pt", ".png"):
@@ -200,12 +189,12 @@ def train(
     return Trained(path=path, weights=weights, notes=notes, losses=losses)
 
 
-def settings_of(task: Task, clips: Clips, objective: MotionOptions) -> dict[str, Any]:
+def settings_of(job: Job, task: Task) -> dict[str, Any]:
     """Return all that, with the options of the loop, decides the result."""
     return {
-        **asdict(objective),
+        **asdict(job.objective),
         **task.notes,
-        "clips": clips.fingerprint(),
+        "clips": job.clips.fingerprint(),
         "weights": sums(task),
         "velocity": task.unet.predicts_velocity,
         "alphas": task.alphas.sum().item(),

@@ -187,7 +187,8 @@ class Training:
     """A run of the loop, which resumes from `file`, a .pt file named after the run.
 
     The state is written every `save_every` seconds, or less often where that would take more than a fiftieth of the
-    time. `settings` hold all other values that decide the result; ValueError if the file is of a run with different ones.
+    time. `settings` hold all other values that decide the result. ValueError if the file is of a run with different
+    ones.
     """
 
     def __init__(
