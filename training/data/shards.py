@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ...evaluation.media import UnusableClip, media_from
 from .encoding import EncodeFrames, random_clip
@@ -94,26 +95,40 @@ class ShardOrder:
 
 
 class Decoded(NamedTuple):
-    """What a sample became; for an unusable one the next that is usable."""
+    """A sample, or for an unusable one the next that is usable."""
 
     number: int
-    pixels: Any
-    """(f, h, w, 3) as a NumPy array, which needs no shared memory: containers often have little. None if the training
-    is given up."""
+    pixels: Tensor
+    """(f, h, w, 3) in [0, 1]."""
     caption: str
     unusable: dict[str, str]
     """Reasons by the names of samples."""
 
 
 @dataclass(frozen=True)
-class Decoder:
-    """Decodes samples, in a process of its own."""
+class DecodedSamples(IterableDataset[Decoded | Exception]):
+    """One process's share of the decoded samples, and at last the error that ends them.
+
+    The workers of a DataLoader take turns, and each reads all shards, but decodes its own samples alone.
+    """
 
     options: DataOptions
     order: ShardOrder
+    first: int
+    process: int
+    processes: int
 
-    def __getitem__(self, numbered: tuple[int, Sample]) -> Decoded:
-        number, sample = numbered
+    def __iter__(self) -> Iterator[Decoded | Exception]:
+        info = get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        try:
+            samples = enumerate(self.order.samples_from(self.first), self.first)
+            for numbered in islice(samples, self.process + worker * self.processes, None, workers * self.processes):
+                yield self._decode(*numbered)
+        except (ValueError, OSError) as error:  # as an item: a DataLoader would make a traceback of its sentence
+            yield error
+
+    def _decode(self, number: int, sample: Sample) -> Decoded:
         unusable: dict[str, str] = {}
         candidates = chain([sample], self.order.samples(sample.turn, sample.index + 1))
         for candidate in islice(candidates, MAX_FAILURES):
@@ -121,15 +136,18 @@ class Decoder:
                 return Decoded(number, *self._read(candidate, number), unusable)
             except UnusableClip as error:
                 unusable[candidate.name] = str(error)
-        return Decoded(number, None, "", unusable)
+        raise ValueError(
+            f"{MAX_FAILURES} samples in a row of {self.options.shards} cannot be used; {sample.name}: "
+            f"{unusable[sample.name]}."
+        )
 
-    def _read(self, sample: Sample, number: int) -> tuple[Any, str]:
+    def _read(self, sample: Sample, number: int) -> tuple[Tensor, str]:
         caption = sample.caption(self.options.caption)
         readers = (media_from(Path(f"_.{suffix}").suffix, contents) for suffix, contents in sample.files.items())
         media = next(filter(None, readers), None)
         if media is None:
             raise UnusableClip(f"it has no video or picture, but {', '.join(f'.{suffix}' for suffix in sample.files)}")
-        return random_clip(media, self.options, draws(self.order.seed, "item", number)).numpy(), caption
+        return random_clip(media, self.options, draws(self.order.seed, "item", number)), caption
 
 
 class Shards:
@@ -148,42 +166,34 @@ class Shards:
         seed: int = 0,
         workers: int = min(4, os.cpu_count() or 1),
     ):
-        self.encode_frames, self.encode_text, self.workers = encode_frames, encode_text, workers
-        self.decoder = Decoder(options, ShardOrder(expand(options.shards), seed))
+        self.options, self.encode_frames, self.encode_text = options, encode_frames, encode_text
+        self.order = ShardOrder(expand(options.shards), seed)
+        # Each worker reads all shards, and what comes from an address should come once.
+        self.workers = min(workers, 1) if any(map(is_address, self.order.shards)) else workers
         self.unusable: dict[str, str] = {}
         """Reasons by the names of samples."""
 
     def stream(self, first: int, process: int = 0, processes: int = 1) -> Iterator[Item]:
         """Yield this process's share of the items; see `Data`."""
-        samples = enumerate(self.decoder.order.samples_from(first), first)
-        loader: DataLoader[Decoded] = DataLoader(
-            self.decoder,  # type: ignore[arg-type] - its indices are samples, which this process reads
-            sampler=islice(samples, process, None, processes),  # type: ignore[arg-type]
+        samples = DecodedSamples(self.options, self.order, first=first, process=process, processes=processes)
+        loader = DataLoader(
+            samples,
             batch_size=None,
             num_workers=self.workers,
-            collate_fn=unchanged,
             worker_init_fn=ignore_interrupts,
-            generator=torch.Generator(),  # it draws a number from it, which must not be PyTorch's own
+            generator=torch.Generator(),  # the loader draws a number, which must not be from PyTorch's own
         )
         for decoded in loader:
+            if isinstance(decoded, Exception):
+                raise decoded
             self._note(decoded.unusable)
-            if decoded.pixels is None:
-                name, reason = next(iter(decoded.unusable.items()))
-                shards = self.decoder.options.shards
-                raise ValueError(f"{MAX_FAILURES} samples in a row of {shards} cannot be used; {name}: {reason}.")
-            pixels = self.encode_frames(torch.from_numpy(decoded.pixels))
-            yield Item(decoded.number, pixels.float(), self.encode_text(decoded.caption))
+            yield Item(decoded.number, self.encode_frames(decoded.pixels).float(), self.encode_text(decoded.caption))
 
     def _note(self, unusable: dict[str, str]) -> None:
         for name, reason in unusable.items():
             if name not in self.unusable:
                 self.unusable[name] = reason
                 logging.warning(f"Training: {name} is left out ({len(self.unusable)} so far): {reason}.")
-
-
-def unchanged(decoded: Any) -> Any:
-    """Return what a worker decoded; a DataLoader would make tensors of it."""
-    return decoded
 
 
 def ignore_interrupts(_worker: int) -> None:
