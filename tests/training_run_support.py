@@ -18,7 +18,7 @@ def drawn_clips(folder: Path, count: int) -> Path:
 
 
 def configuration(clips: Path, output: Path, **changes: Any) -> dict[str, Any]:
-    """Three steps of a motion LoRA."""
+    """A step of a motion LoRA."""
     config: dict[str, Any] = {
         "train": "motion LoRA",
         "name": "m",
@@ -27,7 +27,7 @@ def configuration(clips: Path, output: Path, **changes: Any) -> dict[str, Any]:
         "custom_nodes": [str(DEMO / "comfyui-miniature")],
         "output": str(output),
         "data": {"folder": str(clips), "frames": 4, "stride": 1, "size": 64},
-        "fit": {"steps": 3, "learning_rate": 1e-3},
+        "fit": {"steps": 1, "learning_rate": 1e-3},
         "objective": {"loss": "velocity"},
         "lora": {"rank": 2},
     }

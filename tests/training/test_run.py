@@ -46,7 +46,10 @@ def notes(file: Path) -> dict[str, str]:
 
 
 def test_a_motion_lora_loads_says_what_it_is_and_is_shown(run, clips, tmp_path):
-    file = run(samples={"prompts": ["a red star"], "size": [64, 64], "steps": 2, "every": 2})
+    file = run(
+        fit={"steps": 3, "learning_rate": 1e-3},
+        samples={"prompts": ["a red star"], "size": [64, 64], "steps": 2, "every": 2},
+    )
     altered = apply_motion_lora(load_motion_model(str(MODULE)), str(file), 1.0)
     assert len(altered.patcher.patches) == 4 * 2 * len(altered.config.channels_by_name())
     told = notes(file)
@@ -114,6 +117,14 @@ def test_a_lora_is_no_module_to_go_on_from(run, tmp_path):
 def test_a_missing_checkpoint_is_named(run):
     with pytest.raises(ValueError, match=r"checkpoint: there is no file .*nowhere\.safetensors"):
         run(checkpoint="nowhere.safetensors")
+
+
+def test_a_node_pack_that_comfyui_cannot_load_is_named(run, tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "__init__.py").write_text("raise RuntimeError")
+    for folder in ("broken", "nowhere"):
+        with pytest.raises(ValueError, match=rf"custom_nodes: ComfyUI cannot load \S+{folder}: choose the folder"):
+            run(custom_nodes=[str(tmp_path / folder)])
 
 
 @pytest.mark.parametrize(
