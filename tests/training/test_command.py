@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAINING = [sys.executable, "-m", "training"]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 CPU = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}  # without the second, its launcher looks for GPUs
-STEPS: dict[str, Any] = {"fit": {"steps": 40, "learning_rate": 1e-3}, "save_every": 0.0}
+STEPS: dict[str, Any] = {"fit": {"steps": 16, "learning_rate": 1e-3}, "save_every": 0.0}
 
 
 @pytest.fixture(scope="module")
