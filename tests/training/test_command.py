@@ -94,7 +94,7 @@ def test_two_processes_learn_what_one_does_with_the_same_clips_in_a_step(clips, 
 
     two, one = state(1, [*LAUNCH, "-m", "training"]), state(2, TRAINING)
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
-    averages = [[each["exp_avg"] for each in found["optimizer"]["state"].values()] for found in (two, one)]
+    averages = [[each["exp_avg"] for each in result["optimizer"]["state"].values()] for result in (two, one)]
     for name, a, b in zip(one["weights"], *averages, strict=True):
         assert (a - b).norm() < 1e-3 * b.norm() + 1e-9, name
     assert list((tmp_path / "1 at once").rglob("events.out.tfevents.*"))

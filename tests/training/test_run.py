@@ -52,9 +52,9 @@ def test_a_motion_lora_loads_says_what_it_is_and_is_shown(run, clips, tmp_path):
     )
     altered = apply_motion_lora(load_motion_model(str(MODULE)), str(file), 1.0)
     assert len(altered.patcher.patches) == 4 * 2 * len(altered.config.channels_by_name())
-    told = notes(file)
-    assert (told["family"], told["rank"], told["steps"]) == ("AnimateDiff v3", "2", "3")
-    assert told["base"] == "Stable Diffusion 1.5" and told["data"] == str(clips)
+    metadata = notes(file)
+    assert (metadata["family"], metadata["rank"], metadata["steps"]) == ("AnimateDiff v3", "2", "3")
+    assert metadata["base"] == "Smetadata Diffusion 1.5" and metadata["data"] == str(clips)
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"m_000002.safetensors", "m_000002_0.webp", "m_0.webp", "m.png"} <= made
 
@@ -156,13 +156,13 @@ def test_a_wrong_key_is_named(run, changes, message):
 
 def test_paths_start_in_the_folder_of_the_configuration(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
-    told = configuration(Path("clips"), Path("out"), loras=["a.safetensors"], data={"shards": "clips-{0..3}.tar"})
-    write_config(tmp_path / "there" / "run.toml", told)
+    table = configuration(Path("clips"), Path("out"), loras=["a.safetensors"], data={"shards": "clips-{0..3}.tar"})
+    write_config(tmp_path / "there" / "run.toml", table)
     monkeypatch.chdir(tmp_path)
-    found, absolute = (config.read_config(folder / "there" / "run.toml") for folder in (Path(), tmp_path))
-    assert found == absolute
-    assert found.output == tmp_path / "there" / "out" and found.loras == (tmp_path / "there" / "a.safetensors",)
-    assert found.data.shards == str(tmp_path / "there" / "clips-{0..3}.tar")
+    result, absolute = (config.read_config(folder / "there" / "run.toml") for folder in (Path(), tmp_path))
+    assert result == absolute
+    assert result.output == tmp_path / "there" / "out" and result.loras == (tmp_path / "there" / "a.safetensors",)
+    assert result.data.shards == str(tmp_path / "there" / "clips-{0..3}.tar")
 
 
 def test_an_example_of_every_kind_reads():

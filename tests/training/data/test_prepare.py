@@ -229,9 +229,9 @@ def test_a_preparation_that_is_killed_goes_on_as_if_it_had_not_been(folder, enco
             time.sleep(0.005)
         process.kill()
     assert process.returncode != 0
-    found = take(encoders.prepare(options(folder)), 20)
+    result = take(encoders.prepare(options(folder)), 20)
     encoded = encoders.frames
-    assert same(found, take(encoders.prepare(options(folder, cache=folder / "fresh")), 20))
+    assert same(result, take(encoders.prepare(options(folder, cache=folder / "fresh")), 20))
     assert encoders.frames - encoded > encoded
 
 

@@ -62,8 +62,8 @@ def test_items_are_frames_of_a_sample_in_order_with_its_caption(tmp_path, videos
 
 
 def test_an_epoch_shows_every_sample_once_with_the_shards_in_another_order(tmp_path, videos):
-    found = captions(take(load(write(tmp_path, videos)), 48))
-    epochs = [tuple(found[start : start + 12]) for start in range(0, 48, 12)]
+    result = captions(take(load(write(tmp_path, videos)), 48))
+    epochs = [tuple(result[start : start + 12]) for start in range(0, 48, 12)]
     assert all(sorted(map(int, epoch)) == list(range(12)) for epoch in epochs)
     assert len(set(epochs)) > 1
 

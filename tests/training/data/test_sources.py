@@ -97,8 +97,8 @@ def test_a_clips_own_text_comes_before_the_table_and_both_before_the_one_for_all
     write_video(folder / "swim.mkv", counter(2))
     (folder / "walk.txt").write_text("own")
     (folder / "captions.csv").write_text(TABLES["captions.csv"])
-    found = captions(folder, caption="for all")
-    assert found == {"walk.mkv": "own", "more/run.MKV": "runs", "swim.mkv": "for all"}
+    result = captions(folder, caption="for all")
+    assert result == {"walk.mkv": "own", "more/run.MKV": "runs", "swim.mkv": "for all"}
 
 
 def test_missing_captions_are_an_error_that_names_the_first(folder):
