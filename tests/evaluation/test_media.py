@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from struct import pack
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_an_unreadable_picture_says_which(tmp_path):
 def test_a_held_frame_of_an_animation_is_counted_as_often_as_it_is_shown(tmp_path, suffix):
     """Pillow writes frames that are alike as one that is shown for longer."""
     first, *others = [Image.fromarray(counter(3)[frame].numpy()) for frame in (0, 0, 0, 1, 2, 2)]
-    options = {"lossless": True} if suffix == "webp" else {}
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
     first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=others, duration=100, **options)
     for animation in (Animation(tmp_path / f"a.{suffix}"), Animation((tmp_path / f"a.{suffix}").read_bytes())):
         assert animation.count() == 6
