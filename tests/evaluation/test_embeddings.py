@@ -118,7 +118,7 @@ def test_a_text_encoder_of_unknown_origin_gives_a_note_and_no_number(clip_vision
     clip.patcher.cached_patcher_init = None
     result = embed(clip_vision, pictures(2), clip=clip, text=PROMPT)
     assert result.text is None
-    assert "it is not known" in result.note
+    assert "text projection is unknown" in result.note
 
 
 def test_without_a_text_there_is_no_embedding_and_no_note(clip_vision, clip_file):
@@ -136,7 +136,7 @@ def test_references_of_any_size_are_compared(oracle, clip_vision):
 
 def test_a_vision_model_without_an_embedding_of_the_picture_is_refused(tmp_path):
     siglip = vision_model(tmp_path, model_type="siglip_vision_model", projection_dim=None)
-    with pytest.raises(ValueError, match="gives no embedding of a whole picture"):
+    with pytest.raises(ValueError, match="has no embedding of a whole picture"):
         embed(siglip, pictures(2))
 
 
