@@ -26,7 +26,7 @@ RANK = 32
 
 
 class InMemory:
-    """One clip again and again."""
+    """One clip, again and again."""
 
     def __init__(self, item):
         self.item = item
@@ -36,7 +36,7 @@ class InMemory:
 
 
 def cached_clips(folder: Path, size: int):
-    """Clips of a folder's cache, as `prepare` gives them: encoded with plain means, since no VAE is measured here."""
+    """Return clips of a folder's cache as `prepare` gives them, encoded with plain means: no VAE is measured here."""
     from PIL import Image
 
     from ..training import data
@@ -57,60 +57,58 @@ def cached_clips(folder: Path, size: int):
 
 
 class Training:
-    """Steps of a task, one call after the other."""
+    """The steps of a task."""
 
     def __init__(self, task, data, device, bf16: bool):
         from ..training import loop, motion, processes
 
-        self.fit = loop.Fit(task.parameters, loop.FitOptions(1000, 1e-4), {})
+        self.weights = loop.Weights(task.parameters, loop.FitOptions(1000, 1e-4))
         self.processes = processes.OneProcess(device)
         options = motion.MotionOptions(bf16=bf16)
-        self.batches = motion.motion_losses(
-            task.image_model, task.moving, data, None, task.alphas, options, self.processes
-        )(0)
+        loss = motion.MotionLoss(unet=task.unet, moving=task.moving, alphas=task.alphas, options=options)
+        self.batches = loss.steps(data, self.processes)(0)
 
     def step(self) -> float:
+        """Return the seconds of a step."""
         start = time.perf_counter()
-        self.fit.change(self.fit.gradients(next(self.batches), self.processes, lambda: False).loss)
+        self.weights.step(self.weights.gradients(next(self.batches), self.processes, lambda: False).loss)
         return time.perf_counter() - start
 
 
-def bare_step(image_model, item, device, bf16: bool) -> float:
-    """A forward and backward pass of the UNet, down to its input."""
+def bare_step(unet, item, device, bf16: bool) -> float:
+    """Return the seconds of a forward and backward pass of the UNet, down to its input."""
     noisy = item.latents.to(device).requires_grad_(True)
     start = time.perf_counter()
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        out = image_model(noisy, torch.full((len(noisy),), 500, device=device), [item.prompt])
+        out = unet(noisy, torch.full((len(noisy),), 500, device=device), [item.prompt])
     out.float().square().mean().backward()
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
-def report(model, what: str, recompute: bool, data, rounds: int, device, bf16: bool) -> None:
+def report(model, kind: str, recompute: bool, data, rounds: int, device, bf16: bool) -> None:
+    """Print a row of the table."""
     from ..training import lora, tasks
 
-    start = tasks.from_nothing(model, 32, False, 0, device)
+    start = tasks.start_from_scratch(model, positions=32, middle=False, seed=0, device=device)
     dtype = torch.bfloat16 if bf16 else torch.float32
-    if what == "module":
-        making = tasks.module_task(model, start, "family", dtype, recompute)
-    else:
-        making = tasks.lora_task(model, start, "family", lora.LoraOptions(RANK), 0, dtype, recompute)
+    options = tasks.TaskOptions(dtype=dtype, recompute=recompute, lora=lora.LoraOptions(RANK))
     item = next(data.stream(0))
-    with making as task:
+    with (tasks.module_task if kind == "module" else tasks.lora_task)(model, start, options) as task:
         training = Training(task, InMemory(item), device, bf16)
         pairs = []
         training.step()
         with PeakMemory() as memory:
             for _ in range(rounds):
-                pairs.append((training.step(), bare_step(task.image_model, item, device, bf16)))
+                pairs.append((training.step(), bare_step(task.unet, item, device, bf16)))
         cached = Training(task, data, device, bf16)
         cached.step()
         starved = statistics.median(training.step() / cached.step() for _ in range(rounds))
     seconds = statistics.median(pair[0] for pair in pairs)
     times = statistics.median(pair[0] / pair[1] for pair in pairs)
     print(
-        f"| {what} | {'yes' if recompute else 'no'} | {seconds:.2f} | {1 / seconds:.3f} | {times:.2f} "
+        f"| {kind} | {'yes' if recompute else 'no'} | {seconds:.2f} | {1 / seconds:.3f} | {times:.2f} "
         f"| {memory.peak / 2**30:.2f} | {starved:.0%} |"
     )
     sys.stdout.flush()
@@ -131,9 +129,9 @@ def main() -> None:
     model = benchmark.full_size_model(torch.float32)
     with tempfile.TemporaryDirectory() as folder:
         data = cached_clips(Path(folder), size)
-        for what in ("LoRA", "module"):
+        for kind in ("LoRA", "module"):
             for recompute in (False, True):
-                report(model, what, recompute, data, options.rounds, device, gpu)
+                report(model, kind, recompute, data=data, rounds=options.rounds, device=device, bf16=gpu)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from comfy.taesd.taesd import TAESD
 from torch import Tensor
 
-from ..training.loop import FitOptions, fit, seeded
+from ..training.loop import FitOptions, Training, seeded
 from . import shapes
 
 PATCH = 8
@@ -78,13 +78,9 @@ def train(run_dir: Path, steps: int) -> TAESD:
             torch.nn.Conv2d.reset_parameters(layer)
     write_encoder(model, weight, bias)
     model.vae_scale.data.fill_(SPREAD * SCALE_FACTOR)
-    fit(
-        "autoencoder",
-        dict(model.taesd_decoder.named_parameters()),
-        seeded(lambda generator: _loss(model, weight, bias, generator), seed=0),
-        run_dir,
-        FitOptions(steps, learning_rate=1e-3),
-    )
+    parameters = dict(model.taesd_decoder.named_parameters())
+    training = Training(run_dir / "autoencoder.pt", parameters, FitOptions(steps, learning_rate=1e-3))
+    training.run(seeded(lambda generator: _loss(model, weight, bias, generator), seed=0))
     return model
 
 

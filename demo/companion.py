@@ -1,20 +1,9 @@
-"""Imports the companion pack, which has a hyphen in its name, the way ComfyUI does."""
+"""Imports the companion pack, whose name has a hyphen and does not fit an import statement."""
 
-import importlib.util
-import sys
-from pathlib import Path
+import importlib
 from types import ModuleType
-
-NAME = "comfyui_miniature"
-FOLDER = Path(__file__).parent / "comfyui-miniature"
 
 
 def companion() -> ModuleType:
-    """The pack; ComfyUI then recognises the miniature checkpoint. Its vocabulary is in `.words`."""
-    if NAME not in sys.modules:
-        file = FOLDER / "__init__.py"
-        spec = importlib.util.spec_from_file_location(NAME, file, submodule_search_locations=[str(FOLDER)])
-        assert spec and spec.loader
-        module = sys.modules[NAME] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[NAME]
+    """Return the pack, after whose import ComfyUI recognises the miniature checkpoint. Its vocabulary is `.words`."""
+    return importlib.import_module(".comfyui-miniature", __package__)

@@ -17,7 +17,7 @@ from comfy_extras.nodes_canny import Canny
 from torch import Tensor, nn
 
 from ..training.diffusion import TIMESTEPS, add_noise, alphas_cumprod, structure_weight
-from ..training.loop import FitOptions, fit, seeded
+from ..training.loop import FitOptions, Training, seeded
 from ..training.lora import lora
 from . import autoencoder, shapes
 from .text_to_image import UNET, TextEncoder, prompts
@@ -64,7 +64,8 @@ def train(unet: UNetModel, text_encoder: TextEncoder, run_dir: Path, steps: int)
         return outline_loss(unet, model, text_encoder, projection, alphas, generator)
 
     with lora(model, shared, RANK) as changes:
-        fit("control", own | changes, seeded(loss, seed=4), run_dir, FitOptions(steps, learning_rate=2e-3))
+        training = Training(run_dir / "control.pt", own | changes, FitOptions(steps, learning_rate=2e-3))
+        training.run(seeded(loss, seed=4))
     return {"lora_controlnet": torch.empty(0)} | own | {control_lora(key): value for key, value in changes.items()}
 
 

@@ -15,10 +15,10 @@ from ..motion_models.saving import motion_lora_file
 from ..motion_models.unet import motion_hooks, unet_slots
 from ..training.data import Item, Prompt
 from ..training.diffusion import alphas_cumprod
-from ..training.image_model import ImageModel
-from ..training.loop import FitOptions, Losses, fit
+from ..training.frozen_unet import FrozenUNet
+from ..training.loop import FitOptions, Losses, Training
 from ..training.lora import layers_of, lora
-from ..training.motion import MotionOptions, motion_losses, weights
+from ..training.motion import MotionLoss, MotionOptions, weights
 from ..training.processes import OneProcess
 from . import autoencoder, shapes
 from .text_to_image import UNET, TextEncoder, prompts
@@ -63,7 +63,8 @@ def losses(unet: UNetModel, model: MotionModel, clips: DrawnClips, options: Moti
     def moving(frames: int):
         return motion_hooks(slots, model, frames)
 
-    return motion_losses(ImageModel(unet), moving, clips, None, alphas_cumprod("motion"), options, OneProcess())
+    loss = MotionLoss(unet=FrozenUNet(unet), moving=moving, alphas=alphas_cumprod("motion"), options=options)
+    return loss.steps(clips, OneProcess())
 
 
 def train(unet: UNetModel, text_encoder: TextEncoder, run_dir: Path, steps: int) -> MotionModel:
@@ -72,7 +73,7 @@ def train(unet: UNetModel, text_encoder: TextEncoder, run_dir: Path, steps: int)
     zero_output(model)
     options = MotionOptions(batch=CLIPS, seed=2, loss="velocity", least=0.05)
     learned = losses(unet, model, DrawnClips(text_encoder, seed=2), options)
-    fit("motion", weights(model), learned, run_dir, FitOptions(steps, learning_rate=1e-3))
+    Training(run_dir / "motion.pt", weights(model), FitOptions(steps, learning_rate=1e-3)).run(learned)
     return model
 
 
@@ -88,5 +89,5 @@ def train_lora(
     learned = losses(unet, model, DrawnClips(text_encoder, seed=3, direction=LEFT), options)
     generator = torch.Generator().manual_seed(3)
     with lora(model, layers_of(model, "attention"), LORA_RANK, generator=generator) as parameters:
-        fit("pan", parameters, learned, run_dir, FitOptions(steps, learning_rate=1e-2))
+        Training(run_dir / "pan.pt", parameters, FitOptions(steps, learning_rate=1e-2)).run(learned)
     return motion_lora_file(parameters, "AnimateDiff")

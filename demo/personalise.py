@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..training.diffusion import alphas_cumprod, structure_weight
-from ..training.loop import FitOptions, fit, seeded
+from ..training.loop import FitOptions, Training, seeded
 from ..training.lora import lora
 from . import autoencoder
 from .text_to_image import TextEncoder, picture_loss
@@ -27,5 +27,6 @@ def train(unet: nn.Module, text_encoder: TextEncoder, run_dir: Path, steps: int)
         return picture_loss(unet, text_encoder, projection, alphas, LOOK, generator, structure_weight)
 
     with lora(unet, layers, RANK) as parameters:
-        fit("personalise", parameters, seeded(loss, seed=1), run_dir, FitOptions(steps, learning_rate=2e-3))
+        training = Training(run_dir / "personalise.pt", parameters, FitOptions(steps, learning_rate=2e-3))
+        training.run(seeded(loss, seed=1))
     return {f"diffusion_model.{key}": value.detach() for key, value in parameters.items()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..training.diffusion import TIMESTEPS, add_noise, alphas_cumprod
-from ..training.loop import FitOptions, fit, seeded
+from ..training.loop import FitOptions, Training, seeded
 from . import autoencoder, shapes
 from .companion import companion
 
@@ -73,12 +73,10 @@ def train(run_dir: Path, steps: int) -> tuple[UNetModel, TextEncoder]:
     unet, text_encoder = build_unet(), TextEncoder()
     projection = autoencoder.projection()
     alphas = torch.stack([alphas_cumprod("image"), alphas_cumprod("motion")])
-    fit(
-        "text-to-image",
-        dict(nn.ModuleDict({"unet": unet, "text": text_encoder}).named_parameters()),
-        seeded(lambda generator: picture_loss(unet, text_encoder, projection, alphas, "paper", generator), seed=0),
-        run_dir,
-        FitOptions(steps, learning_rate=1e-3),
+    parameters = dict(nn.ModuleDict({"unet": unet, "text": text_encoder}).named_parameters())
+    training = Training(run_dir / "text-to-image.pt", parameters, FitOptions(steps, learning_rate=1e-3))
+    training.run(
+        seeded(lambda generator: picture_loss(unet, text_encoder, projection, alphas, "paper", generator), seed=0)
     )
     return unet, text_encoder
 

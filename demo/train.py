@@ -64,12 +64,13 @@ def checkpoint(unet: Module, text_model: Module, vae: Module) -> dict[str, Tenso
 
 
 def save(weights: dict[str, Tensor], file: Path) -> None:
-    """Written beside the old file and then put in its place."""
+    """Write a .safetensors file of the smallest numbers that hold the weights."""
     from safetensors.torch import save_file
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({key: smallest(value.detach()).contiguous() for key, value in weights.items()}, f"{file}.tmp")
-    Path(f"{file}.tmp").replace(file)
+    from ..motion_models.files import whole_file
+
+    with whole_file(file) as unfinished:
+        save_file({key: smallest(value.detach()).contiguous() for key, value in weights.items()}, unfinished)
     print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
 
 

@@ -1,3 +1,4 @@
 from animatediff_native.evaluation.command import main  # pyright: ignore[reportMissingImports] - see animatediff_native.py
 
-main()
+if __name__ == "__main__":
+    main()

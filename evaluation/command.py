@@ -1,18 +1,16 @@
-"""Scores the clips of a folder: `python -m evaluation FOLDER --out scores.json`.
+"""Score the clips of a folder: `python -m evaluation FOLDER --out scores.json`.
 
-Clips are videos, animated pictures, and subfolders of pictures. The JSON has a row for each, the means over clips, and
-what could not be read. CLIP and RAFT need files of their weights, and ComfyUI, which is found if the pack is installed
-in its custom_nodes, or by --comfyui.
+Clips are videos, animated pictures, and subfolders of pictures. The JSON has a row for each, the means over all, and
+what could not be read. CLIP and RAFT need files of their weights, and ComfyUI, which is found if the pack is in its
+custom_nodes; otherwise give --comfyui.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +19,21 @@ from torch import Tensor
 
 import animatediff_native
 
+from ..motion_models.files import whole_file
 from .clips import find_clips, read_clip, read_references
 from .optical_flow import LucasKanade, OpticalFlow, Raft
 from .score import NUMBERS, Embeddings, score
 
-EMBEDDED = {"smoothness", "look", "text"}
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
     options = parser().parse_args(arguments)
     try:
         report = evaluate(options)
         text = json.dumps(report, indent=2) + "\n"
         if options.out:
-            write_whole(options.out, text)
+            with whole_file(options.out) as unfinished:
+                unfinished.write_text(text, encoding="utf-8")
         else:
             print(text, end="")
     except (ValueError, OSError) as error:
@@ -43,13 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m evaluation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="where the clips are")
-    parser.add_argument("--out", type=Path, help="the JSON file to write; default: printed")
-    parser.add_argument("--frames", type=int, default=256, help="of each clip at most so many; default 256")
-    parser.add_argument("--context-length", type=int, default=0, help="frames in a window, if there were windows")
+    parser.add_argument("folder", type=Path, help="folder of the clips")
+    parser.add_argument("--out", type=Path, help="JSON file to write; default: printed")
+    parser.add_argument("--frames", type=int, default=256, help="score at most the first n frames; default 256")
+    parser.add_argument("--context-length", type=int, default=0, help="frames in a context window, if there were any")
     parser.add_argument("--context-overlap", type=int, default=4, help="frames that a window shares with the next")
     parser.add_argument("--clip-vision", type=Path, help="weights of a CLIP vision model, for smoothness and look")
     parser.add_argument("--references", type=Path, help="folder of the image model's own stills, for the look")
@@ -60,20 +60,25 @@ def parser() -> argparse.ArgumentParser:
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """Rows, means and skipped files. ValueError if options do not fit each other, or no clip can be scored."""
+    """Return rows, means and skipped files. ValueError if options contradict each other, or no clip can be scored."""
     if (options.references or options.clip) and not options.clip_vision:
         raise ValueError("Look and text agreement compare CLIP embeddings: give --clip-vision too.")
     paths = find_clips(options.folder)
-    references = read_references(options.references) if options.references else []
-    flow, embed = load(options, references)
-    windows = (options.context_length, options.context_overlap)
+    models = Models(options)
     rows, skipped = [], {}
     with torch.inference_mode():
         for number, path in enumerate(paths, 1):
             print(f"{number} of {len(paths)}: {path.name}", file=sys.stderr)
             try:
                 images = read_clip(path, options.frames)
-                rows.append({"clip": path.name} | score(images, flow, embed(path, images), *windows).rounded())
+                clip_score = score(
+                    images,
+                    models.flow,
+                    models.embeddings(path, images),
+                    context_length=options.context_length,
+                    context_overlap=options.context_overlap,
+                )
+                rows.append({"clip": path.name} | clip_score.rounded())
             except ValueError as error:
                 skipped[path.name] = str(error)
     if not rows:
@@ -81,51 +86,70 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     return {"clips": rows, "means": means(rows), "skipped": skipped}
 
 
-def load(options: argparse.Namespace, references: list[Tensor]) -> tuple[OpticalFlow, Any]:
-    """The optical flow, and a function from a clip's path and pictures to its embeddings, if any."""
-    if not (options.clip_vision or options.optical_flow):
-        return LucasKanade(), lambda path, images: None
-    animatediff_native.start_comfyui(options.comfyui)
-    from . import models
+class Models:
+    """The models that the options name, for which ComfyUI is started if there are any."""
 
-    flow = Raft(*models.load_raft(options.optical_flow)) if options.optical_flow else LucasKanade()
-    if not options.clip_vision:
-        return flow, lambda path, images: None
-    clip = models.load_clip(options.clip) if options.clip else None
-    return flow, partial(embed_clip, models.load_clip_vision(options.clip_vision), references, clip)
+    def __init__(self, options: argparse.Namespace):
+        if options.clip_vision or options.optical_flow:
+            animatediff_native.start_comfyui(options.comfyui)
+        self.references = read_references(options.references) if options.references else []
+        self.flow = load_raft(options.optical_flow) if options.optical_flow else LucasKanade()
+        self.clip_vision = load_clip_vision(options.clip_vision) if options.clip_vision else None
+        self.clip = load_clip(options.clip) if options.clip else None
+
+    def embeddings(self, path: Path, images: Tensor) -> Embeddings | None:
+        """Return the embeddings of a clip and of the text beside it, None without a CLIP vision model."""
+        if self.clip_vision is None:
+            return None
+        from .embeddings import embed
+
+        caption = path.with_suffix(".txt")
+        text = caption.read_text(encoding="utf-8") if self.clip is not None and caption.is_file() else ""
+        return embed(self.clip_vision, images, references=self.references, clip=self.clip, text=text)
 
 
-def embed_clip(clip_vision: Any, references: list[Tensor], clip: Any, path: Path, images: Tensor) -> Embeddings:
-    from .embeddings import embed
+def load_clip_vision(file: Path) -> Any:
+    """Return a CLIP vision model. ValueError if ComfyUI does not know it."""
+    import comfy.clip_vision
 
-    caption = path.with_suffix(".txt")
-    text = caption.read_text(encoding="utf-8") if clip is not None and caption.is_file() else ""
-    return embed(clip_vision, images, references, clip, text)
+    model = comfy.clip_vision.load(str(file))
+    if model is None:
+        raise ValueError(f"{file} is not a CLIP vision model that ComfyUI knows.")
+    return model
+
+
+def load_clip(file: Path) -> Any:
+    """Return a CLIP text encoder."""
+    import comfy.sd
+
+    return comfy.sd.load_clip([str(file)])
+
+
+def load_raft(file: Path) -> OpticalFlow:
+    """Return RAFT on ComfyUI's device. ValueError if the file holds other weights."""
+    import comfy.model_management
+    import comfy.utils
+    from torchvision.models.optical_flow import raft_large
+
+    model, device = raft_large(weights=None, progress=False), comfy.model_management.get_torch_device()
+    weights: Any = comfy.utils.load_torch_file(str(file), safe_load=True)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{file} does not hold the weights of torchvision's raft_large.") from error
+    return Raft(model.eval().to(device), device)
 
 
 def means(rows: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Over the clips of which a number was measured."""
+    """Return the mean of each number over the clips on which it was measured."""
     measured = {name: [row[name] for row in rows if row[name] is not None] for name in NUMBERS}
     return {name: round(sum(values) / len(values), 4) if values else None for name, values in measured.items()}
 
 
-def write_whole(file: Path, text: str) -> None:
-    """All of it or nothing, also where the disk is full."""
-    unfinished = file.with_name(file.name + ".tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, file)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def summary(report: dict[str, Any]) -> str:
+    """Return the report for people, in lines."""
     still = sum(row["still"] for row in report["clips"])
     lines = [f"{len(report['clips'])} clips scored, {still} of them still, {len(report['skipped'])} skipped."]
     lines += [f"  skipped: {reason}" for reason in report["skipped"].values()]
     lines += [f"  {name.replace('_', ' ')}: {value}" for name, value in report["means"].items() if value is not None]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

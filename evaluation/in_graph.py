@@ -1,4 +1,4 @@
-"""Touches comfy. Scores a clip of a graph with the models that the graph supplies."""
+"""Touches comfy. Scores a clip in a graph with the models that the graph supplies."""
 
 from __future__ import annotations
 
@@ -24,33 +24,39 @@ def score_clip(
     context_length: int,
     context_overlap: int,
 ) -> tuple[Score, Tensor]:
-    """The score of images (f, h, w, 3) in [0, 1], and its plot (1, h, w, 3)."""
-    embeddings = embedded(images, clip_vision, clip, text, reference_images)
+    """Return the score of images (f, h, w, 3) in [0, 1], and its plot (1, h, w, 3)."""
+    embeddings = embedded(images, text=text, clip_vision=clip_vision, clip=clip, references=reference_images)
     bar = comfy.utils.ProgressBar(len(images))
 
     def on_progress(done: int, steps: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar.update_absolute(done, steps)
 
-    found = score(images, estimator(optical_flow), embeddings, context_length, context_overlap, on_progress)
-    return found, plot(found).unsqueeze(0)
+    result = score(
+        images,
+        estimator(optical_flow),
+        embeddings,
+        context_length=context_length,
+        context_overlap=context_overlap,
+        on_progress=on_progress,
+    )
+    return result, plot(result).unsqueeze(0)
 
 
-def embedded(
-    images: Tensor, clip_vision: Any, clip: Any, text: str, reference_images: Tensor | None
-) -> Embeddings | None:
-    """ValueError if what shall be compared lacks a model."""
+def embedded(images: Tensor, *, text: str, clip_vision: Any, clip: Any, references: Tensor | None) -> Embeddings | None:
+    """Return the embeddings to compare, None without a CLIP vision model. ValueError if a model is missing."""
     if text.strip() and clip is None:
         raise ValueError("Text agreement needs a CLIP text encoder: connect clip, or empty the text.")
     if clip_vision is None:
-        if text.strip() or reference_images is not None:
+        if text.strip() or references is not None:
             raise ValueError("Text agreement and look compare CLIP embeddings: connect clip_vision too.")
         return None
-    return embed(clip_vision, images, () if reference_images is None else (reference_images,), clip, text)
+    stills = () if references is None else (references,)
+    return embed(clip_vision, images, references=stills, clip=clip, text=text)
 
 
 def estimator(optical_flow: Any) -> OpticalFlow:
-    """RAFT on its device if it is connected, a ModelPatcher around torchvision's module."""
+    """Return RAFT on its device, from a ModelPatcher around torchvision's module, or Lucas-Kanade without one."""
     if optical_flow is None:
         return LucasKanade()
     comfy.model_management.load_models_gpu([optical_flow])

@@ -1,8 +1,8 @@
-"""What is measured on a clip, by formulas. Needs no ComfyUI.
+"""Measures of a clip, as formulas. Needs no ComfyUI.
 
-Clips are (f, 3, h, w) in [0, 1], steps are the f - 1 ways from a frame to the next. Agreement, look and smoothness are
-cosines of CLIP embeddings times 100, as in AnimateDiff's Table 1 (arXiv 2307.04725, section 5.2). All of them are
-highest for frames that are all alike, so they say something only beside an amount of motion.
+Clips are (f, 3, h, w) in [0, 1]; a step leads from a frame to the next, so there are f - 1. Text agreement, look and
+smoothness are cosines of CLIP embeddings times 100, as in AnimateDiff's Table 1 (arXiv 2307.04725, section 5.2). All
+three are highest for frames that are all alike, so they say something only beside an amount of motion.
 """
 
 from __future__ import annotations
@@ -12,55 +12,58 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..sampling.windows import windows
 from .optical_flow import brightness, inside, warp
 
-HIDDEN_AT_MOST = 0.5  # of a picture can be hidden by movement; more is a cut
-NO_ERROR = 1e-4  # of warping; a tenth of what rounding to 8 bits leaves
+HIDDEN_AT_MOST = 0.5  # share of a picture that movement can hide; more is a cut
+NO_ERROR = 1e-4  # warping error of a still; a tenth of what rounding to 8 bits leaves
 
 
 def text_agreement(frames: Tensor, text: Tensor) -> float:
-    """Mean over frames of the cosine between image embeddings (f, d) and a text's embedding (d,), times 100."""
+    """Return 100 times the mean cosine between the image embeddings (f, d) of frames and a text's embedding (d,)."""
     return 100 * float(torch.cosine_similarity(*_one_space(frames, text[None]), dim=1).mean())
 
 
 def look(frames: Tensor, references: Tensor) -> float:
-    """Mean over frames of the mean cosine with the image embeddings (n, d) of reference pictures, times 100."""
+    """Return 100 times the mean cosine between the embeddings (f, d) of frames and (n, d) of reference pictures."""
     frames, references = _one_space(frames, references)
     return 100 * float(torch.cosine_similarity(frames[:, None], references[None], dim=2).mean())
 
 
 def similarity_of_neighbours(frames: Tensor) -> Tensor:
-    """(f - 1,) cosines between the image embeddings (f, d) of a frame and the next, times 100; smoothness is their
-    mean."""
+    """Return (f - 1,) cosines between the image embeddings (f, d) of a frame and the next, times 100.
+
+    Smoothness is their mean.
+    """
     return 100 * torch.cosine_similarity(frames[:-1].float(), frames[1:].float(), dim=1)
 
 
-def _one_space(frames: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    if frames.shape[1] != others.shape[1]:
+def _one_space(frames: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    if frames.shape[1] != references.shape[1]:
         raise ValueError(
-            f"Embeddings of {frames.shape[1]} and of {others.shape[1]} numbers cannot be compared: use image and text "
-            "models of one kind of CLIP."
+            f"Embeddings of {frames.shape[1]} and of {references.shape[1]} numbers cannot be compared: use image and "
+            "text models of one kind of CLIP."
         )
-    return frames.float(), others.float()
+    return frames.float(), references.float()
 
 
 def motion(flow: Tensor) -> Tensor:
-    """(n,) mean lengths in pixels of flow (n, 2, h, w)."""
+    """Return (n,) mean lengths in pixels of flow (n, 2, h, w)."""
     return flow.norm(dim=1).mean(dim=(1, 2))
 
 
 def fastest_motion(flow: Tensor, share: float = 0.05) -> Tensor:
-    """(n,) mean lengths in pixels of the fastest pixels' flow, as in VBench's dynamic degree (arXiv 2311.17982)."""
+    """Return (n,) mean lengths in pixels of the fastest flow, as VBench's dynamic degree (arXiv 2311.17982)."""
     lengths = flow.norm(dim=1).flatten(1)
     return lengths.topk(max(1, round(share * lengths.shape[1])), dim=1).values.mean(dim=1)
 
 
 def visible(forward: Tensor, backward: Tensor) -> Tensor:
-    """(n, 1, h, w): which pixels of the first picture are also to be seen in the second, from the flow both ways.
+    """Return (n, 1, h, w): which pixels of the first picture are visible in the second, from the flow both ways.
 
     Forward and backward flow cancel there, within the tolerance of Sundaram et al., "Dense point trajectories by
-    GPU-accelerated large displacement optical flow" (2010), section 3. Where next to nothing would be left, the
-    pictures differ by a cut, and all of it counts.
+    GPU-accelerated large displacement optical flow" (2010), section 3. Where most would be
+    hidden, the pictures differ by a cut, and every pixel counts.
     """
     back = warp(backward, forward)
     cancels = (forward + back).square().sum(1) < 0.01 * (forward.square() + back.square()).sum(1) + 0.5
@@ -70,7 +73,7 @@ def visible(forward: Tensor, backward: Tensor) -> Tensor:
 
 
 def warping_error(first: Tensor, second: Tensor, flow: Tensor, seen: Tensor) -> Tensor:
-    """(n,) mean squared differences, times 1000, that remain when the second picture is pulled back along the flow.
+    """Return (n,) mean squared differences, times 1000, left after pulling the second picture back along the flow.
 
     E_warp of "Learning blind video temporal consistency" (arXiv 1808.00449, section 4.2).
     """
@@ -79,32 +82,33 @@ def warping_error(first: Tensor, second: Tensor, flow: Tensor, seen: Tensor) -> 
 
 
 def flicker(first: Tensor, second: Tensor, flow: Tensor, seen: Tensor) -> Tensor:
-    """(n,) mean changes of brightness, in percent of white, that no motion explains."""
+    """Return (n,) mean changes of brightness, in percent of white, that no motion explains."""
     difference = (brightness(first) - brightness(warp(second, flow, "bicubic"))).abs()
     return 100 * _mean(difference, seen)
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
-    """Over the pixels (n, 1, h, w) that count, of which there are some in every picture."""
+    """Return the mean over the pixels (n, 1, h, w) that count, of which every picture has some."""
     return (values * where).sum(dim=(1, 2, 3)) / where.sum(dim=(1, 2, 3))
 
 
 def seams(frames: int, length: int, overlap: int) -> list[bool]:
-    """For each step: do the windows that hold its two frames differ, or are there several? For static windows of
-    `length` frames that overlap, of which the last ends with the clip. ValueError unless 0 <= overlap < length."""
+    """Return for each step whether static context windows meet there.
+
+    They do if the windows around its two frames differ, or if there are several. ValueError unless
+    0 <= overlap < length.
+    """
     if not 0 <= overlap < length:
         raise ValueError(f"An overlap of {overlap} frames does not fit windows of {length}: choose a smaller one.")
-    starts = [min(start, frames - length) for start in range(0, frames - overlap, length - overlap)]
-    if frames <= length:
-        starts = [0]
-    holding = [{start for start in starts if start <= frame < start + length} for frame in range(frames)]
-    return [a != b or len(a) > 1 for a, b in pairwise(holding)]
+    planned = windows("static", frames, length, overlap)
+    windows_of_frames = [{i for i, window in enumerate(planned) if frame in window} for frame in range(frames)]
+    return [one != next_one or len(one) > 1 for one, next_one in pairwise(windows_of_frames)]
 
 
 def seam_score(errors: Tensor, at_seam: list[bool]) -> float | None:
-    """Mean warping error at the seams over that of the other steps: 1 means that seams are not to be seen.
+    """Return the mean warping error at the seams over that of the other steps; 1 means no visible seam.
 
-    None if there is no seam, no other step, or nothing in the others to compare with, as in a still.
+    None if there is no seam, no other step, or no error in the other steps to compare with, as in a still.
     """
     seam = torch.tensor(at_seam)
     if seam.all() or not seam.any() or errors[~seam].mean() < NO_ERROR:

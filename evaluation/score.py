@@ -1,4 +1,4 @@
-"""How good an animation is, in numbers and in words. Needs no ComfyUI."""
+"""Scores an animation, in numbers and in words. Needs no ComfyUI."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from . import metrics
 from .optical_flow import LucasKanade, OpticalFlow
 
-AT_ONCE = 8  # steps whose flow is in memory
+BATCH = 8  # steps whose flow is in memory
 SMALLEST = 16  # pixels of a side
-STILL = 0.25  # pixels per frame; what the fastest places of a clip that moves surpass
+STILL = 0.25  # pixels per frame, below which the fastest places of a clip count as still
 NUMBERS = (
     "motion",
     "motion_percent",
@@ -32,24 +32,24 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class Embeddings:
-    """CLIP's, of the frames (f, d), of reference pictures (n, d), and of a text (d,); all in one space."""
+    """CLIP embeddings of frames (f, d), reference pictures (n, d) and a text (d,), all in one space."""
 
     frames: Tensor
     references: Tensor | None = None
     text: Tensor | None = None
     note: str = ""
-    """Why there is none of the text, if one was given."""
+    """Why a given text has no embedding."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What was measured on a clip; None is not measured. A step leads from a frame to the next, step 0 to frame 1."""
+    """The measures of a clip; None was not measured. A step leads from a frame to the next, step 0 to frame 1."""
 
     frames: int
     width: int
     height: int
     optical_flow: str
-    """What found the flow: RAFT, or Lucas-Kanade where no weights were given."""
+    """RAFT, or Lucas-Kanade where no weights were given."""
     motion: float
     """Mean length of the flow, in pixels per frame."""
     motion_percent: float
@@ -62,7 +62,7 @@ class Score:
     warping_error: float
     """Mean squared difference of neighbouring frames that no motion explains, times 1000."""
     seam: float | None
-    """Warping error where context windows meet over that elsewhere; 1: seams are not to be seen."""
+    """Warping error where context windows meet over that elsewhere; 1 means no visible seam."""
     smoothness: float | None
     """Mean cosine of the embeddings of neighbouring frames, times 100; highest for a still."""
     look: float | None
@@ -78,14 +78,15 @@ class Score:
     note: str = ""
 
     def to_json(self) -> str:
+        """Return all of it as JSON."""
         return json.dumps(self.rounded(), indent=2)
 
     def rounded(self) -> dict[str, Any]:
-        """All of it for JSON, in four decimals."""
+        """Return all of it in plain values of four decimals."""
         return {name: _rounded(value) for name, value in asdict(self).items()}
 
     def sentences(self) -> str:
-        """For people, a line each; smoothness never without the motion."""
+        """Return lines for people, in which smoothness never stands without the motion."""
         at_motion = f"{self.motion:.2f} pixels per frame ({self.motion_percent:.2f} % of the diagonal)"
         moving = f"Motion {at_motion}, {self.fastest_motion:.2f} where it is fastest."
         lines = [
@@ -97,17 +98,17 @@ class Score:
             beside = "which says nothing, as the clip is still" if self.still else f"with {at_motion} of motion"
             lines.append(f"Smoothness {self.smoothness:.2f}, {beside}.")
         if self.look is not None:
-            lines.append(f"Look {self.look:.2f}, the likeness to the reference pictures.")
+            lines.append(f"Look {self.look:.2f}, the similarity to the reference pictures.")
         if self.text is not None:
             lines.append(f"Text agreement {self.text:.2f}.")
         if self.seam is not None:
-            lines.append(f"Window seams {self.seam:.2f}; at 1 they are not to be seen.")
+            lines.append(f"Window seams {self.seam:.2f}; 1 means no visible seam.")
         return "\n".join([*lines, self.note] if self.note else lines)
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_rounded(each) for each in value]
+        return [_rounded(inner) for inner in value]
     return round(value, 4) if isinstance(value, float) else value
 
 
@@ -115,14 +116,15 @@ def score(
     images: Tensor,
     flow: OpticalFlow | None = None,
     embeddings: Embeddings | None = None,
+    *,
     context_length: int = 0,
     context_overlap: int = 0,
     on_progress: Callable[[int, int], object] = lambda done, steps: None,
 ) -> Score:
-    """Of a clip (f, h, w, 3) in [0, 1], as ComfyUI's IMAGE; Lucas-Kanade if no `flow` is given.
+    """Return the score of a clip (f, h, w, 3) in [0, 1], as ComfyUI's IMAGE; the default `flow` is Lucas-Kanade.
 
-    With a `context_length` the clip was made in static windows of so many frames. Raises ValueError for less than two
-    frames, for pictures that are none, and for windows that overlap all the way.
+    Give a `context_length` if the clip was made in static windows of that many frames. ValueError for less than two
+    frames, for tensors that are not pictures, and for windows that overlap completely.
     """
     check(images)
     estimator = flow or LucasKanade()
@@ -150,6 +152,7 @@ def score(
 
 
 def check(images: Tensor) -> None:
+    """Raise ValueError for images that cannot be scored."""
     if images.ndim != 4 or images.shape[3] < 3:
         raise ValueError(f"A clip is (frames, height, width, 3), but this has the shape {tuple(images.shape)}.")
     frames, height, width = images.shape[:3]
@@ -165,11 +168,11 @@ def check(images: Tensor) -> None:
 
 
 def measure_steps(images: Tensor, flow: OpticalFlow, on_progress: Callable[[int, int], object]) -> dict[str, Tensor]:
-    """(f - 1,) values of each measure that needs optical flow."""
+    """Return (f - 1,) values of each measure that needs optical flow."""
     steps = len(images) - 1
     parts: dict[str, list[Tensor]] = {"motion": [], "fastest": [], "warping error": [], "flicker": []}
-    for start in range(0, steps, AT_ONCE):
-        part = images[start : min(start + AT_ONCE, steps) + 1, :, :, :3].float().clamp(0, 1).movedim(-1, 1)
+    for start in range(0, steps, BATCH):
+        part = images[start : min(start + BATCH, steps) + 1, :, :, :3].float().clamp(0, 1).movedim(-1, 1)
         first, second = part[:-1], part[1:]
         forward, backward = flow(first, second), flow(second, first)
         seen = metrics.visible(forward, backward)
@@ -182,7 +185,7 @@ def measure_steps(images: Tensor, flow: OpticalFlow, on_progress: Callable[[int,
 
 
 def compare(embeddings: Embeddings | None) -> dict[str, Any]:
-    """The fields of a score that come from embeddings."""
+    """Return the fields of a score that come from embeddings."""
     if embeddings is None:
         return {"smoothness": None, "look": None, "text": None, "similarity_of_steps": ()}
     similarity = metrics.similarity_of_neighbours(embeddings.frames)

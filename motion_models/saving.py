@@ -9,9 +9,9 @@ from typing import Any
 import comfy.lora
 import comfy.utils
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
+from .files import whole_file
 from .key_layouts import lora_key
 from .loader import LoadedMotionModel
 from .motion_model import MotionModel
@@ -83,13 +83,6 @@ def domain_adapter_file(
 
 def write(weights: Mapping[str, Tensor], metadata: Mapping[str, str], path: str) -> None:
     """A .safetensors file, complete or not at all. OSError if the disk does not take it."""
-    unfinished = f"{path}.part"
-    try:
-        contiguous = {key: weight.detach().cpu().contiguous() for key, weight in weights.items()}
-        comfy.utils.save_torch_file(contiguous, unfinished, {"format": "pt", **metadata})
-        os.replace(unfinished, path)
-    except SafetensorError as error:  # what it makes of a full disk
-        raise OSError(str(error)) from error
-    finally:
-        if os.path.exists(unfinished):
-            os.remove(unfinished)
+    contiguous = {key: weight.detach().cpu().contiguous() for key, weight in weights.items()}
+    with whole_file(path) as unfinished:
+        comfy.utils.save_torch_file(contiguous, str(unfinished), {"format": "pt", **metadata})

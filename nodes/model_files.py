@@ -63,5 +63,6 @@ def new_file(filename_prefix: str) -> Iterator[str]:
         yield os.path.join(folder, f"{name}_{counter:05}_.safetensors")
     except OSError as error:
         raise ValueError(
-            f"{filename_prefix} could not be written to {output}: free disk space or choose another name ({error})."
+            f"{filename_prefix} could not be written to {output}: free disk space or choose another name "
+            f"({error.__cause__ or error})."
         ) from error

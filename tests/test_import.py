@@ -58,8 +58,6 @@ print(json.dumps({"changed": changed + added, "events": events, "nodes": len(loa
 
 # Modules from elsewhere that ComfyUI has not loaded by then: all of them hold a few functions.
 SMALL = {
-    "animatediff_native.training",
-    "animatediff_native.training.lora_layouts",
     "comfy_api.torch_helpers",
     "comfy_api.torch_helpers.torch_compile",
 }

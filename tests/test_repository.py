@@ -74,7 +74,7 @@ BROUGHT = {
 }
 BROUGHT |= {"torchvision"}
 EXTRA = {"accelerate", "tomli", "webdataset"}  # of `pip install .[training]`
-WANTED = BROUGHT | EXTRA | set(sys.stdlib_module_names) - UNWANTED
+WANTED = BROUGHT | EXTRA | {"animatediff_native"} | set(sys.stdlib_module_names) - UNWANTED
 
 
 @pytest.mark.parametrize("file", PACK, ids=ids(PACK))

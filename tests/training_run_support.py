@@ -18,7 +18,7 @@ def drawn_clips(folder: Path, count: int) -> Path:
 
 
 def configuration(clips: Path, output: Path, **changes: Any) -> dict[str, Any]:
-    """Three steps of a motion LoRA."""
+    """A step of a motion LoRA."""
     config: dict[str, Any] = {
         "train": "motion LoRA",
         "name": "m",
@@ -26,8 +26,8 @@ def configuration(clips: Path, output: Path, **changes: Any) -> dict[str, Any]:
         "motion_module": str(MODULE),
         "custom_nodes": [str(DEMO / "comfyui-miniature")],
         "output": str(output),
-        "data": {"folder": str(clips), "stride": 1, "size": 96},
-        "fit": {"steps": 3, "learning_rate": 1e-3},
+        "data": {"folder": str(clips), "frames": 4, "stride": 1, "size": 64},
+        "fit": {"steps": 1, "learning_rate": 1e-3},
         "objective": {"loss": "velocity"},
         "lora": {"rank": 2},
     }

@@ -1,6 +1,6 @@
-"""Trains motion: `python -m training --config my_run.toml`, or on several GPUs `accelerate launch -m training ...`.
+"""Train motion: `python -m training --config my_run.toml`, or on several GPUs `accelerate launch -m training ...`.
 
-Run it in the pack's folder. ComfyUI is found there if the pack is installed in its custom_nodes, or by --comfyui.
+Run it in the pack's folder. ComfyUI is found if the pack is in its custom_nodes; otherwise give --comfyui.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the command line: one training, described by a TOML file."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def run(file: Path) -> int:
-    """Train what a configuration file describes and return the exit status."""
+    """Train from a configuration file and return the exit status."""
     from .config import read_config  # here, since they import ComfyUI
     from .run import train
 
@@ -49,7 +49,7 @@ def run(file: Path) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        print("\nStopped; run the same command to resume.", file=sys.stderr)
         return 130
     if processes.index == 0:
         print(path)
@@ -58,9 +58,11 @@ def run(file: Path) -> int:
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
-    """Gives what says, in each step, whether to stop. Within the context Ctrl-C raises KeyboardInterrupt before the
-    first time that this is asked, and when it comes twice; else it is answered after the step. So is the SIGTERM that
-    a launcher of several processes sends after a Ctrl-C."""
+    """Yield a function that says, after each step, whether to stop: after Ctrl-C or SIGTERM.
+
+    SIGTERM is what a launcher of several processes sends after a Ctrl-C. Before the first step, and when Ctrl-C comes
+    twice, KeyboardInterrupt is raised at once.
+    """
     asked, steps = Event(), Event()
 
     def stop() -> bool:
@@ -82,7 +84,7 @@ def stoppable() -> Iterator[Callable[[], bool]]:
 
 
 def processes_for(name: str, folder: Path) -> OneProcess:
-    """Those of `accelerate` where it is installed, with its reports; else this one alone."""
+    """Return the processes of `accelerate`, with its reports, if it is installed; otherwise this one."""
     from .processes import Accelerated, OneProcess
 
     if importlib.util.find_spec("accelerate") is not None:

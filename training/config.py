@@ -1,4 +1,4 @@
-"""What a training is told, read from a TOML file. ValueError names the key that is wrong."""
+"""The configuration of a training, read from a TOML file. ValueError names the key that is wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .data import DataOptions
-from .data.tars import is_address
+from .data.options import is_address
 from .loop import FitOptions
 from .lora import LoraOptions
 from .motion import MotionOptions
@@ -17,11 +17,11 @@ from .motion import MotionOptions
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """[samples], clips rendered on the way with what is learned so far."""
+    """[samples] of a configuration: clips rendered on the way with what is learned so far."""
 
     __pydantic_config__ = {"extra": "forbid"}
     every: int = 0
-    """Steps between them; 0 for none."""
+    """Steps between samples; 0 for none on the way."""
     prompts: tuple[str, ...] = ()
     negative: str = ""
     seed: int = 0
@@ -35,51 +35,58 @@ class SampleOptions:
 
 @dataclass(frozen=True)
 class Config:
+    """A configuration, whose nested options are its tables."""
+
     __pydantic_config__ = {"extra": "forbid"}
     train: Literal["motion module", "motion LoRA", "domain adapter"]
     checkpoint: Path
     """The image model, with its text encoder and VAE."""
     output: Path
-    """Folder of the finished file, the state to go on from, and the samples."""
+    """Folder of the finished file, the state to resume from, and the samples."""
     data: DataOptions
     fit: FitOptions
     name: str = "motion"
-    """Of the finished file."""
+    """Name of the finished file."""
     motion_module: Path | None = None
-    """What a motion LoRA alters, or a motion module goes on from; without one, a module starts from nothing."""
+    """Motion module that a motion LoRA alters, or that is fine-tuned; without one, a module starts from scratch."""
     positions: int = 32
-    """Longest clip of a module that starts from nothing."""
+    """Frames of the longest clip of a module that starts from scratch."""
     middle: bool = False
-    """Whether it has a motion module in the middle block, as v2."""
+    """Whether a module that starts from scratch has motion modules in the middle block, as v2 has."""
     beta_schedule: Literal["family", "motion", "image"] = "family"
-    """Of the noise in training. Another than the family's is there to see what it costs (v1 of the paper, table 2)."""
+    """Noise schedule. Others than the family's show what a wrong one costs (arXiv 2307.04725v1, table 2)."""
     loras: tuple[Path, ...] = ()
-    """On the image model while motion is learned, such as a domain adapter."""
+    """LoRAs on the image model while motion is learned, such as a domain adapter."""
     vae: Path | None = None
+    """VAE instead of the checkpoint's."""
     objective: MotionOptions = field(default_factory=MotionOptions)
     lora: LoraOptions = field(default_factory=LoraOptions)
     samples: SampleOptions = field(default_factory=SampleOptions)
     recompute: bool = True
     """Gradient checkpointing: a third more time, a fraction of the memory."""
     save_every: float = 60.0
-    """Seconds between states to go on from."""
+    """Seconds between states to resume from."""
     custom_nodes: tuple[Path, ...] = ()
-    """Packs without which ComfyUI cannot load the checkpoint."""
+    """Node packs without which ComfyUI cannot load the checkpoint."""
 
 
 def read_config(file: Path) -> Config:
-    """Paths in it are relative to its own folder. ValueError, in one line, for all that is wrong in it."""
+    """Return a configuration, whose relative paths start in the folder of the file.
+
+    ValueError, in one line, for all that is wrong in the file.
+    """
     toml = toml_reader()
     try:
         table = toml.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror or error}.") from error
     except toml.TOMLDecodeError as error:
-        raise ValueError(f"{file} is no TOML: {error}.") from error
-    return below(file.resolve().parent, check(table, file))
+        raise ValueError(f"{file} is not TOML: {error}.") from error
+    return in_folder(file.resolve().parent, check(table, file))
 
 
 def toml_reader() -> Any:
+    """Return the module that reads TOML. ValueError if Python is too old to have it."""
     if sys.version_info >= (3, 11):
         import tomllib
 
@@ -92,28 +99,29 @@ def toml_reader() -> Any:
 
 
 def check(table: Mapping[str, Any], file: Path) -> Config:
+    """Return the configuration of a table. ValueError names every key that is wrong."""
     import pydantic
 
     try:
         return pydantic.TypeAdapter(Config).validate_python(table)
     except pydantic.ValidationError as errors:
-        found = "; ".join(f"{'.'.join(map(str, each['loc']))}: {sentence(each['msg'])}" for each in errors.errors())
-        raise ValueError(f"{file}: {found}.") from None
+        wrong = (f"{'.'.join(map(str, error['loc']))}: {clause(error['msg'])}" for error in errors.errors())
+        raise ValueError(f"{file}: {'; '.join(wrong)}.") from None
 
 
-def sentence(message: str) -> str:
-    """A part of one: ours end with a full stop, and pydantic's begin with a capital letter."""
+def clause(message: str) -> str:
+    """Return a message as part of a sentence: ours end with a full stop, pydantic's begin with a capital letter."""
     message = message.removeprefix("Value error, ").removesuffix(".")
     return message[:1].lower() + message[1:]
 
 
-def below(folder: Path, value: Any) -> Any:
-    """A configuration whose relative paths start in `folder`."""
+def in_folder(folder: Path, value: Any) -> Any:
+    """Return a configuration, or a value of it, whose relative paths start in `folder`."""
     if isinstance(value, DataOptions) and value.shards:
-        shards = value.shards.split("::")  # as webdataset does
-        value = replace(value, shards="::".join(each if is_address(each) else str(folder / each) for each in shards))
+        shards = (shard if is_address(shard) else str(folder / shard) for shard in value.shards.split("::"))
+        value = replace(value, shards="::".join(shards))
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: below(folder, getattr(value, field.name)) for field in fields(value)})
+        return replace(value, **{field.name: in_folder(folder, getattr(value, field.name)) for field in fields(value)})
     if isinstance(value, tuple):
-        return tuple(below(folder, each) for each in value)
+        return tuple(in_folder(folder, inner) for inner in value)
     return folder / value if isinstance(value, Path) else value

@@ -9,8 +9,11 @@ TIMESTEPS = 1000
 
 
 def alphas_cumprod(schedule: str, start: float = 0.00085, end: float = 0.012) -> Tensor:
-    """(1000,) products of 1 - beta. "image": betas whose square roots are evenly spaced, as Stable Diffusion's;
-    "motion": evenly spaced ones, as AnimateDiff's."""
+    """Return (1000,) products of 1 - beta.
+
+    The betas of "image" have evenly spaced square roots, as Stable Diffusion's; those of "motion" are evenly spaced, as
+    AnimateDiff's.
+    """
     if schedule == "image":
         betas = torch.linspace(start**0.5, end**0.5, TIMESTEPS, dtype=torch.float64) ** 2
     elif schedule == "motion":
@@ -21,22 +24,22 @@ def alphas_cumprod(schedule: str, start: float = 0.00085, end: float = 0.012) ->
 
 
 def add_noise(latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
-    """sqrt(alpha) x + sqrt(1 - alpha) noise, with one cumulative alpha (n,) per latent (n, ...)."""
+    """Return sqrt(alpha) x + sqrt(1 - alpha) noise, with one cumulative alpha (n,) per latent (n, ...)."""
     alpha = alpha.view(-1, *[1] * (latents.ndim - 1))
     return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
 
 def velocity(latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
-    """What a model of v-prediction predicts: sqrt(alpha) noise - sqrt(1 - alpha) x (arXiv 2202.00512, section 4)."""
+    """Return the target of v-prediction, sqrt(alpha) noise - sqrt(1 - alpha) x (arXiv 2202.00512, section 4)."""
     alpha = alpha.view(-1, *[1] * (latents.ndim - 1))
     return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
 
 
 def structure_weight(alpha: Tensor, least: float = 0.05) -> Tensor:
-    """Weights (n,) for the squared errors of predicted noise that make the loss care about high noise, 1 to 1 / least.
+    """Return weights (n,) of the squared errors of predicted noise, from 1 to 1 / least, that are larger at high noise.
 
-    What a clip's frames have in common (where the shape is, which look it has) is settled at high noise, where a
-    wrong picture is only a small error of the predicted noise. This is the weight of a loss on the velocity (arXiv
+    What the frames of a clip have in common (the place of a shape, the look) is decided at high noise, where a wrong
+    picture is only a small error of the predicted noise. This is the weight of a loss on the velocity (arXiv
     2202.00512, section 4), bounded.
     """
     signal_to_noise = alpha / (1 - alpha)

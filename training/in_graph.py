@@ -1,9 +1,8 @@
-"""Touches comfy. A training inside of a ComfyUI graph: shows its progress, and can be interrupted without loss."""
+"""Touches comfy. A training in a ComfyUI graph: shows its progress, and can be interrupted without loss."""
 
 from __future__ import annotations
 
 import gc
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,12 +21,12 @@ from ..motion_models.loader import LoadedMotionModel, load_motion_model
 from ..motion_models.lora import apply_motion_lora
 from ..motion_models.saving import write
 from .data import EncodedClips, MemoryClip, Prompt
-from .loop import FitOptions, Progress, fit
+from .loop import FitOptions, Progress, Training
 from .lora import LoraOptions
 from .loss_curve import draw_losses
-from .motion import MotionOptions, motion_losses
+from .motion import MotionLoss, MotionOptions
 from .processes import OneProcess
-from .tasks import Task, from_file, from_nothing, lora_task, module_task
+from .tasks import Task, TaskOptions, lora_task, module_task, start_from, start_from_scratch
 
 FOLDER = "animatediff_training"
 SECONDS_OF_A_PREVIEW = 0.5
@@ -49,87 +48,117 @@ class Clips:
                 f"{len(self.prompts)} prompts for {len(self.latents)} clips: give one, or one for every clip."
             )
 
-    def encoded(self, model: Any, batch: int, seed: int) -> EncodedClips:
+    def encoded(self, model: Any, options: MotionOptions) -> EncodedClips:
+        """Return the clips as a training takes them."""
         prompts = list(self.prompts) * (len(self.latents) if len(self.prompts) == 1 else 1)
-        scaled = [model.model.process_latent_in(each.cpu()) for each in self.latents]
-        clips = [MemoryClip(each, prompt) for each, prompt in zip(scaled, prompts, strict=True)]
-        return EncodedClips(clips, self.frames, self.stride, batch, seed)
+        scaled = [model.model.process_latent_in(latents.cpu()) for latents in self.latents]
+        clips = [MemoryClip(latents, prompt) for latents, prompt in zip(scaled, prompts, strict=True)]
+        return EncodedClips(clips, frames=self.frames, stride=self.stride, batch=options.batch, seed=options.seed)
+
+    def fingerprint(self) -> str:
+        """Return a text that changes with what is learned from."""
+        digest = sha256(f"{self.frames} {self.stride} {len(self.prompts)}".encode())
+        prompts = [*self.prompts, *([self.empty] if self.empty is not None else [])]
+        parts = [part for prompt in prompts for part in (prompt.context, prompt.pooled) if part is not None]
+        for tensor in (*self.latents, *parts):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.detach().cpu().float().numpy().tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training gave: a file in ComfyUI's temporary folder, the weights in it and their notes."""
+    """The result of a training: a file in ComfyUI's temporary folder, the weights in it and their metadata."""
 
     path: str
     weights: dict[str, Tensor]
     notes: dict[str, str]
     losses: list[float]
     scale: float = 1.0
-    """Of what a LoRA adds."""
+    """Factor of what a LoRA adds."""
 
 
-def prompt_of(conditioning: Any, name: str) -> Prompt:
-    """The only entry of a CONDITIONING."""
-    if len(conditioning) != 1:
-        raise ValueError(f"{name} holds {len(conditioning)} prompts at once: give one prompt for each clip.")
-    context, told = conditioning[0]
-    pooled = told.get("pooled_output")
-    return Prompt(context[0].cpu().clone(), None if pooled is None else pooled[0].cpu().clone())
+@dataclass(frozen=True)
+class Job:
+    """A training as the inputs of its node describe it."""
+
+    name: str
+    model: Any
+    clips: Clips
+    objective: MotionOptions
+    fit: FitOptions
+    task: TaskOptions
+    device: torch.device
+
+    @classmethod
+    def from_inputs(
+        cls, name: str, latents: list[Any], conditioning: list[Any], inputs: dict[str, Any], device: torch.device
+    ) -> Job:
+        """Return the training of a node's inputs."""
+        samples = [latent["samples"] for latent in latents]
+        prompts = [prompt_of(entry, "conditioning") for entry in conditioning]
+        empty = prompt_of(inputs["empty_prompt"], "empty_prompt") if "empty_prompt" in inputs else None
+        objective = objective_of(inputs, device)
+        return cls(
+            name=name,
+            model=inputs["model"],
+            clips=Clips(
+                latents=samples, prompts=prompts, empty=empty, frames=inputs["frames"], stride=inputs["stride"]
+            ),
+            objective=objective,
+            fit=FitOptions(inputs["steps"], inputs["learning_rate"]),
+            task=TaskOptions(seed=inputs["seed"], dtype=objective.dtype, recompute=inputs["recompute"]),
+            device=device,
+        )
 
 
 def train_motion_lora(latents: list[Any], conditioning: list[Any], **inputs: Any) -> tuple[LoadedMotionModel, Trained]:
-    """The motion model with the LoRA on it, and the LoRA, from the inputs of the node."""
-    model, motion, seed = inputs["model"], inputs["motion_module"], inputs["seed"]
-    clips, options = clips_of(latents, conditioning, inputs), lora_options(inputs)
+    """Return the motion model with the LoRA on it, and the LoRA, from the inputs of the node."""
+    motion, lora = inputs["motion_module"], LoraOptions(inputs["rank"], inputs["alpha"], inputs["projections"])
     with gradients() as device:
-        objective = objective_of(inputs, device)
-        start = from_file(model, motion, device)
-        task = lora_task(model, start, "family", options, seed, objective.dtype, inputs["recompute"])
-        trained = train("motion_lora", model, task, clips, objective, fit_options(inputs), device)
-        del start, task
-    return apply_motion_lora(motion, trained.path, 1.0), replace(trained, scale=options.scale)
+        job = Job.from_inputs("motion_lora", latents, conditioning, inputs, device)
+        start = start_from(job.model, motion, device)
+        trained = train(job, lora_task(job.model, start, replace(job.task, lora=lora)))
+        del start
+    return apply_motion_lora(motion, trained.path, 1.0), replace(trained, scale=lora.scale)
 
 
 def train_motion_module(
     latents: list[Any], conditioning: list[Any], motion_module: LoadedMotionModel | None = None, **inputs: Any
 ) -> tuple[LoadedMotionModel, Trained]:
-    model, seed, clips = inputs["model"], inputs["seed"], clips_of(latents, conditioning, inputs)
+    """Return the trained motion model and its file, from the inputs of the node."""
     with gradients() as device:
-        objective = objective_of(inputs, device)
+        job = Job.from_inputs("motion_module", latents, conditioning, inputs, device)
         if motion_module is not None:
-            start = from_file(model, motion_module, device)
+            start = start_from(job.model, motion_module, device)
         else:
-            start = from_nothing(model, max(32, inputs["frames"]), False, seed, device)
-        task = module_task(model, start, "family", objective.dtype, inputs["recompute"])
-        trained = train("motion_module", model, task, clips, objective, fit_options(inputs), device)
-        del start, task
+            positions, seed = max(32, inputs["frames"]), inputs["seed"]
+            start = start_from_scratch(job.model, positions=positions, middle=False, seed=seed, device=device)
+        trained = train(job, module_task(job.model, start, job.task))
+        del start
     return load_motion_model(trained.path), trained
 
 
-def clips_of(latents: list[Any], conditioning: list[Any], inputs: dict[str, Any]) -> Clips:
-    empty = prompt_of(inputs["empty_prompt"], "empty_prompt") if "empty_prompt" in inputs else None
-    prompts = [prompt_of(each, "conditioning") for each in conditioning]
-    return Clips([latent["samples"] for latent in latents], prompts, empty, inputs["frames"], inputs["stride"])
-
-
-def lora_options(inputs: dict[str, Any]) -> LoraOptions:
-    return LoraOptions(inputs["rank"], inputs["alpha"], inputs["projections"])
+def prompt_of(conditioning: Any, name: str) -> Prompt:
+    """Return the only entry of a CONDITIONING. ValueError if it has several."""
+    if len(conditioning) != 1:
+        raise ValueError(f"{name} holds {len(conditioning)} prompts at once: give one prompt for each clip.")
+    context, values = conditioning[0]
+    pooled = values.get("pooled_output")
+    return Prompt(context[0].cpu().clone(), None if pooled is None else pooled[0].cpu().clone())
 
 
 def objective_of(inputs: dict[str, Any], device: torch.device) -> MotionOptions:
+    """Return the objective of a node's inputs."""
     names = [field.name for field in fields(MotionOptions) if field.name in inputs]
     automatic = comfy.model_management.should_use_bf16(device)
     bf16 = automatic if inputs["precision"] == "automatic" else inputs["precision"] == "bf16"
     return MotionOptions(**{name: inputs[name] for name in names}, bf16=bf16)
 
 
-def fit_options(inputs: dict[str, Any]) -> FitOptions:
-    return FitOptions(inputs["steps"], inputs["learning_rate"])
-
-
 @contextmanager
 def gradients() -> Iterator[torch.device]:
-    """ComfyUI runs nodes without them. Gives the device to train on, emptied of what ComfyUI keeps there."""
+    """Turn on gradients, without which ComfyUI runs nodes, and yield the device, emptied of ComfyUI's models."""
     comfy.model_management.unload_all_models()
     try:
         with torch.inference_mode(False), torch.enable_grad():
@@ -139,66 +168,57 @@ def gradients() -> Iterator[torch.device]:
         comfy.model_management.soft_empty_cache()
 
 
-def train(
-    name: str,
-    model: Any,
-    making: AbstractContextManager[Task],
-    clips: Clips,
-    objective: MotionOptions,
-    options: FitOptions,
-    device: torch.device,
-) -> Trained:
-    """Within `gradients`. An interrupted training goes on from its last step when it is queued again."""
-    processes = OneProcess(device)
-    with making as task:
-        data = clips.encoded(model, objective.batch, objective.seed)
-        losses = motion_losses(task.image_model, task.moving, data, clips.empty, task.alphas, objective, processes)
-        settings = {**asdict(objective), **task.notes, "clips": fingerprint(clips), "weights": sums(task)}
-        settings |= {"velocity": task.image_model.velocity, "alphas": task.alphas.sum().item()}
-        run = f"{name}_{sha256(str((settings, asdict(options))).encode()).hexdigest()[:12]}"
-        folder = Path(folder_paths.get_output_directory(), FOLDER)
-        found = fit(
-            run, task.parameters, losses, folder, options, settings=settings, processes=processes, report=reporter(name)
+def train(job: Job, opening: AbstractContextManager[Task]) -> Trained:
+    """Train within `gradients`. An interrupted training resumes from its last step when it is queued again."""
+    clips, processes = job.clips, OneProcess(job.device)
+    with opening as task:
+        settings = settings_of(job, task)
+        run = f"{job.name}_{sha256(str((settings, asdict(job.fit))).encode()).hexdigest()[:12]}"
+        state = Path(folder_paths.get_output_directory(), FOLDER, f"{run}.pt")
+        training = Training(state, task.parameters, job.fit, settings=settings, processes=processes)
+        loss = MotionLoss(
+            unet=task.unet, moving=task.moving, alphas=task.alphas, options=job.objective, empty=clips.empty
         )
+        losses = training.run(loss.steps(clips.encoded(job.model, job.objective), processes), Reporter(job.name))
         weights = {key: value.detach().cpu() for key, value in task.parameters.items()}
-        told = {**task.notes, "data": f"{len(clips.latents)} clips", "steps": str(options.steps)}
-        path = os.path.join(folder_paths.get_temp_directory(), FOLDER, f"{run}.safetensors")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        write(task.file(weights), told, path)
+        notes = {**task.notes, "data": f"{len(clips.latents)} clips", "steps": str(job.fit.steps)}
+        path = str(Path(folder_paths.get_temp_directory(), FOLDER, f"{run}.safetensors"))
+        write(task.file(weights), notes, path)
     for suffix in (".pt", ".png"):
-        (folder / f"{run}{suffix}").unlink(missing_ok=True)
-    return Trained(path, weights, told, found)
+        state.with_suffix(suffix).unlink(missing_ok=True)
+    return Trained(path=path, weights=weights, notes=notes, losses=losses)
 
 
-def reporter(name: str):
-    """Moves the node's progress bar, with the loss as its preview, and stops where the user interrupts."""
-    bar: Any = None
-    drawn = 0.0
-
-    def report(progress: Progress) -> None:
-        nonlocal bar, drawn
-        bar = bar or comfy.utils.ProgressBar(progress.steps)
-        now, preview = time.monotonic(), None
-        if now - drawn > SECONDS_OF_A_PREVIEW:
-            drawn, preview = now, ("JPEG", draw_losses(progress.losses, name), None)
-        bar.update_absolute(len(progress.losses), progress.steps, preview)
-        comfy.model_management.throw_exception_if_processing_interrupted()
-
-    return report
-
-
-def fingerprint(clips: Clips) -> str:
-    """Changes with what is learned from."""
-    digest = sha256(f"{clips.frames} {clips.stride} {len(clips.prompts)}".encode())
-    prompts = [*clips.prompts, *([clips.empty] if clips.empty is not None else [])]
-    parts = [part for prompt in prompts for part in (prompt.context, prompt.pooled) if part is not None]
-    for tensor in (*clips.latents, *parts):
-        digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()
+def settings_of(job: Job, task: Task) -> dict[str, Any]:
+    """Return all that, with the options of the loop, decides the result."""
+    return {
+        **asdict(job.objective),
+        **task.notes,
+        "clips": job.clips.fingerprint(),
+        "weights": sums(task),
+        "velocity": task.unet.predicts_velocity,
+        "alphas": task.alphas.sum().item(),
+    }
 
 
 def sums(task: Task) -> str:
-    """Changes with the weights that a training starts from."""
+    """Return a text that changes with the weights that a training starts from."""
     parts = [parameter.detach() for model in task.models for parameter in model.parameters()]
     return sha256(str([float(part.sum(dtype=torch.float32)) for part in parts]).encode()).hexdigest()
+
+
+class Reporter:
+    """Moves the node's progress bar, with the loss as its preview, and stops where the user interrupts."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.bar: Any = None
+        self.drawn = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        self.bar = self.bar or comfy.utils.ProgressBar(progress.steps)
+        now, preview = time.monotonic(), None
+        if now - self.drawn > SECONDS_OF_A_PREVIEW:
+            self.drawn, preview = now, ("JPEG", draw_losses(progress.losses, self.name), None)
+        self.bar.update_absolute(len(progress.losses), progress.steps, preview)
+        comfy.model_management.throw_exception_if_processing_interrupted()

@@ -23,10 +23,10 @@ class LoraOptions:
     __pydantic_config__ = {"extra": "forbid"}
     rank: int = 32
     alpha: float = 0.0
-    """The change is alpha / rank times what is learned; 0 is the rank."""
+    """The learned change is multiplied by alpha / rank; 0 stands for the rank."""
     projections: Literal["attention", "attention and feed-forward"] = "attention"
     layout: Literal["AnimateDiff", "MotionDirector", "diffusers"] = "AnimateDiff"
-    """Key names of a motion LoRA's file."""
+    """Key names in a motion LoRA's file."""
 
     def __post_init__(self):
         if self.rank < 1:
@@ -34,15 +34,19 @@ class LoraOptions:
 
     @property
     def scale(self) -> float:
+        """Return the factor of the learned change."""
         return self.alpha / self.rank if self.alpha else 1.0
 
     def notes(self) -> dict[str, str]:
+        """Return the metadata of the file."""
         return {"rank": str(self.rank), "alpha": f"{self.alpha or self.rank:g}"}
 
 
 def layers_of(model: nn.Module, projections: str) -> list[str]:
-    """Paths of the layers that a LoRA changes: the attention's, as AnimateDiff's own, or the feed-forward's too, as
-    MotionDirector's."""
+    """Return the paths of the layers that a LoRA changes.
+
+    These are the attention's, as in AnimateDiff's own LoRAs, or the feed-forward's too, as in MotionDirector's.
+    """
     return [name for name, _ in model.named_modules() if re.search(PROJECTIONS[projections], name)]
 
 
@@ -68,9 +72,11 @@ def lora(
     scale: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Iterator[dict[str, Parameter]]:
-    """Within the context the weights of the named linear and convolution layers of `model` are adapted, by `scale`
-    times what is learned; freeze the model itself. Gives the parameters to train, `<layer>.lora_up.weight` and
-    `<layer>.lora_down.weight`."""
+    """Yield the parameters to train, `<layer>.lora_up.weight` and `<layer>.lora_down.weight`.
+
+    Within the context the weights of the named linear and convolution layers of `model` have `scale` times the product
+    of these added. Freeze the model itself.
+    """
     parameters: dict[str, Parameter] = {}
     with ExitStack() as undo:
         for name in layers:

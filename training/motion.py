@@ -1,4 +1,4 @@
-"""Training motion on clips while the image model stays frozen (arXiv 2307.04725, section 4)."""
+"""The loss that motion is trained with, on clips and a frozen image model (arXiv 2307.04725, section 4)."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from torch.nn import Parameter
 
 from .data import Data, Item, Prompt
 from .diffusion import TIMESTEPS, add_noise, structure_weight, velocity
-from .image_model import ImageModel
+from .frozen_unet import FrozenUNet
 from .loop import Losses
 from .processes import OneProcess
 
-# Puts motion into the UNet for the calls within the context, which hold so many frames of each clip.
 Moving = Callable[[int], AbstractContextManager[None]]
+"""Puts motion into the UNet for the calls within the context, which hold this number of frames of each clip."""
 
 
 @dataclass(frozen=True)
 class MotionOptions:
-    """[objective] of a configuration: what is learned from a clip. Everything random comes from the seed and the number
-    of the clip's item."""
+    """[objective] of a configuration. All randomness comes from the seed and the number of the clip's item."""
 
     __pydantic_config__ = {"extra": "forbid"}
     batch: int = 1
     """Clips in a call of the UNet."""
     accumulate: int = 1
-    """Calls of the UNet for a step."""
+    """Calls of the UNet in a step."""
     seed: int = 0
     loss: Literal["noise", "velocity"] = "noise"
-    """"noise": the squared error of the predicted noise; "velocity": of the velocity, which minds high noise more."""
+    """"noise": the squared error of the predicted noise. "velocity": of the velocity, which weights noisy timesteps
+    more, where motion is decided."""
     least: float = 0.001
-    """Smallest ratio of signal to noise that the velocity's weight tells apart: it is at most 1 / least."""
+    """Smallest signal-to-noise ratio that the velocity's weight tells apart: the weight is at most 1 / least."""
     first_timestep: int = 0
-    """Where things go is settled at the highest noise: a camera movement is learned faster from a later one on."""
+    """Train at this timestep and noisier ones. Camera movements, which are decided at high noise, are learned faster
+    from a later one on."""
     caption_dropout: float = 0.1
     """Share of the clips that come with an empty prompt, for classifier-free guidance."""
     appearance_debiased: bool = False
@@ -55,69 +56,75 @@ class MotionOptions:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the frozen weights."""
+        """Return the type of the frozen weights."""
         return torch.bfloat16 if self.bf16 else torch.float32
 
     def per_step(self, processes: OneProcess) -> int:
-        """Items in a step."""
+        """Return the number of items in a step."""
         return self.batch * self.accumulate * processes.count
 
 
 def weights(model: nn.Module) -> dict[str, Parameter]:
-    """What of a motion model is trained: all but its positions."""
+    """Return the parameters of a motion model that are trained: all but its positions."""
     return {name: p for name, p in model.named_parameters() if not name.endswith("pos_encoder.pe")}
 
 
-def motion_losses(
-    image_model: ImageModel,
-    moving: Moving,
-    data: Data,
-    empty: Prompt | None,
-    alphas: Tensor,
-    options: MotionOptions,
-    processes: OneProcess,
-) -> Losses:
-    """For `fit`: in a step, each process takes its share of the items. `alphas` (1000,) is the noise schedule; without
-    an `empty` prompt none is dropped."""
+@dataclass(frozen=True)
+class MotionLoss:
+    """The loss of a frozen UNet with motion in it."""
 
-    def losses(first: int) -> Iterator[Iterator[Tensor]]:
-        items = data.stream(first * options.per_step(processes), processes.index, processes.count)
-        while True:
-            yield (loss(list(islice(items, options.batch))) for _ in range(options.accumulate))
+    unet: FrozenUNet
+    moving: Moving
+    alphas: Tensor
+    """(1000,) the noise schedule."""
+    options: MotionOptions
+    empty: Prompt | None = None
+    """Replaces dropped captions; without it none are dropped."""
 
-    def loss(items: list[Item]) -> Tensor:
-        draws = [draw(item, options, empty) for item in items]
-        device, frames = processes.device, len(items[0].latents)
+    def steps(self, data: Data, processes: OneProcess) -> Losses:
+        """Return the losses of each step's share of items that this process has, for `Training.run`."""
+        options = self.options
+
+        def losses(first: int) -> Iterator[Iterator[Tensor]]:
+            items = data.stream(first * options.per_step(processes), processes.index, processes.count)
+            while True:
+                yield (self(list(islice(items, options.batch)), processes.device) for _ in range(options.accumulate))
+
+        return losses
+
+    def __call__(self, items: list[Item], device: torch.device) -> Tensor:
+        """Return the mean loss of items of one size, on the device of the UNet."""
+        draws = [draw(item, self.options, self.empty) for item in items]
+        frames, prompts = len(items[0].latents), [drawn.prompt for drawn in draws]
         latents = torch.stack([item.latents for item in items]).to(device)
-        noise = torch.stack([each.noise for each in draws]).to(device)
-        time = torch.stack([each.time for each in draws])
-        alpha = alphas[time].to(device)
+        noise = torch.stack([drawn.noise for drawn in draws]).to(device)
+        time = torch.stack([drawn.time for drawn in draws])
+        alpha = self.alphas[time].to(device)
         noisy = add_noise(latents, noise, alpha)
-        with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16), moving(frames):
-            out = image_model(noisy.flatten(0, 1), time.to(device).repeat_interleave(frames), [d.prompt for d in draws])
-        target = velocity(latents, noise, alpha) if image_model.velocity else noise
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.options.bf16), self.moving(frames):
+            out = self.unet(noisy.flatten(0, 1), time.to(device).repeat_interleave(frames), prompts)
+        target = velocity(latents, noise, alpha) if self.unet.predicts_velocity else noise
         error = out.float().view_as(target) - target
         squares = error.square().mean((1, 2, 3, 4))
-        if options.appearance_debiased:
-            anchors = torch.tensor([each.anchor % frames for each in draws], device=device)
+        if self.options.appearance_debiased:
+            anchors = torch.tensor([drawn.anchor % frames for drawn in draws], device=device)
             squares = squares + debiased(error, anchors).square().mean((1, 2, 3, 4))
-        return (weight(alpha, image_model.velocity, options) * squares).mean()
-
-    return losses
+        return (weight(alpha, self.unet.predicts_velocity, self.options) * squares).mean()
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What is random about an item."""
+    """The randomness of an item."""
 
     time: Tensor
-    """The same for all of a clip's frames, each of which has noise of its own."""
+    """The timestep of all frames of a clip, each of which has its own noise."""
     noise: Tensor
     prompt: Prompt
     anchor: int
 
 
 def draw(item: Item, options: MotionOptions, empty: Prompt | None) -> Draw:
+    """Return the randomness of an item, from the seed and its number."""
     generator = torch.Generator().manual_seed(options.seed * 1_000_003 + item.number)
     time = torch.randint(options.first_timestep, TIMESTEPS, (), generator=generator)
     noise = torch.randn(item.latents.shape, generator=generator)
@@ -127,12 +134,15 @@ def draw(item: Item, options: MotionOptions, empty: Prompt | None) -> Draw:
 
 
 def debiased(error: Tensor, anchors: Tensor) -> Tensor:
-    """The error of sqrt(2) e - e_anchor, for e of shape (b, f, c, h, w): what frames share, their look, weighs less."""
+    """Return sqrt(2) e - e_anchor for e of shape (b, f, c, h, w), in which the look that frames share weighs less."""
     anchor = error[torch.arange(len(error), device=error.device), anchors]
     return math.sqrt(2) * error - anchor[:, None]
 
 
 def weight(alpha: Tensor, predicts_velocity: bool, options: MotionOptions) -> Tensor:
-    """Of squared errors of what the model predicts. An error e of the velocity is sqrt(alpha) e of the noise."""
+    """Return the weights (n,) of squared errors of the prediction.
+
+    An error e of the velocity is sqrt(alpha) e of the noise.
+    """
     of_noise = torch.ones_like(alpha) if options.loss == "noise" else structure_weight(alpha, options.least)
     return of_noise * alpha if predicts_velocity else of_noise

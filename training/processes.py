@@ -1,4 +1,4 @@
-"""One process, or several that train together on several GPUs or machines."""
+"""The processes of a training: one, or several that train together on several GPUs or machines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class OneProcess:
-    """What a training asks of those that train together, where there is only one."""
+    """A training in one process, and the interface of several."""
 
     index, count = 0, 1
 
@@ -23,21 +23,21 @@ class OneProcess:
         """Replace tensors by their mean over all processes."""
 
     def from_first(self, value: Any) -> Any:
-        """What the first process gave, in all of them."""
+        """Return the value that the first process gave, in all processes."""
         return value
 
     def log(self, values: dict[str, float], step: int) -> None:
-        """Report numbers of a step, in the first process."""
+        """Report the numbers of a step, from the first process."""
 
     def show(self, name: str, frames: Tensor, step: int) -> None:
-        """Report a clip (f, h, w, 3) in [0, 1], in the first process."""
+        """Report a clip (f, h, w, 3) in [0, 1], from the first process."""
 
     def end(self) -> None:
-        """After the last step."""
+        """End the reports, after the last step."""
 
 
 class Accelerated(OneProcess):
-    """The processes that `accelerate launch` has started, or one; reports go to TensorBoard, into `folder`."""
+    """The processes that `accelerate launch` started, or one; reports go to TensorBoard, into `folder`."""
 
     def __init__(self, name: str, folder: Path):
         from accelerate import Accelerator
@@ -53,7 +53,7 @@ class Accelerated(OneProcess):
     def average(self, tensors: Sequence[Tensor]) -> None:
         if self.count == 1:
             return
-        # In one message: a motion LoRA has hundreds of small tensors.
+        # In one message, since a motion LoRA has hundreds of small tensors.
         mean: Any = self.accelerator.reduce(torch.cat([tensor.flatten() for tensor in tensors]), "mean")
         for tensor, part in zip(tensors, mean.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))

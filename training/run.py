@@ -2,94 +2,97 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import comfy.sd
-import comfy.utils
 import torch
 from comfy.model_management import unload_all_models
 from torch import Tensor
 
 from ..motion_models.loader import load_motion_model
 from ..motion_models.saving import write
+from .checkpoint import Checkpoint, fingerprint, load_checkpoint
 from .config import Config
 from .data import Data, Prompt, prepare
-from .loop import Progress, fit, print_progress
-from .motion import motion_losses
+from .loop import Progress, Training, print_progress
+from .motion import MotionLoss
 from .processes import OneProcess
 from .samples import render
-from .tasks import Task, adapter_task, from_file, from_nothing, lora_task, module_task
+from .tasks import Task, TaskOptions, adapter_task, lora_task, module_task, start_from, start_from_scratch
 
-
-class ImageModels(NamedTuple):
-    """What a checkpoint holds, as ComfyUI's loader gives it."""
-
-    model: Any
-    clip: Any
-    vae: Any
+IRRELEVANT = ("samples", "save_every", "output", "fit", "custom_nodes", "recompute")
+"""Keys of a configuration that do not decide the result; [fit] is compared by the loop."""
 
 
 def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lambda: False) -> Path:
-    """The finished file. ValueError, in one sentence, for what cannot be trained; KeyboardInterrupt after a step in
-    which `stop` says so, with a state to go on from."""
+    """Train and return the finished file.
+
+    ValueError, in one sentence, for what cannot be trained. KeyboardInterrupt, with a state to resume from, after a
+    step in which `stop` returns true.
+    """
     config.output.mkdir(parents=True, exist_ok=True)
-    image = load_checkpoint(config)
-    with task_of(config, image.model, processes) as task:
-        empty, data = prepared(config, image, processes)
+    checkpoint = load_checkpoint(config)
+    with task_for(config, checkpoint.model, processes.device) as task:
+        empty, data = prepare_data(config, checkpoint, processes)
         unload_all_models()
-        losses = motion_losses(task.image_model, task.moving, data, empty, task.alphas, config.objective, processes)
-        told = {**task.notes, "data": str(config.data.folder or config.data.shards)}
-
-        def finished(path: Path, values: Mapping[str, Tensor], step: int) -> None:
-            write(task.file(values), {**told, "steps": str(step)}, str(path))
-            for sample, frames in render(config, image, path):
-                processes.show(sample.stem, frames, step)
-            unload_all_models()  # of ComfyUI's, for the training has copies of its own
-
-        def report(progress: Progress) -> None:
-            print_progress(progress)
-            done, every = len(progress.losses), config.samples.every
-            if every and done % every == 0 and done < config.fit.steps:
-                path = config.output / f"{config.name}_{done:06}.safetensors"
-                finished(path, progress.averages, done)
-
-        settings = {**decisive(config), "items in a step": config.objective.per_step(processes)}
-        fit(
-            config.name,
+        results = Results(config, checkpoint, task, processes)
+        training = Training(
+            config.output / f"{config.name}.pt",
             task.parameters,
-            losses,
-            config.output,
             config.fit,
-            settings=settings,
+            settings={**settings_of(config), "items in a step": config.objective.per_step(processes)},
             processes=processes,
-            report=report,
-            stop=stop,
             save_every=config.save_every,
         )
+        loss = MotionLoss(unet=task.unet, moving=task.moving, alphas=task.alphas, options=config.objective, empty=empty)
+        training.run(loss.steps(data, processes), results.report, stop)
         path = config.output / f"{config.name}.safetensors"
         if processes.index == 0:
-            finished(path, task.parameters, config.fit.steps)
+            results.write(path, task.parameters, config.fit.steps)
     processes.end()
     return path
 
 
-def prepared(config: Config, image: ImageModels, processes: OneProcess) -> tuple[Prompt, Data]:
-    """The empty prompt, and the data: encoded by the first process, after which the others find it in the cache."""
+@dataclass(frozen=True)
+class Results:
+    """Writes the files of a training, finished or on the way, and samples of them."""
+
+    config: Config
+    checkpoint: Checkpoint
+    task: Task
+    processes: OneProcess
+
+    def write(self, path: Path, values: Mapping[str, Tensor], step: int) -> None:
+        """Write the values of a step as a file, and sampled clips beside it."""
+        data = str(self.config.data.folder or self.config.data.shards)
+        write(self.task.file(values), {**self.task.notes, "data": data, "steps": str(step)}, str(path))
+        for sample, frames in render(self.config, self.checkpoint, path):
+            self.processes.show(sample.stem, frames, step)
+        unload_all_models()  # of ComfyUI's; the training has copies of its own
+
+    def report(self, progress: Progress) -> None:
+        """Print progress, and write a file where samples are due."""
+        print_progress(progress)
+        step, every = len(progress.losses), self.config.samples.every
+        if every and step % every == 0 and step < self.config.fit.steps:
+            self.write(self.config.output / f"{self.config.name}_{step:06}.safetensors", progress.averages, step)
+
+
+def prepare_data(config: Config, checkpoint: Checkpoint, processes: OneProcess) -> tuple[Prompt, Data]:
+    """Return the empty prompt and the data, which the first process encodes and the others find in the cache."""
 
     @torch.no_grad()  # shards are encoded in the middle of the training
     def encode_frames(frames: Tensor) -> Tensor:
-        return image.model.model.process_latent_in(image.vae.encode(frames))
+        return checkpoint.model.model.process_latent_in(checkpoint.vae.encode(frames))
 
     @torch.no_grad()
     def encode_text(text: str) -> Prompt:
-        context, pooled = image.clip.encode_from_tokens(image.clip.tokenize(text), return_pooled=True)
-        return Prompt(context[0].cpu(), pooled[0].cpu() if sdxl and pooled is not None else None)
+        tokens = checkpoint.clip.tokenize(text)
+        context, pooled = checkpoint.clip.encode_from_tokens(tokens, return_pooled=True)
+        return Prompt(context[0].cpu(), pooled[0].cpu() if checkpoint.has_pooled_prompts else None)
 
     def load() -> Data:
         return prepare(
@@ -102,72 +105,43 @@ def prepared(config: Config, image: ImageModels, processes: OneProcess) -> tuple
             seed=config.objective.seed,
         )
 
-    sdxl = image.model.model.model_config.unet_config.get("adm_in_channels") is not None
     data = load() if processes.index == 0 else None
-    processes.from_first(None)
+    processes.from_first(None)  # wait for it
     return encode_text(""), data or load()
 
 
-def fingerprint(*files: Path) -> str:
-    """Changes with the files."""
-    return " ".join(f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
-
-
-def load_checkpoint(config: Config) -> ImageModels:
-    for folder in config.custom_nodes:
-        import_pack(folder)
-    if not config.checkpoint.is_file():
-        raise ValueError(f"checkpoint: there is no file {config.checkpoint}.")
-    loaded: Any = comfy.sd.load_checkpoint_guess_config(str(config.checkpoint))
-    model, clip, vae = loaded[:3]
-    for path in config.loras:
-        model, clip = comfy.sd.load_lora_for_models(model, clip, comfy.utils.load_torch_file(str(path)), 1.0, 1.0)
-    if config.vae is not None:
-        vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(config.vae)))
-    if clip is None or vae is None:
-        raise ValueError(f"checkpoint: {config.checkpoint} has no text encoder or no VAE: choose a full checkpoint.")
-    return ImageModels(model, clip, vae)
-
-
-def import_pack(folder: Path) -> None:
-    """As ComfyUI does."""
-    name = folder.resolve().name.replace("-", "_")
-    if name in sys.modules:
-        return
-    file, where = folder / "__init__.py", [str(folder)]
-    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=where)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise ValueError(f"custom_nodes: there is no pack in {folder}.")
-    sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[name])
-
-
-def task_of(config: Config, model: Any, processes: OneProcess) -> AbstractContextManager[Task]:
-    dtype, device, seed = config.objective.dtype, processes.device, config.objective.seed
+def task_for(config: Config, model: Any, device: torch.device) -> AbstractContextManager[Task]:
+    """Return the task of a configuration. ValueError if a motion LoRA has no motion module to alter."""
+    objective = config.objective
+    options = TaskOptions(
+        seed=objective.seed,
+        dtype=objective.dtype,
+        recompute=config.recompute,
+        beta_schedule=config.beta_schedule,
+        lora=config.lora,
+    )
     if config.train == "domain adapter":
-        return adapter_task(model, config.lora, seed, device, config.recompute)
+        return adapter_task(model, options, device)
     if config.motion_module is not None:
-        start = from_file(model, load_motion_model(str(config.motion_module)), device)
+        start = start_from(model, load_motion_model(str(config.motion_module)), device)
     elif config.train == "motion module":
-        start = from_nothing(model, config.positions, config.middle, seed, device)
+        start = start_from_scratch(
+            model, positions=config.positions, middle=config.middle, seed=objective.seed, device=device
+        )
     else:
-        raise ValueError("motion_module: a motion LoRA needs the motion module that it is to alter.")
-    if config.train == "motion LoRA":
-        return lora_task(model, start, config.beta_schedule, config.lora, seed, dtype, config.recompute)
-    return module_task(model, start, config.beta_schedule, dtype, config.recompute)
+        raise ValueError("motion_module: a motion LoRA needs the motion module that it alters.")
+    return (lora_task if config.train == "motion LoRA" else module_task)(model, start, options)
 
 
-def decisive(config: Config) -> dict[str, Any]:
-    """What else than the options of the loop decides what comes out, in plain values."""
-    told = asdict(config)
-    for key in ("samples", "save_every", "output", "fit", "custom_nodes", "recompute"):
-        told.pop(key)
-    return plain(told)
+def settings_of(config: Config) -> dict[str, Any]:
+    """Return the plain values that, with the options of the loop, decide the result."""
+    return plain({key: value for key, value in asdict(config).items() if key not in IRRELEVANT})
 
 
 def plain(value: Any) -> Any:
+    """Return the same value with lists for tuples and texts for paths, as a state file holds them."""
     if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(each) for each in value]
+        return [plain(inner) for inner in value]
     return str(value) if isinstance(value, Path) else value

@@ -1,11 +1,11 @@
-"""Touches comfy. What can be trained: a motion module, a motion LoRA, or a domain adapter, on a frozen image model."""
+"""Touches comfy. The kinds of training: a motion module, a motion LoRA, or a domain adapter, on a frozen UNet."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import comfy.utils
@@ -21,7 +21,7 @@ from ..motion_models.schedules import BETA_SCHEDULES
 from ..motion_models.unet import group_norms_over_frames, motion_hooks, unet_norms, unet_slots
 from ..sampling.animate import check_base, is_stable_diffusion_2
 from .diffusion import alphas_cumprod
-from .image_model import ImageModel, frozen_copy, recomputed
+from .frozen_unet import FrozenUNet, frozen_copy, recomputed
 from .lora import LoraOptions, layers_of, lora
 from .motion import Moving, weights
 
@@ -30,23 +30,39 @@ if TYPE_CHECKING:
 
     from ..motion_models.loader import LoadedMotionModel
 
+LISTS = ("num_res_blocks", "channel_mult", "transformer_depth", "transformer_depth_output")
+"""Keys of a UNet's configuration from whose values ComfyUI's unet_to_diffusers pops."""
 SPATIAL_ATTENTION = re.compile(r"transformer_blocks\.\d+\.attn[12]\.to_(q|k|v|out\.0)$")
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """How a task computes, and the size of its LoRA if it trains one."""
+
+    seed: int = 0
+    dtype: torch.dtype = torch.float32
+    """Type of the frozen weights."""
+    recompute: bool = True
+    """Whether gradients are checkpointed."""
+    beta_schedule: str = "family"
+    """Noise schedule: "image", "motion", or that of the motion model's "family"."""
+    lora: LoraOptions = field(default_factory=LoraOptions)
 
 
 @dataclass(frozen=True)
 class Task:
     """What is trained, on what, and how it becomes a file."""
 
-    image_model: ImageModel
+    unet: FrozenUNet
     moving: Moving
     parameters: dict[str, Parameter]
     alphas: Tensor
     """(1000,) the noise schedule."""
     file: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-    """From values of the parameters to what is saved."""
+    """Maps values of the parameters to the weights that are saved."""
     notes: dict[str, str]
     models: tuple[nn.Module, ...]
-    """All that is computed with."""
+    """All models that compute."""
 
 
 class Start(NamedTuple):
@@ -57,23 +73,25 @@ class Start(NamedTuple):
     notes: dict[str, str]
 
 
-def from_file(model: ModelPatcher, motion: LoadedMotionModel, device: torch.device) -> Start:
-    """ValueError if the motion model was made for another UNet."""
+def start_from(model: ModelPatcher, motion: LoadedMotionModel, device: torch.device) -> Start:
+    """Return a copy of a motion model. ValueError if it was made for another UNet than the MODEL's."""
     check_base(model, motion)
     return Start(float32_copy(motion, device), motion.family, notes(motion))
 
 
-def from_nothing(model: ModelPatcher, positions: int, middle: bool, seed: int, device: torch.device) -> Start:
-    """A motion model whose outputs are zero, so that it changes nothing yet (arXiv 2307.04725, section 4.2).
-    ValueError for a MODEL to which it could not be applied."""
+def start_from_scratch(model: ModelPatcher, *, positions: int, middle: bool, seed: int, device: torch.device) -> Start:
+    """Return a motion model whose outputs are zero, so that it changes nothing yet (arXiv 2307.04725, section 4.2).
+
+    `positions` is the length of the longest clip; `middle` adds motion modules to the middle block, as v2 has them.
+    ValueError for a MODEL to which it could not be applied.
+    """
     if is_stable_diffusion_2(model):
         raise ValueError(
-            "This is a model of Stable Diffusion 2's kind, for which there are no motion modules: use a checkpoint of "
-            "Stable Diffusion 1.5 or SDXL."
+            "There are no motion modules for models of Stable Diffusion 2's kind, such as this one: use a checkpoint "
+            "of Stable Diffusion 1.5 or SDXL."
         )
-    slots = unet_slots(model.get_model_object("diffusion_model"))
     blocks: dict[str, list[int]] = {}
-    for slot in slots:
+    for slot in unet_slots(model.get_model_object("diffusion_model")):
         blocks.setdefault(slot.name.partition(".motion_modules")[0], []).append(slot.channels)
     down, up = (tuple(tuple(cs) for name, cs in blocks.items() if name.startswith(way)) for way in ("down", "up"))
     family = SDXL if len(down) == 3 else V2 if middle else V3
@@ -83,81 +101,92 @@ def from_nothing(model: ModelPatcher, positions: int, middle: bool, seed: int, d
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed the GPUs
         motion_model = MotionModel(config)
     zero_output(motion_model)
-    told = {"family": family.name, "base": family.base, "trained_frames": str(positions), "sources": "nothing"}
-    return Start(motion_model.to(device).requires_grad_(False), family, told)
+    metadata = {"family": family.name, "base": family.base, "trained_frames": str(positions), "sources": "nothing"}
+    return Start(motion_model.to(device).requires_grad_(False), family, metadata)
 
 
 @contextmanager
-def module_task(
-    model: ModelPatcher, start: Start, schedule: str, dtype: torch.dtype, recompute: bool
-) -> Iterator[Task]:
-    with animated(model, start, dtype, recompute) as (image_model, moving):
-        positions = {key: value for key, value in start.model.state_dict().items() if key.endswith("pos_encoder.pe")}
+def module_task(model: ModelPatcher, start: Start, options: TaskOptions) -> Iterator[Task]:
+    """Yield the training of all of a motion model but its positions."""
+    positions = {key: value for key, value in start.model.state_dict().items() if key.endswith("pos_encoder.pe")}
 
-        def file(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {**positions, **values}
+    def file(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {**positions, **values}
 
-        alphas, models = noise_schedule(model, start, schedule), (image_model.unet, start.model)
-        yield Task(image_model, moving, weights(start.model), alphas, file, start.notes, models)
+    with animated(model, start, options) as (unet, moving):
+        yield Task(
+            unet=unet,
+            moving=moving,
+            parameters=weights(start.model),
+            alphas=noise_schedule(model, start, options.beta_schedule),
+            file=file,
+            notes=start.notes,
+            models=(unet.module, start.model),
+        )
 
 
 @contextmanager
-def lora_task(
-    model: ModelPatcher,
-    start: Start,
-    schedule: str,
-    options: LoraOptions,
-    seed: int,
-    dtype: torch.dtype,
-    recompute: bool,
-) -> Iterator[Task]:
-    layers, generator = layers_of(start.model, options.projections), torch.Generator().manual_seed(seed)
+def lora_task(model: ModelPatcher, start: Start, options: TaskOptions) -> Iterator[Task]:
+    """Yield the training of a LoRA on a motion model."""
+    rank, scale, projections = options.lora.rank, options.lora.scale, options.lora.projections
+    layers, generator = layers_of(start.model, projections), torch.Generator().manual_seed(options.seed)
+
+    def file(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return motion_lora_file(values, options.lora.layout, scale)
+
     with (
-        animated(model, start, dtype, recompute) as (image_model, moving),
-        lora(start.model, layers, options.rank, options.scale, generator) as parameters,
+        animated(model, start, options) as (unet, moving),
+        lora(start.model, layers, rank=rank, scale=scale, generator=generator) as parameters,
     ):
-
-        def file(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return motion_lora_file(values, options.layout, options.scale)
-
-        told = {**start.notes, **options.notes(), "projections": options.projections}
-        alphas, models = noise_schedule(model, start, schedule), (image_model.unet, start.model)
-        yield Task(image_model, moving, parameters, alphas, file, told, models)
+        yield Task(
+            unet=unet,
+            moving=moving,
+            parameters=parameters,
+            alphas=noise_schedule(model, start, options.beta_schedule),
+            file=file,
+            notes={**start.notes, **options.lora.notes(), "projections": projections},
+            models=(unet.module, start.model),
+        )
 
 
 @contextmanager
-def adapter_task(
-    model: ModelPatcher, options: LoraOptions, seed: int, device: torch.device, recompute: bool
-) -> Iterator[Task]:
-    """A LoRA on the image model's attention, for the look of a video's frames: trained on single ones, and left out
-    when the motion that was learned with it is used (arXiv 2307.04725, section 4.1)."""
-    image_model = frozen_copy(model, patched_weights(model, "diffusion_model."), device, torch.float32)
-    layers = [name for name, _ in image_model.unet.named_modules() if SPATIAL_ATTENTION.search(name)]
+def adapter_task(model: ModelPatcher, options: TaskOptions, device: torch.device) -> Iterator[Task]:
+    """Yield the training of a LoRA on the image model's attention, for the look of a video's frames.
+
+    It is trained on single frames, and left out when the motion that was learned with it is used (arXiv 2307.04725,
+    section 4.1).
+    """
+    unet = frozen_copy(model, patched_weights(model, "diffusion_model."), device, torch.float32)
+    layers = [name for name, _ in unet.module.named_modules() if SPATIAL_ATTENTION.search(name)]
     config: Any = model.model.model_config.unet_config
     diffusers = comfy.utils.unet_to_diffusers({**config, **{key: list(config[key]) for key in LISTS if key in config}})
     names = {ours.removesuffix(".weight"): theirs.removesuffix(".weight") for theirs, ours in diffusers.items()}
+    rank, scale, generator = options.lora.rank, options.lora.scale, torch.Generator().manual_seed(options.seed)
 
     def file(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return domain_adapter_file(values, names, options.scale)
+        return domain_adapter_file(values, names, scale)
 
-    learning = lora(image_model.unet, layers, options.rank, options.scale, torch.Generator().manual_seed(seed))
-    with learning as parameters, recomputing(image_model, None, recompute):
-        alphas, models = to_the_end(model, alphas_cumprod("image")), (image_model.unet,)
-        yield Task(image_model, lambda _: nullcontext(), parameters, alphas, file, options.notes(), models)
-
-
-LISTS = ("num_res_blocks", "channel_mult", "transformer_depth", "transformer_depth_output")  # it pops from them
+    with (
+        lora(unet.module, layers, rank=rank, scale=scale, generator=generator) as parameters,
+        recomputing(options, unet.module),
+    ):
+        yield Task(
+            unet=unet,
+            moving=lambda _frames: nullcontext(),
+            parameters=parameters,
+            alphas=to_the_end(model, alphas_cumprod("image")),
+            file=file,
+            notes=options.lora.notes(),
+            models=(unet.module,),
+        )
 
 
 @contextmanager
-def animated(
-    model: ModelPatcher, start: Start, dtype: torch.dtype, recompute: bool
-) -> Iterator[tuple[ImageModel, Moving]]:
-    """A frozen copy of a MODEL's UNet, and how motion gets into it for a call."""
+def animated(model: ModelPatcher, start: Start, options: TaskOptions) -> Iterator[tuple[FrozenUNet, Moving]]:
+    """Yield a frozen copy of a MODEL's UNet, and the context that puts motion into it for a call."""
     device = next(start.model.parameters()).device
-    image_model = frozen_copy(model, patched_weights(model, "diffusion_model."), device, dtype)
-
-    slots, res_norms = unet_slots(image_model.unet), unet_norms(image_model.unet)
+    unet = frozen_copy(model, patched_weights(model, "diffusion_model."), device, options.dtype)
+    slots, res_norms = unet_slots(unet.module), unet_norms(unet.module)
     norms, limit = ExitStack(), start.model.config.pe_length
 
     @contextmanager
@@ -172,17 +201,17 @@ def animated(
         with motion_hooks(slots, start.model, frames):
             yield
 
-    with norms, recomputing(image_model, start.model, recompute):
-        yield image_model, moving
+    with norms, recomputing(options, unet.module, start.model):
+        yield unet, moving
 
 
-def recomputing(image_model: ImageModel, motion_model: MotionModel | None, recompute: bool):
-    models = [image_model.unet, *([] if motion_model is None else [motion_model])]
-    return recomputed(*models) if recompute else nullcontext()
+def recomputing(options: TaskOptions, *models: nn.Module) -> AbstractContextManager[None]:
+    """Return the context in which gradients are checkpointed, if the options say so."""
+    return recomputed(*models) if options.recompute else nullcontext()
 
 
 def noise_schedule(model: ModelPatcher, start: Start, name: str) -> Tensor:
-    """By name, or that of the motion model's family."""
+    """Return (1000,) alphas of a schedule by its name, or of the motion model's "family"."""
     if name != "family":
         return to_the_end(model, alphas_cumprod(name))
     family = BETA_SCHEDULES[start.family.beta_schedule]
@@ -191,8 +220,10 @@ def noise_schedule(model: ModelPatcher, start: Start, name: str) -> Tensor:
 
 
 def to_the_end(model: ModelPatcher, alphas: Tensor) -> Tensor:
-    """The same schedule, but up to nothing but noise where a MODEL samples with zero terminal SNR (arXiv 2305.08891,
-    section 3.1), as set_beta_schedule gives it to the sampler."""
+    """Return the schedule, rescaled to end in pure noise where a MODEL samples with zero terminal SNR.
+
+    This is arXiv 2305.08891, section 3.1, as set_beta_schedule gives it to the sampler.
+    """
     if not getattr(model.get_model_object("model_sampling"), "zsnr", False):
         return alphas
     return 1 / (1 + rescale_zero_terminal_snr_sigmas(((1 - alphas) / alphas).sqrt()) ** 2)

@@ -56,26 +56,26 @@ def write_video(file: Path, clip: Tensor, codec: str) -> Path:
 
 
 def test_a_folder_of_pictures_is_read_in_the_order_of_its_numbers(tmp_path, clip):
-    found = read_clip(write_sequence(tmp_path / "clip", clip), FRAMES)
-    assert torch.equal(found, clip.float() / 255)
+    result = read_clip(write_sequence(tmp_path / "clip", clip), FRAMES)
+    assert torch.equal(result, clip.float() / 255)
 
 
 def test_an_animated_webp_is_read(tmp_path, clip):
-    found = read_clip(write_animation(tmp_path / "clip.webp", clip, lossless=True), FRAMES)
-    assert torch.equal(found, clip.float() / 255)
+    result = read_clip(write_animation(tmp_path / "clip.webp", clip, lossless=True), FRAMES)
+    assert torch.equal(result, clip.float() / 255)
 
 
 def test_a_gif_is_read(tmp_path, clip):
-    found = read_clip(write_animation(tmp_path / "clip.gif", clip), FRAMES)
-    assert found.shape == clip.shape
-    assert (found - clip.float() / 255).abs().mean() < 0.06  # of 256 colours
+    result = read_clip(write_animation(tmp_path / "clip.gif", clip), FRAMES)
+    assert result.shape == clip.shape
+    assert (result - clip.float() / 255).abs().mean() < 0.06  # of 256 colours
 
 
 @pytest.mark.parametrize(("name", "codec"), [("clip.mp4", "libx264"), ("clip.webm", "libvpx-vp9")])
 def test_a_video_is_read(tmp_path, clip, name, codec):
-    found = read_clip(write_video(tmp_path / name, clip, codec), FRAMES)
-    assert found.shape == clip.shape
-    assert (found - clip.float() / 255).abs().mean() < 0.06  # of colours at half the size
+    result = read_clip(write_video(tmp_path / name, clip, codec), FRAMES)
+    assert result.shape == clip.shape
+    assert (result - clip.float() / 255).abs().mean() < 0.06  # of colours at half the size
 
 
 def test_a_video_of_a_phone_held_sideways_is_read_upright(tmp_path, clip):
@@ -85,9 +85,9 @@ def test_a_video_of_a_phone_held_sideways_is_read_upright(tmp_path, clip):
     matrix = data.index(b"tkhd") + 4 + 40
     data[matrix : matrix + 36] = pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
     file.write_bytes(data)
-    found, upright = read_clip(file, FRAMES), clip.rot90(-1, (1, 2))
-    assert found.shape == upright.shape
-    assert (found - upright.float() / 255).abs().mean() < 0.06  # of colours at half the size
+    result, upright = read_clip(file, FRAMES), clip.rot90(-1, (1, 2))
+    assert result.shape == upright.shape
+    assert (result - upright.float() / 255).abs().mean() < 0.06  # of colours at half the size
 
 
 @pytest.mark.parametrize("name", ["clip.webp", "clip.gif", "clip.apng"])
@@ -97,8 +97,8 @@ def test_a_frame_that_is_held_is_read_as_often_as_it_is_shown(tmp_path, clip, na
     file = write_animation(tmp_path / name, clip[[0, 0, 0, 1, 2, 2]], **options)
     with Image.open(file) as written:
         assert getattr(written, "n_frames", 1) == 3
-    found = read_clip(file, FRAMES)
-    assert [torch.equal(a, b) for a, b in pairwise(found)] == [True, True, False, False, True]
+    result = read_clip(file, FRAMES)
+    assert [torch.equal(a, b) for a, b in pairwise(result)] == [True, True, False, False, True]
 
 
 def test_no_more_than_asked_for_is_read_of_a_frame_that_is_held(tmp_path, clip):

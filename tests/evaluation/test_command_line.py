@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.models.optical_flow import raft_large
 
-from animatediff_native.evaluation.command import main, write_whole
+from animatediff_native.evaluation.command import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (64, 96)
@@ -109,12 +109,3 @@ def test_a_folder_of_which_nothing_can_be_read_gives_no_file(tmp_path):
     with pytest.raises(SystemExit, match=r"No clip could be scored. broken.mp4 cannot be read"):
         main([str(tmp_path), "--out", str(tmp_path / "scores.json")])
     assert [path.name for path in tmp_path.iterdir()] == ["broken.mp4"]
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    file = tmp_path / "scores.json"
-    file.write_text("before")
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(file, "half of it \ud800")  # what no encoding can hold
-    assert file.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [file]

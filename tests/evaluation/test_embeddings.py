@@ -75,26 +75,26 @@ def expected_text(oracle: CLIPModel, clip: Any, text: str) -> Tensor:
 
 def test_agreement_look_and_smoothness_are_those_of_transformers(oracle, clip_vision, clip_file):
     images, references, clip = pictures(10), pictures(14)[10:], text_model(clip_file)
-    found = compare(embed(clip_vision, images, [references], clip, PROMPT))
+    result = compare(embed(clip_vision, images, references=[references], clip=clip, text=PROMPT))
     frames, stills = expected_images(oracle, images), expected_images(oracle, references)
     text = expected_text(oracle, clip, PROMPT)
     cosine = torch.nn.functional.cosine_similarity
-    assert found["text"] == pytest.approx(100 * float(cosine(frames, text[None]).mean()), abs=1e-3)
-    assert found["look"] == pytest.approx(100 * float(cosine(frames[:, None], stills[None], dim=2).mean()), abs=1e-3)
-    assert found["smoothness"] == pytest.approx(100 * float(cosine(frames[:-1], frames[1:]).mean()), abs=1e-3)
-    assert found["note"] == ""
-    assert abs(found["text"]) < 99 and found["smoothness"] < 99.9  # not all the same
+    assert result["text"] == pytest.approx(100 * float(cosine(frames, text[None]).mean()), abs=1e-3)
+    assert result["look"] == pytest.approx(100 * float(cosine(frames[:, None], stills[None], dim=2).mean()), abs=1e-3)
+    assert result["smoothness"] == pytest.approx(100 * float(cosine(frames[:-1], frames[1:]).mean()), abs=1e-3)
+    assert result["note"] == ""
+    assert abs(result["text"]) < 99 and result["smoothness"] < 99.9  # not all the same
 
 
 def test_the_text_is_not_what_the_unet_gets(oracle, clip_vision, clip_file):
     """ComfyUI's pooled output of SD1.5's encoder has the right length, and is in another space."""
     clip = text_model(clip_file)
-    found = embed(clip_vision, pictures(2), (), clip, PROMPT).text
-    assert found is not None
+    result = embed(clip_vision, pictures(2), clip=clip, text=PROMPT).text
+    assert result is not None
     _, pooled = clip.encode_from_tokens(clip.tokenize(PROMPT), return_pooled=True)
-    torch.testing.assert_close(found, expected_text(oracle, clip, PROMPT), rtol=1e-4, atol=1e-4)
-    assert pooled.shape[1] == len(found)
-    assert torch.cosine_similarity(pooled[0], found, dim=0) < 0.9
+    torch.testing.assert_close(result, expected_text(oracle, clip, PROMPT), rtol=1e-4, atol=1e-4)
+    assert pooled.shape[1] == len(result)
+    assert torch.cosine_similarity(pooled[0], result, dim=0) < 0.9
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
@@ -102,32 +102,32 @@ def test_a_file_without_a_text_projection_gives_a_note_and_no_number(oracle, cli
     file = tmp_path / f"clip_l.{suffix}"
     save = safetensors.torch.save_file if suffix == "safetensors" else torch.save
     save(part(oracle, "text_model"), file)
-    found = embed(clip_vision, pictures(2), (), text_model(file), PROMPT)
-    assert found.text is None
-    assert "holds no text projection: load clip_l.safetensors" in found.note
+    result = embed(clip_vision, pictures(2), clip=text_model(file), text=PROMPT)
+    assert result.text is None
+    assert "holds no text projection; load clip_l.safetensors" in result.note
 
 
 def test_a_checkpoint_gives_a_note_and_no_number(clip_vision):
-    found = embed(clip_vision, pictures(2), (), Miniature(MODELS).clip, "a red star")
-    assert found.text is None
-    assert "holds no text projection" in found.note
+    result = embed(clip_vision, pictures(2), clip=Miniature(MODELS).clip, text="a red star")
+    assert result.text is None
+    assert "holds no text projection" in result.note
 
 
 def test_a_text_encoder_of_unknown_origin_gives_a_note_and_no_number(clip_vision, clip_file):
     clip = text_model(clip_file)
     clip.patcher.cached_patcher_init = None
-    found = embed(clip_vision, pictures(2), (), clip, PROMPT)
-    assert found.text is None
-    assert "it is not known" in found.note
+    result = embed(clip_vision, pictures(2), clip=clip, text=PROMPT)
+    assert result.text is None
+    assert "text projection is unknown" in result.note
 
 
 def test_without_a_text_there_is_no_embedding_and_no_note(clip_vision, clip_file):
-    found = embed(clip_vision, pictures(2), (), text_model(clip_file), "  ")
-    assert (found.text, found.note) == (None, "")
+    result = embed(clip_vision, pictures(2), clip=text_model(clip_file), text="  ")
+    assert (result.text, result.note) == (None, "")
 
 
 def test_references_of_any_size_are_compared(oracle, clip_vision):
-    likened = embed(clip_vision, pictures(2), [pictures(1), pictures(2, (PICTURE, 2 * PICTURE))])
+    likened = embed(clip_vision, pictures(2), references=[pictures(1), pictures(2, (PICTURE, 2 * PICTURE))])
     assert likened.references is not None
     assert likened.references.shape == (3, WIDTH)
     middle = pictures(2, (PICTURE, 2 * PICTURE))[:, :, PICTURE // 2 : PICTURE // 2 + PICTURE]
@@ -136,7 +136,7 @@ def test_references_of_any_size_are_compared(oracle, clip_vision):
 
 def test_a_vision_model_without_an_embedding_of_the_picture_is_refused(tmp_path):
     siglip = vision_model(tmp_path, model_type="siglip_vision_model", projection_dim=None)
-    with pytest.raises(ValueError, match="gives no embedding of a whole picture"):
+    with pytest.raises(ValueError, match="has no embedding of a whole picture"):
         embed(siglip, pictures(2))
 
 
@@ -148,6 +148,6 @@ def test_frames_alike_are_smoothest(clip_vision):
 
 
 def test_what_was_not_given_is_not_compared(clip_vision):
-    found = embed(clip_vision, pictures(2))
-    assert isinstance(found, Embeddings)
-    assert (compare(found)["look"], compare(found)["text"]) == (None, None)
+    result = embed(clip_vision, pictures(2))
+    assert isinstance(result, Embeddings)
+    assert (compare(result)["look"], compare(result)["text"]) == (None, None)

@@ -22,8 +22,8 @@ def embeddings(*rows: list[float]) -> Tensor:
 
 
 def test_neighbours_that_are_alike_have_a_similarity_of_100_and_unlike_ones_of_0():
-    found = metrics.similarity_of_neighbours(embeddings([1, 0], [2, 0], [0, 3], [-1, 0]))
-    torch.testing.assert_close(found, torch.tensor([100.0, 0.0, 0.0]))
+    result = metrics.similarity_of_neighbours(embeddings([1, 0], [2, 0], [0, 3], [-1, 0]))
+    torch.testing.assert_close(result, torch.tensor([100.0, 0.0, 0.0]))
 
 
 def test_text_agreement_is_the_mean_cosine_of_the_frames():
@@ -85,17 +85,17 @@ def measured(clip: Tensor) -> dict[str, Tensor]:
 
 
 def test_a_still_has_no_motion_no_error_and_no_flicker():
-    found = measured(textured(SIZE).expand(FRAMES, -1, -1, -1))
-    assert not found["motion"].any()
-    assert found["error"].max() < 1e-6
-    assert found["flicker"].max() < 1e-3
+    result = measured(textured(SIZE).expand(FRAMES, -1, -1, -1))
+    assert not result["motion"].any()
+    assert result["error"].max() < 1e-6
+    assert result["flicker"].max() < 1e-3
 
 
 def test_a_pan_has_its_motion_and_hardly_an_error():
-    found = measured(pan(FRAMES, SIZE, 3, -2))
-    torch.testing.assert_close(found["motion"], torch.full((FRAMES - 1,), 13**0.5), rtol=0, atol=0.2)
-    assert found["error"].max() < 0.2
-    assert found["flicker"].max() < 0.5
+    result = measured(pan(FRAMES, SIZE, 3, -2))
+    torch.testing.assert_close(result["motion"], torch.full((FRAMES - 1,), 13**0.5), rtol=0, atol=0.2)
+    assert result["error"].max() < 0.2
+    assert result["flicker"].max() < 0.5
 
 
 def test_shuffled_frames_have_a_greater_error():

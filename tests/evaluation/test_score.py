@@ -9,6 +9,7 @@ import torch
 from evaluation_support import pan, shape_on_ground, textured
 from torch import Tensor
 
+from animatediff_native.evaluation import score as score_module
 from animatediff_native.evaluation.optical_flow import LucasKanade
 from animatediff_native.evaluation.plot import HEAD, PANEL, WIDTH, limits, plot
 from animatediff_native.evaluation.score import Embeddings, score
@@ -31,16 +32,16 @@ def alike(frames: int) -> Embeddings:
 
 
 def test_the_amount_of_motion_is_in_pixels_and_percent_of_the_diagonal():
-    found = score(images(pan(4, SIZE, 4, 3)))
-    assert found.motion == pytest.approx(5, abs=0.25)
-    assert found.motion_percent == pytest.approx(100 * found.motion / 160)  # 96, 128, 160
-    assert not found.still
+    result = score(images(pan(4, SIZE, 4, 3)))
+    assert result.motion == pytest.approx(5, abs=0.25)
+    assert result.motion_percent == pytest.approx(100 * result.motion / 160)  # 96, 128, 160
+    assert not result.still
 
 
 def test_a_clip_is_measured_in_parts_as_in_one(monkeypatch):
     clip = images(pan(8, SIZE, 2, 1))
     whole = score(clip)
-    monkeypatch.setattr("evaluation.score.AT_ONCE", 3)
+    monkeypatch.setattr(score_module, "BATCH", 3)
     parts = score(clip)
     assert parts.motion_of_steps == pytest.approx(whole.motion_of_steps, abs=1e-3)
     assert len(parts.warping_error_of_steps) == 7
@@ -54,16 +55,16 @@ def test_progress_is_told_up_to_the_last_step():
 
 
 def test_a_still_clip_is_said_to_be_still_beside_its_smoothness():
-    found = score(still(), embeddings=alike(4))
-    assert found.still
-    assert "The clip is still" in found.sentences()
-    assert "which says nothing, as the clip is still" in found.sentences()
+    result = score(still(), embeddings=alike(4))
+    assert result.still
+    assert "The clip is still" in result.sentences()
+    assert "which says nothing, as the clip is still" in result.sentences()
 
 
 def test_smoothness_is_said_beside_the_motion():
-    found = score(images(pan(4, SIZE, 4, 3)), embeddings=alike(4))
-    line = next(line for line in found.sentences().splitlines() if line.startswith("Smoothness"))
-    assert f"{found.motion:.2f} pixels per frame" in line
+    result = score(images(pan(4, SIZE, 4, 3)), embeddings=alike(4))
+    line = next(line for line in result.sentences().splitlines() if line.startswith("Smoothness"))
+    assert f"{result.motion:.2f} pixels per frame" in line
 
 
 def test_a_small_thing_that_moves_is_not_still():
@@ -72,34 +73,34 @@ def test_a_small_thing_that_moves_is_not_still():
 
 
 def test_without_embeddings_nothing_is_said_of_what_needs_them():
-    found = score(still())
-    assert (found.smoothness, found.look, found.text) == (None, None, None)
-    assert "Smoothness" not in found.sentences()
+    result = score(still())
+    assert (result.smoothness, result.look, result.text) == (None, None, None)
+    assert "Smoothness" not in result.sentences()
 
 
 def test_smoothness_is_the_mean_similarity_of_neighbours():
-    found = score(still(), embeddings=alike(4))
+    result = score(still(), embeddings=alike(4))
     expected = torch.cosine_similarity(alike(4).frames[:-1], alike(4).frames[1:], dim=1)
-    assert found.similarity_of_steps == pytest.approx((100 * expected).tolist())
-    assert found.smoothness == pytest.approx(100 * float(expected.mean()))
+    assert result.similarity_of_steps == pytest.approx((100 * expected).tolist())
+    assert result.smoothness == pytest.approx(100 * float(expected.mean()))
 
 
 def test_json_holds_every_number_and_no_nan():
-    found = score(still(), embeddings=alike(4), context_length=2, context_overlap=0)
-    read = json.loads(found.to_json(), parse_constant=lambda name: pytest.fail(name))
+    result = score(still(), embeddings=alike(4), context_length=2, context_overlap=0)
+    read = json.loads(result.to_json(), parse_constant=lambda name: pytest.fail(name))
     assert read["motion"] == 0
     assert read["seams"] == [1]
     assert read["seam"] is None
-    assert read["smoothness"] == pytest.approx(found.smoothness, abs=1e-4)
+    assert read["smoothness"] == pytest.approx(result.smoothness, abs=1e-4)
     assert read["optical_flow"] == LucasKanade.name
 
 
 def test_why_text_agreement_was_not_measured_is_said():
     embeddings = Embeddings(torch.ones(4, 8), note="Text agreement was not measured.")
-    found = score(still(), embeddings=embeddings)
-    assert found.text is None
-    assert "Text agreement was not measured." in found.sentences()
-    assert json.loads(found.to_json())["note"] == "Text agreement was not measured."
+    result = score(still(), embeddings=embeddings)
+    assert result.text is None
+    assert "Text agreement was not measured." in result.sentences()
+    assert json.loads(result.to_json())["note"] == "Text agreement was not measured."
 
 
 def test_a_clip_that_is_one_frame_is_refused():

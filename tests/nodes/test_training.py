@@ -150,7 +150,7 @@ def test_a_wrong_base_is_named(lora_node, motion, output):
 
 
 def test_an_inpainting_checkpoint_is_refused(adn, output):
-    with pytest.raises(ValueError, match="SDXL, and none for inpainting"):
+    with pytest.raises(ValueError, match="SDXL that is not for inpainting"):
         train(adn["ADN_TrainMotionModule"], model=make_model(LEVELS, in_channels=9))
 
 

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ import torch
 from safetensors.torch import load_file
 from training_run_support import configuration, drawn_clips, write_config
 
+from animatediff_native.training import command
+
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = [sys.executable, "-m", "training"]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 CPU = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}  # without the second, its launcher looks for GPUs
-STEPS = {"fit": {"steps": 6, "learning_rate": 1e-3}, "save_every": 0.0}
+STEPS: dict[str, Any] = {"fit": {"steps": 16, "learning_rate": 1e-3}, "save_every": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +31,16 @@ def clips(tmp_path_factory) -> Path:
     return drawn_clips(tmp_path_factory.mktemp("clips"), 4)
 
 
-def start(command: list[str], config: Path, **options: Any) -> subprocess.Popen[str]:
-    comfyui = os.environ["ADN_COMFYUI"]
-    words = [*command, "--config", str(config), "--comfyui", comfyui]
+def start(words: list[str], config: Path, **options: Any) -> subprocess.Popen[str]:
+    command = [*words, "--config", str(config), "--comfyui", os.environ["ADN_COMFYUI"]]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | CPU
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | options
-    return subprocess.Popen(words, cwd=ROOT, env=environment, text=True, **options)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **options)
 
 
-def train(config: Path, command: list[str] = TRAINING) -> dict[str, torch.Tensor]:
+def train(config: Path, words: list[str] = TRAINING) -> dict[str, torch.Tensor]:
     """What it wrote."""
-    process = start(command, config)
+    process = start(words, config)
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 0, said
     return load_file(said.strip().splitlines()[-1])
@@ -55,20 +57,26 @@ def whole(tmp_path_factory, clips) -> dict[str, torch.Tensor]:
     return train(write_config(folder / "run.toml", configuration(clips, folder / "out", **STEPS)))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_training_ends_like_one_that_was_not(whole, clips, tmp_path, kill):
-    config = write_config(tmp_path / "run.toml", configuration(clips, tmp_path / "out", **STEPS))
-    process = start(TRAINING, config)
+def wait_for_state(file: Path, before: int = 0) -> None:
+    """Wait until the file is written anew."""
     deadline = time.monotonic() + 200
-    while not (tmp_path / "out" / "m.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(kill)
-    said = process.communicate(timeout=100)[0]
-    if kill == signal.SIGTERM:
-        assert process.returncode == 130 and "Stopped; the same command goes on from here." in said
-    done = len(torch.load(tmp_path / "out" / "m.pt")["losses"])
-    assert 1 <= done < 6 and not (tmp_path / "out" / "m.safetensors").exists()
+    while not (file.exists() and file.stat().st_mtime_ns != before) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_a_training_that_was_stopped_and_killed_ends_like_one_that_was_not(whole, clips, tmp_path):
+    config = write_config(tmp_path / "run.toml", configuration(clips, tmp_path / "out", **STEPS))
+    state, done = tmp_path / "out" / "m.pt", []
+    for kill in (signal.SIGTERM, signal.SIGKILL):
+        process, before = start(TRAINING, config), state.stat().st_mtime_ns if state.exists() else 0
+        wait_for_state(state, before)
+        process.send_signal(kill)
+        said = process.communicate(timeout=100)[0]
+        if kill == signal.SIGTERM:
+            assert process.returncode == 130 and "Stopped; run the same command to resume." in said
+        done.append(len(torch.load(state)["losses"]))
+    assert 1 <= done[0] < done[1] < STEPS["fit"]["steps"] and not (tmp_path / "out" / "m.safetensors").exists()
     assert same(train(config), whole)
 
 
@@ -76,16 +84,17 @@ def test_two_processes_learn_what_one_does_with_the_same_clips_in_a_step(clips, 
     """Compared by the losses and the gradients: Adam makes steps of one size of gradients that are but rounding."""
     pytest.importorskip("accelerate")
 
-    def state(batch: int, command: list[str]) -> dict[str, Any]:
+    def state(batch: int, words: list[str]) -> dict[str, Any]:
         out = tmp_path / f"{batch} at once"
         objective, fit = {"loss": "velocity", "batch": batch}, {"steps": 2, "learning_rate": 1e-4}
-        config = configuration(clips, out, objective=objective, fit=fit)
-        train(write_config(tmp_path / f"{batch}.toml", config), command)
+        data = {"folder": str(clips), "stride": 1, "size": 96}  # smaller clips have gradients nearer to rounding
+        config = configuration(clips, out, data=data, objective=objective, fit=fit)
+        train(write_config(tmp_path / f"{batch}.toml", config), words)
         return torch.load(out / "m.pt")
 
     two, one = state(1, [*LAUNCH, "-m", "training"]), state(2, TRAINING)
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
-    averages = [[each["exp_avg"] for each in found["optimizer"]["state"].values()] for found in (two, one)]
+    averages = [[each["exp_avg"] for each in result["optimizer"]["state"].values()] for result in (two, one)]
     for name, a, b in zip(one["weights"], *averages, strict=True):
         assert (a - b).norm() < 1e-3 * b.norm() + 1e-9, name
     assert list((tmp_path / "1 at once").rglob("events.out.tfevents.*"))
@@ -93,28 +102,31 @@ def test_two_processes_learn_what_one_does_with_the_same_clips_in_a_step(clips, 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signals to groups of processes")
 def test_ctrl_c_stops_all_processes_after_a_step(clips, tmp_path):
-    """The terminal sends it to the launcher and to each of them."""
+    """The terminal sends it to the launcher, to each of them, and to those that decode shards for them."""
     pytest.importorskip("accelerate")
-    out = tmp_path / "out"
-    fit = {"steps": 500, "learning_rate": 1e-3}
-    config = write_config(tmp_path / "run.toml", configuration(clips, out, fit=fit, save_every=0.0))
+    pytest.importorskip("webdataset")
+    out, shard, fit = tmp_path / "out", tmp_path / "clips.tar", {"steps": 500, "learning_rate": 1e-3}
+    with tarfile.open(shard, "w") as tar:
+        for file in sorted(clips.glob("*.*")):
+            tar.add(file, file.name)
+    data = {"shards": str(shard), "frames": 4, "stride": 1, "size": 64}
+    config = write_config(tmp_path / "run.toml", configuration(clips, out, data=data, fit=fit, save_every=0.0))
     with open(tmp_path / "said.txt", "w+") as said:
         process = start([*LAUNCH, "-m", "training"], config, stdout=said, start_new_session=True)
-        deadline = time.monotonic() + 200
-        while not (out / "m.pt").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for_state(out / "m.pt")
         os.killpg(process.pid, signal.SIGINT)
         process.wait(100)
-    told = (tmp_path / "said.txt").read_text()
-    assert told.count("Stopped; the same command goes on from here.") == 2 and "Connection" not in told, told
+    text = (tmp_path / "said.txt").read_text()
+    assert text.count("Stopped; run the same command to resume.") == 2 and "Connection" not in text, text
+    assert "DataLoader worker" not in text, text
     assert 1 <= len(torch.load(out / "m.pt")["losses"]) < 500
 
 
-def test_an_error_is_a_sentence_and_no_traceback(clips, tmp_path):
+def test_an_error_is_a_sentence_and_no_traceback(clips, tmp_path, capsys):
     config = write_config(tmp_path / "run.toml", configuration(clips, tmp_path / "out", lora={"rank": "eight"}))
-    process = start(TRAINING, config)
-    said = process.communicate(timeout=100)[0]
-    assert process.returncode == 1 and "lora.rank: " in said and "Traceback" not in said
+    assert command.run(config) == 1
+    said = capsys.readouterr().err
+    assert "lora.rank: " in said and "Traceback" not in said
 
 
 KILLED = """
@@ -122,10 +134,11 @@ import sys, torch
 from pathlib import Path
 from typing import Any
 from torch.nn import Parameter
-from animatediff_native.training.loop import FitOptions, fit, seeded
+from animatediff_native.training.loop import FitOptions, Training, seeded
 weight = Parameter(torch.zeros(400, 400))
 loss = lambda generator: (weight - torch.randn(400, 400, generator=generator)).square().mean()
-fit("line", {"weight": weight}, seeded(loss, 0), Path(sys.argv[1]), FitOptions(150, 0.1), save_every=0.0)
+file, options = Path(sys.argv[1]) / "line.pt", FitOptions(150, 0.1)
+Training(file, {"weight": weight}, options, save_every=0.0).run(seeded(loss, 0))
 torch.save(weight.data, Path(sys.argv[1]) / "end.pt")
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from torch.nn import Parameter
 
 from animatediff_native.training import loop
-from animatediff_native.training.loop import FitOptions, Progress, fit, print_progress, save, seeded
+from animatediff_native.training.loop import FitOptions, Progress, Training, print_progress, seeded, write_state
 
 pytestmark = pytest.mark.autograd
 OPTIONS = FitOptions(steps=200, learning_rate=0.1, average=0.9)
@@ -39,8 +38,12 @@ def regression(weight: Parameter, parts: int = 1, stop_at: int | None = None):
 
 def train(folder, options: FitOptions = OPTIONS, report=print_progress, **loss) -> Parameter:
     weight = Parameter(torch.zeros(1))
-    fit("line", {"weight": weight}, regression(weight, **loss), folder, options, report=report, save_every=1e9)
+    line(folder, weight, options, save_every=1e9).run(regression(weight, **loss), report)
     return weight
+
+
+def line(folder, weight: Parameter, options: FitOptions = OPTIONS, **more: Any) -> Training:
+    return Training(folder / "line.pt", {"weight": weight}, options, **more)
 
 
 def test_it_learns_and_draws_the_loss(tmp_path):
@@ -76,7 +79,7 @@ def test_a_loss_that_is_no_number_is_an_error_and_not_kept(tmp_path):
             yield [weight.sum() * (float("nan") if step == 7 else 1.0)]
 
     with pytest.raises(ValueError, match="The loss of step 8 is nan: lower the learning rate"):
-        fit("line", {"weight": weight}, losses, tmp_path, OPTIONS)
+        line(tmp_path, weight).run(losses)
     assert steps_of(tmp_path) == 7 and torch.load(tmp_path / "line.pt")["weights"]["weight"].isfinite()
 
 
@@ -88,7 +91,7 @@ def test_a_gradient_that_is_no_number_is_an_error_and_not_kept(tmp_path):
             yield [weight.square().sum().sqrt() if step == 7 else (weight - 0.0).sum() * 0 + weight.detach().sum()]
 
     with pytest.raises(ValueError, match="The gradient of step 8 is nan: lower the learning rate"):
-        fit("line", {"weight": weight}, losses, tmp_path, OPTIONS)
+        line(tmp_path, weight).run(losses)
     assert steps_of(tmp_path) == 7 and torch.load(tmp_path / "line.pt")["weights"]["weight"].isfinite()
 
 
@@ -105,38 +108,58 @@ def test_a_run_that_fails_at_once_leaves_no_state_behind(tmp_path):
     assert (tmp_path / "line.pt").stat().st_mtime_ns == written and steps_of(tmp_path) == 5
 
 
-def test_states_that_take_long_to_write_are_written_less_often(tmp_path, monkeypatch):
-    """Those of a whole motion module are of several GB."""
+class Clock:
+    """Time that passes only where a test says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(loop, "time", clock)
+    return clock
+
+
+def steps_written(clock: Clock, monkeypatch, folder, seconds_to_write: float, seconds_to_report) -> list[int]:
+    """The steps after which the state is written, of 200 that take no time but for these."""
     weight, written = Parameter(torch.zeros(1)), []
 
-    def slowly(state, file):
-        time.sleep(0.05)
+    def write(state, file) -> None:
+        clock.now += seconds_to_write
         written.append(len(state["losses"]))
 
-    monkeypatch.setattr(loop, "save", slowly)
-    fit("line", {"weight": weight}, regression(weight), tmp_path, OPTIONS, save_every=0)
-    assert written[0] == 1 and written[-1] == OPTIONS.steps and len(written) < 10
+    def report(progress: Progress) -> None:
+        clock.now += seconds_to_report(len(progress.losses))
+
+    monkeypatch.setattr(loop, "write_state", write)
+    line(folder, weight, save_every=0).run(regression(weight), report)
+    return written
 
 
-def test_a_slow_report_does_not_put_off_the_states(tmp_path):
+def test_states_that_take_long_to_write_are_written_less_often(clock, monkeypatch, tmp_path):
+    """Those of a whole motion module are of several GB."""
+    written = steps_written(clock, monkeypatch, tmp_path, seconds_to_write=1, seconds_to_report=lambda step: 1)
+    assert written == [1, 51, 101, 151, OPTIONS.steps]
+
+
+def test_a_slow_report_does_not_put_off_the_states(clock, monkeypatch, tmp_path):
     """Such as one that renders samples."""
-    weight, written = Parameter(torch.zeros(1)), set()
-
-    def slow(progress: Progress) -> None:
-        time.sleep(0.2 if len(progress.losses) == 1 else 0.02)
-        if (tmp_path / "line.pt").exists():
-            written.add((tmp_path / "line.pt").stat().st_mtime_ns)
-
-    options = FitOptions(steps=60, learning_rate=0.1)
-    fit("line", {"weight": weight}, regression(weight), tmp_path, options, report=slow, save_every=0)
-    assert len(written) > 1
+    written = steps_written(
+        clock, monkeypatch, tmp_path, seconds_to_write=1, seconds_to_report=lambda step: 1000 if step == 1 else 10
+    )
+    assert written[:4] == [1, 6, 11, 16]
 
 
 def test_a_run_that_is_told_to_stop_ends_after_the_step(tmp_path):
     expected, asked = train(tmp_path / "whole"), iter([False] * 9 + [True])
     weight = Parameter(torch.zeros(1))
     with pytest.raises(KeyboardInterrupt):
-        fit("line", {"weight": weight}, regression(weight), tmp_path / "parts", OPTIONS, stop=lambda: next(asked))
+        line(tmp_path / "parts", weight).run(regression(weight), stop=lambda: next(asked))
     assert steps_of(tmp_path / "parts") == 10
     assert torch.equal(train(tmp_path / "parts"), expected)
 
@@ -151,7 +174,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_state(tmp_path):
     def look(progress: Progress) -> None:
         states.append((tmp_path / "line.pt").exists())
 
-    fit("line", {"weight": weight}, regression(weight), tmp_path, OPTIONS, report=look, save_every=0)
+    line(tmp_path, weight, save_every=0).run(regression(weight), look)
     assert not states[0] and all(states[1:])
 
 
@@ -159,7 +182,7 @@ def test_a_half_written_state_is_never_read(tmp_path):
     train(tmp_path)
     whole = (tmp_path / "line.pt").read_bytes()
     with pytest.raises(AttributeError):
-        save({"a": torch.zeros(9), "what cannot be written": lambda: None}, tmp_path / "line.pt")
+        write_state({"a": torch.zeros(9), "what cannot be written": lambda: None}, tmp_path / "line.pt")
     assert (tmp_path / "line.pt").read_bytes() == whole
     assert sorted(file.name for file in tmp_path.iterdir()) == ["line.png", "line.pt"]
 
@@ -177,7 +200,7 @@ def test_a_step_in_parts_equals_one_at_once(tmp_path):
 def test_without_an_average_the_last_weights_stay(tmp_path):
     weight, seen = Parameter(torch.zeros(1)), []
     options = FitOptions(steps=50, learning_rate=0.1, average=0.0)
-    fit("line", {"w": weight}, regression(weight), tmp_path, options, report=lambda _: seen.append(weight.item()))
+    line(tmp_path, weight, options).run(regression(weight), report=lambda _: seen.append(weight.item()))
     assert weight.item() == seen[-1]
 
 
@@ -204,8 +227,7 @@ def fit_line(folder: Any, stop_after: int = 0, parts: int = 1, **options: Any) -
             raise KeyboardInterrupt
 
     given = {"steps": 12, "learning_rate": 0.1, "schedule": "constant", "weight_decay": 0.0} | options
-    found = fit("line", {"w": weight}, losses, folder, FitOptions(**given), report=report)
-    return weight, found
+    return weight, line(folder, weight, FitOptions(**given)).run(losses, report)
 
 
 def test_the_loss_of_a_step_is_the_mean_of_its_parts(tmp_path):

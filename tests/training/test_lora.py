@@ -31,8 +31,8 @@ def test_core_applies_the_file_as_it_was_trained():
     expected = make_model()
     expected.model.diffusion_model.load_state_dict(adapted, strict=False)
     with torch.inference_mode():
-        found, wanted = sample(patched), sample(expected)
-    assert (found - wanted).norm() / wanted.norm() < 1e-4
+        result, wanted = sample(patched), sample(expected)
+    assert (result - wanted).norm() / wanted.norm() < 1e-4
     assert (sample(model) - wanted).norm() / wanted.norm() > 1e-2
 
 

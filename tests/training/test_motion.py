@@ -16,9 +16,9 @@ from animatediff_native.motion_models.motion_model import MotionModel, MotionMod
 from animatediff_native.motion_models.unet import motion_hooks, unet_slots
 from animatediff_native.training.data import EncodedClips, MemoryClip, Prompt
 from animatediff_native.training.diffusion import add_noise, alphas_cumprod, velocity
-from animatediff_native.training.image_model import ImageModel, recomputed
-from animatediff_native.training.loop import FitOptions, fit
-from animatediff_native.training.motion import MotionOptions, debiased, draw, motion_losses, weight, weights
+from animatediff_native.training.frozen_unet import FrozenUNet, recomputed
+from animatediff_native.training.loop import FitOptions, Training
+from animatediff_native.training.motion import MotionLoss, MotionOptions, debiased, draw, weight, weights
 from animatediff_native.training.processes import OneProcess
 
 FRAMES = 6
@@ -52,17 +52,18 @@ class Setting:
             zero_output(self.motion)
         else:
             randomise(self.motion, seed)
-        self.image = ImageModel(self.unet)
+        self.image = FrozenUNet(self.unet)
 
     def moving(self, frames: int):
         return motion_hooks(unet_slots(self.unet), self.motion, frames)
 
     def losses(self, clips: EncodedClips, options: MotionOptions = VELOCITY, empty: Prompt | None = None):
-        return motion_losses(self.image, self.moving, clips, empty, alphas_cumprod("motion"), options, OneProcess())
+        loss = MotionLoss(self.image, self.moving, alphas_cumprod("motion"), options, empty)
+        return loss.steps(clips, OneProcess())
 
     def train(self, folder: Path, clips: EncodedClips, steps: int = 60) -> None:
         options = FitOptions(steps, learning_rate=3e-3)
-        fit("m", weights(self.motion), self.losses(clips), folder, options, report=lambda _: None)
+        Training(folder / "m.pt", weights(self.motion), options).run(self.losses(clips), report=lambda _: None)
 
     def error(self, clip: Tensor, timestep: int = 500) -> float:
         """Of the noise predicted in a clip, the mean over some draws."""
@@ -90,15 +91,8 @@ def test_one_clip_is_overfitted_with_the_image_model_and_the_positions_frozen(tm
 
 def test_a_motion_model_with_zero_outputs_is_the_identity_at_the_first_step():
     setting = Setting()
-    plain = motion_losses(
-        setting.image,
-        lambda _: nullcontext(),
-        data(moving_square()),
-        None,
-        alphas_cumprod("motion"),
-        VELOCITY,
-        OneProcess(),
-    )
+    loss = MotionLoss(setting.image, lambda _: nullcontext(), alphas_cumprod("motion"), VELOCITY)
+    plain = loss.steps(data(moving_square()), OneProcess())
     assert torch.equal(first_losses(setting.losses(data(moving_square())))[0], first_losses(plain)[0])
 
 

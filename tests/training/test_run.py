@@ -46,12 +46,15 @@ def notes(file: Path) -> dict[str, str]:
 
 
 def test_a_motion_lora_loads_says_what_it_is_and_is_shown(run, clips, tmp_path):
-    file = run(samples={"prompts": ["a red star"], "size": [96, 96], "steps": 2, "every": 2})
+    file = run(
+        fit={"steps": 3, "learning_rate": 1e-3},
+        samples={"prompts": ["a red star"], "size": [64, 64], "steps": 2, "every": 2},
+    )
     altered = apply_motion_lora(load_motion_model(str(MODULE)), str(file), 1.0)
     assert len(altered.patcher.patches) == 4 * 2 * len(altered.config.channels_by_name())
-    told = notes(file)
-    assert (told["family"], told["rank"], told["steps"]) == ("AnimateDiff v3", "2", "3")
-    assert told["base"] == "Stable Diffusion 1.5" and told["data"] == str(clips)
+    metadata = notes(file)
+    assert (metadata["family"], metadata["rank"], metadata["steps"]) == ("AnimateDiff v3", "2", "3")
+    assert metadata["base"] == "Smetadata Diffusion 1.5" and metadata["data"] == str(clips)
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"m_000002.safetensors", "m_000002_0.webp", "m_0.webp", "m.png"} <= made
 
@@ -96,12 +99,12 @@ def test_clips_in_shards_are_encoded_on_the_way(run, clips, tmp_path):
     with tarfile.open(tmp_path / "clips-0.tar", "w") as shard:
         for file in sorted(clips.glob("*.*")):
             shard.add(file, file.name)
-    file = run(data={"shards": str(tmp_path / "clips-0.tar"), "stride": 1, "size": 96})
+    file = run(data={"shards": str(tmp_path / "clips-0.tar"), "frames": 4, "stride": 1, "size": 64})
     assert notes(file)["data"].endswith("clips-0.tar")
 
 
 def test_a_lora_needs_a_module(run):
-    with pytest.raises(ValueError, match="motion_module: a motion LoRA needs the motion module"):
+    with pytest.raises(ValueError, match="motion_module: a motion LoRA needs the motion module that it alters"):
         run(motion_module=None)
 
 
@@ -114,6 +117,14 @@ def test_a_lora_is_no_module_to_go_on_from(run, tmp_path):
 def test_a_missing_checkpoint_is_named(run):
     with pytest.raises(ValueError, match=r"checkpoint: there is no file .*nowhere\.safetensors"):
         run(checkpoint="nowhere.safetensors")
+
+
+def test_a_node_pack_that_comfyui_cannot_load_is_named(run, tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "__init__.py").write_text("raise RuntimeError")
+    for folder in ("broken", "nowhere"):
+        with pytest.raises(ValueError, match=rf"custom_nodes: ComfyUI cannot load \S+{folder}: choose the folder"):
+            run(custom_nodes=[str(tmp_path / folder)])
 
 
 @pytest.mark.parametrize(
@@ -145,13 +156,13 @@ def test_a_wrong_key_is_named(run, changes, message):
 
 def test_paths_start_in_the_folder_of_the_configuration(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
-    told = configuration(Path("clips"), Path("out"), loras=["a.safetensors"], data={"shards": "clips-{0..3}.tar"})
-    write_config(tmp_path / "there" / "run.toml", told)
+    table = configuration(Path("clips"), Path("out"), loras=["a.safetensors"], data={"shards": "clips-{0..3}.tar"})
+    write_config(tmp_path / "there" / "run.toml", table)
     monkeypatch.chdir(tmp_path)
-    found, absolute = (config.read_config(folder / "there" / "run.toml") for folder in (Path(), tmp_path))
-    assert found == absolute
-    assert found.output == tmp_path / "there" / "out" and found.loras == (tmp_path / "there" / "a.safetensors",)
-    assert found.data.shards == str(tmp_path / "there" / "clips-{0..3}.tar")
+    result, absolute = (config.read_config(folder / "there" / "run.toml") for folder in (Path(), tmp_path))
+    assert result == absolute
+    assert result.output == tmp_path / "there" / "out" and result.loras == (tmp_path / "there" / "a.safetensors",)
+    assert result.data.shards == str(tmp_path / "there" / "clips-{0..3}.tar")
 
 
 def test_an_example_of_every_kind_reads():

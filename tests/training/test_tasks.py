@@ -32,8 +32,7 @@ from animatediff_native.motion_models import lora as motion_lora
 from animatediff_native.motion_models import unet as unet_module
 from animatediff_native.training import data as data_module
 from animatediff_native.training import diffusion as diffusion_module
-from animatediff_native.training import image_model as image_models
-from animatediff_native.training import lora, tasks
+from animatediff_native.training import frozen_unet, lora, tasks
 from animatediff_native.training import motion as motion_module
 from animatediff_native.training import processes as processes_module
 
@@ -45,7 +44,7 @@ FRAMES, HEIGHT, WIDTH = 3, 8, 16
 def frozen():
     def copy(model: Any, dtype: torch.dtype = torch.float32) -> Any:
         patched = saving.patched_weights(model, "diffusion_model.")
-        return image_models.frozen_copy(model, patched, CPU, dtype)
+        return frozen_unet.frozen_copy(model, patched, CPU, dtype)
 
     return copy
 
@@ -88,7 +87,7 @@ def test_a_frozen_copy_predicts_for_every_clip_what_comfyui_does(frozen, make):
     for clip, timestep, out, prompt in zip(noisy.split(FRAMES), times, found.split(FRAMES), told, strict=True):
         alpha = diffusion_module.alphas_cumprod("image")[timestep]
         signal, rest = alpha.sqrt(), (1 - alpha).sqrt()
-        clean = signal * clip - rest * out if image.velocity else (clip - rest * out) / signal
+        clean = signal * clip - rest * out if image.predicts_velocity else (clip - rest * out) / signal
         torch.testing.assert_close(clean, comfyuis_clean(model, clip, timestep, prompt), rtol=1e-4, atol=1e-4)
 
 
@@ -98,8 +97,8 @@ def sampled_as(kind: str, zsnr: bool = False) -> Any:
 
 
 def test_a_node_decides_what_the_model_predicts(frozen):
-    assert frozen(sampled_as("v_prediction")).velocity
-    assert not frozen(sampled_as("lcm")).velocity
+    assert frozen(sampled_as("v_prediction")).predicts_velocity
+    assert not frozen(sampled_as("lcm")).predicts_velocity
     with pytest.raises(ValueError, match="predicts neither noise nor velocity"):
         frozen(sampled_as("x0"))
 
@@ -131,7 +130,7 @@ def test_attention_is_pytorchs_whatever_the_user_chose(frozen):
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         image_model = frozen(make_model(2))
         image_model(noisy, time, prompts(77))
-    layers = [each for each in image_model.unet.modules() if isinstance(each, CrossAttention)]
+    layers = [each for each in image_model.module.modules() if isinstance(each, CrossAttention)]
     called = {event.key: event.count for event in profile.key_averages()}
     assert called["aten::scaled_dot_product_attention"] == len(layers) > 0
 
@@ -152,35 +151,35 @@ def losses_of(task: Any, data: Any, processes: Any = None, **options: Any) -> An
     motion = motion_module
     processes = processes or processes_module.OneProcess()
     objective = motion.MotionOptions(**options)
-    return motion.motion_losses(task.image_model, task.moving, data, None, task.alphas, objective, processes)
+    return motion.MotionLoss(task.unet, task.moving, task.alphas, objective).steps(data, processes)
 
 
 @pytest.mark.parametrize("predicts_velocity", [False, True])
 def test_the_loss_is_the_error_of_what_the_model_predicts(predicts_velocity):
     motion, diffusion, data = motion_module, diffusion_module, clips()
     alphas, options = diffusion.alphas_cumprod("image"), motion.MotionOptions()
-    image = image_models.ImageModel(PredictsZeros(), predicts_velocity)
+    image = frozen_unet.FrozenUNet(PredictsZeros(), predicts_velocity)
     one = processes_module.OneProcess()
     item = next(iter(data.stream(0)))
     drawn = motion.draw(item, options, None)
     alpha = alphas[drawn.time]
     velocity = alpha.sqrt() * drawn.noise - (1 - alpha).sqrt() * item.latents
     expected = alpha * velocity.square().mean() if predicts_velocity else drawn.noise.square().mean()
-    losses = motion.motion_losses(image, lambda _: torch.no_grad(), data, None, alphas, options, one)
+    losses = motion.MotionLoss(image, lambda _: torch.no_grad(), alphas, options).steps(data, one)
     torch.testing.assert_close(next(iter(next(losses(0)))), expected)
 
 
 def test_processes_share_the_items_of_a_step():
     """Each of two takes every other one, so together they learn what one process does with twice the batch."""
     motion, processes = motion_module, processes_module
-    image, data = image_models.ImageModel(PredictsZeros()), clips(4)
+    image, data = frozen_unet.FrozenUNet(PredictsZeros()), clips(4)
     alphas = diffusion_module.alphas_cumprod("image")
 
     def steps(index: int, count: int, batch: int, first: int = 0) -> list[float]:
         share = processes.OneProcess()
         share.index, share.count = index, count
         options = motion.MotionOptions(batch=batch)
-        losses = motion.motion_losses(image, lambda _: torch.no_grad(), data, None, alphas, options, share)
+        losses = motion.MotionLoss(image, lambda _: torch.no_grad(), alphas, options).steps(data, share)
         return [next(iter(step)).item() for step in islice(losses(first), 4 - first)]
 
     a, b, together = steps(0, 2, 1), steps(1, 2, 1), steps(0, 1, 2)
@@ -189,12 +188,14 @@ def test_processes_share_the_items_of_a_step():
 
 
 def start(model: Any, motion: Any = None, seed: int = 0) -> Any:
-    return tasks.from_file(model, motion, CPU) if motion else tasks.from_nothing(model, 16, False, seed, CPU)
+    if motion:
+        return tasks.start_from(model, motion, CPU)
+    return tasks.start_from_scratch(model, positions=16, middle=False, seed=seed, device=CPU)
 
 
 def gradients(model: Any, first: Any, recompute: bool = False, **options: Any) -> dict[str, Tensor]:
     dtype = motion_module.MotionOptions(**options).dtype
-    with tasks.module_task(model, first, "family", dtype, recompute) as task:
+    with tasks.module_task(model, first, tasks.TaskOptions(dtype=dtype, recompute=recompute)) as task:
         for parameter in task.parameters.values():
             parameter.requires_grad_(True)
         for loss in next(losses_of(task, clips(), **options)(0)):
@@ -225,10 +226,10 @@ def test_v1_is_trained_with_the_unets_norms_over_all_frames(tmp_path):
     model, motion = make_model(), load(tmp_path, "v1")
     noisy, told = torch.randn(FRAMES, 4, 8, 8), prompts(4)
     first, unet = start(model, motion), unet_module
-    with torch.no_grad(), tasks.module_task(model, first, "family", torch.float32, False) as task:
+    with torch.no_grad(), tasks.module_task(model, first, tasks.TaskOptions(recompute=False)) as task:
         time = torch.full((FRAMES,), 400)
         with task.moving(FRAMES):
-            found = task.image_model(noisy, time, told)
+            found = task.unet(noisy, time, told)
         own = model.model.diffusion_model
         norms, slots = unet.unet_norms(own), unet.unet_slots(own)
         with unet.group_norms_over_frames(norms, FRAMES), unet.motion_hooks(slots, first.model, FRAMES):
@@ -249,7 +250,7 @@ def test_a_module_for_sdxl_starts_from_nothing_and_its_file_loads(tmp_path):
     first = start(model)
     found = gradients(model, first)
     assert found.keys() == motion_module.weights(first.model).keys()
-    with tasks.module_task(model, first, "family", torch.float32, False) as task:
+    with tasks.module_task(model, first, tasks.TaskOptions(recompute=False)) as task:
         official = DDPMScheduler(beta_start=0.00085, beta_end=0.02, beta_schedule="scaled_linear")
         torch.testing.assert_close(task.alphas, official.alphas_cumprod)
         path = str(tmp_path / "sdxl.safetensors")
@@ -269,8 +270,8 @@ def test_a_start_from_nothing_comes_from_the_seed():
 def test_a_domain_adapter_for_sdxl_loads_on_every_attention_layer():
     import comfy.sd
 
-    model, options = make_sdxl_model(), lora.LoraOptions(rank=2)
-    with tasks.adapter_task(model, options, 0, CPU, True) as task:
+    model, options = make_sdxl_model(), tasks.TaskOptions(lora=lora.LoraOptions(rank=2))
+    with tasks.adapter_task(model, options, CPU) as task:
         file = task.file(task.parameters)
         layers = {key.partition(".lora_")[0] for key in task.parameters}
     altered: Any = comfy.sd.load_lora_for_models(model, None, file, 1.0, 0.0)[0]
@@ -279,9 +280,10 @@ def test_a_domain_adapter_for_sdxl_loads_on_every_attention_layer():
 
 def test_a_lora_is_trained_at_the_scale_that_its_file_has(tmp_path):
     model, motion = make_model(), load(tmp_path, "v2")
-    first, options = start(model, motion), lora.LoraOptions(rank=4, alpha=2.0)
+    first = start(model, motion)
+    options = tasks.TaskOptions(recompute=False, lora=lora.LoraOptions(rank=4, alpha=2.0))
     path, before = str(tmp_path / "lora.safetensors"), first.model.state_dict()
-    with tasks.lora_task(model, first, "family", options, 0, torch.float32, False) as task:
+    with tasks.lora_task(model, first, options) as task:
         for parameter in task.parameters.values():
             torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(7))
         saving.write(task.file(task.parameters), task.notes, path)
@@ -297,8 +299,8 @@ def test_a_lora_is_trained_at_the_scale_that_its_file_has(tmp_path):
 def test_a_debiased_loss_takes_the_anchor_that_was_drawn():
     motion, data = motion_module, clips()
     options, alphas = motion.MotionOptions(appearance_debiased=True), torch.full((1000,), 0.5)
-    image, one = image_models.ImageModel(PredictsZeros()), processes_module.OneProcess()
-    losses = motion.motion_losses(image, lambda _: torch.no_grad(), data, None, alphas, options, one)(0)
+    image, one = frozen_unet.FrozenUNet(PredictsZeros()), processes_module.OneProcess()
+    losses = motion.MotionLoss(image, lambda _: torch.no_grad(), alphas, options).steps(data, one)(0)
     anchors = set()
     for item, step in zip(islice(data.stream(0), 8), losses, strict=False):
         drawn = motion.draw(item, options, None)

@@ -1,6 +1,6 @@
-"""Camera movements made from stills or clips, for motion LoRAs (arXiv 2307.04725, section 4.3). Needs no ComfyUI.
+"""Makes camera movements from stills or clips, for motion LoRAs (arXiv 2307.04725, section 4.3). Needs no ComfyUI.
 
-A movement is where the camera goes, and what is seen goes the opposite way: panning left, things move to the right.
+A movement says where the camera goes, and the picture goes the opposite way: panning left, things move to the right.
 It is the path of a view, a crop of the picture that shrinks or grows, slides or turns, at a constant speed.
 """
 
@@ -27,8 +27,9 @@ MOVEMENTS: tuple[str, ...] = get_args(Movement)
 
 
 def camera_path(movement: str, frames: int, amount: float, shape: float) -> Tensor:
-    """(frames, 2, 3) affine maps from a view's coordinates to the picture's, both -1 to 1, of the same width / height
-    `shape`.
+    """Return (frames, 2, 3) affine maps from a view's coordinates to the picture's, both -1 to 1.
+
+    View and picture have the same width / height `shape`.
 
     `amount` is above 0 and below 1. Zoom: the closest view's sides are 1 - amount of the widest's, and each view is
     larger than the next by the same factor. Pan and tilt: the view slides over this share of the picture's side. Roll:
@@ -56,12 +57,12 @@ def camera_path(movement: str, frames: int, amount: float, shape: float) -> Tens
 
 
 def closest(path: Tensor) -> float:
-    """How much of the picture's sides the smallest view of a path has."""
+    """Return the size of a path's smallest view, as a share of the picture's sides."""
     return path[:, :, :2].det().min().sqrt().item()
 
 
 def film(picture: Tensor, view: Tensor, size: tuple[int, int]) -> Tensor:
-    """What of a picture (H, W, 3) the view, one (2, 3) of a path, shows: (h, w, 3).
+    """Return what the view (2, 3) of a path shows of a picture (H, W, 3), as (h, w, 3).
 
     The view lies between pixels and is sampled at twice the size, so that nothing judders or glitters.
     """

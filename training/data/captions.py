@@ -1,4 +1,4 @@
-"""Captions of clips: text files beside them, or one table for all."""
+"""Finds the captions of clips: text files beside them, or one table for all."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FILE_KEYS, TEXT_KEYS = ("file", "file_name"), ("caption", "text")
 def find_captions(
     folder: Path, names: list[str], table: Path | None = None, default: str | None = None
 ) -> dict[str, str]:
-    """Captions of the clips `names`, files or subfolders relative to `folder`.
+    """Return the captions of the clips `names`, files or subfolders relative to `folder`.
 
-    A clip's own text file (`walk.txt` for `walk.mp4` or the subfolder `walk`) comes before the table, and both before
-    `default`. ValueError if a clip has none, or if a table cannot be read.
+    A clip's own text file (`walk.txt` for `walk.mp4` or the subfolder `walk`) comes before the table, and both come
+    before `default`. ValueError if a clip has no caption, or if a table cannot be read.
     """
     rows = _read_table(folder, table)
     own = {name: _text_file(folder / name) for name in names}
@@ -40,10 +40,10 @@ def _text_file(clip: Path) -> str | None:
 
 
 def _read_table(folder: Path, table: Path | None) -> dict[str, str]:
-    found = [table] if table else [folder / name for name in TABLES if (folder / name).is_file()]
-    if not found:
+    tables = [table] if table else [folder / name for name in TABLES if (folder / name).is_file()]
+    if not tables:
         return {}
-    file, captions = found[0], {}
+    file, captions = tables[0], {}
     for place, row in _csv_rows(file) if file.suffix.lower() == ".csv" else _json_rows(file):
         clip, text = _first(row, FILE_KEYS), _first(row, TEXT_KEYS)
         if not isinstance(clip, str) or not isinstance(text, str):
@@ -62,14 +62,14 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    # Not splitlines: U+2028 and others are allowed within a string of JSON.
+    # Not splitlines: a string in JSON may hold U+2028 and other line breaks.
     for number, line in enumerate(_read(file).split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise ValueError(f"Line {number} of {file} is no JSON ({error}).") from error
+            raise ValueError(f"Line {number} of {file} is not JSON ({error}).") from error
         yield f"Line {number} of {file}", row if isinstance(row, dict) else {}
 
 

@@ -1,4 +1,4 @@
-"""Clips that are encoded already: cached in files, or latents of a graph."""
+"""Clips that are already encoded: cached in files, or latents of a graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .items import Item, Prompt, draws
 
 
 class Clip(Protocol):
-    """An encoded clip, of which a part is read when it is asked for."""
+    """An encoded clip, whose latents are read when they are asked for."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -25,7 +25,7 @@ class Clip(Protocol):
 
     @property
     def versions(self) -> int:
-        """Encoded pictures of the same shape to choose from, such as the clip itself and its mirror image."""
+        """Number of encodings of the same shape to choose from, such as the clip itself and its mirror image."""
         ...
 
     def latents(self, version: int, frames: slice) -> Tensor:
@@ -37,7 +37,7 @@ class Clip(Protocol):
 
 @dataclass(frozen=True)
 class MemoryClip:
-    """Latents (F, c, h, w) that are there already."""
+    """Latents (F, c, h, w) in memory."""
 
     frames: Tensor
     words: Prompt
@@ -57,9 +57,9 @@ class MemoryClip:
 class EncodedClips:
     """Items of `frames` frames, every `stride`-th of a clip from a random one on.
 
-    An epoch shows every clip once, in an order of its own. `batch` items go through the UNet at once and have to have
-    one size. Where there are clips of several, those of each size are shuffled among themselves, and some are shown
-    again where they do not fill the last call. `too_short` clips are left out; ValueError if no clip is left.
+    An epoch shows every clip once, in an order of its own. The `batch` items that go through the UNet at once need one
+    size: where clips differ in size, those of each size are shuffled among themselves, and some are shown again to
+    fill the last call. Clips that are too short are left out and counted in `too_short`; ValueError if none is left.
     """
 
     def __init__(self, clips: Sequence[Clip], frames: int, stride: int = 1, batch: int = 1, seed: int = 0):
@@ -67,26 +67,29 @@ class EncodedClips:
         self.span = (frames - 1) * stride + 1
         self.clips = [clip for clip in clips if clip.shape[0] >= self.span]
         self.too_short = len(clips) - len(self.clips)
-        wanted = f"the {self.span} frames that {frames} frames with a stride of {stride} span"
+        needed = f"the {self.span} frames that {frames} frames with a stride of {stride} span"
         if not self.clips:
             longest = max((clip.shape[0] for clip in clips), default=0)
             raise ValueError(
-                f"No clip is long enough: the longest of {len(clips)} has {longest} frames, fewer than {wanted}; "
+                f"No clip is long enough: the longest of {len(clips)} has {longest} frames, fewer than {needed}; "
                 "use longer clips, or lower 'frames' or 'stride'."
             )
         if self.too_short:
-            logging.warning(f"Training: {self.too_short} of {len(clips)} clips are shorter than {wanted}: left out.")
+            logging.warning(f"Training: {self.too_short} of {len(clips)} clips are shorter than {needed}: left out.")
         sizes: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, clip in enumerate(self.clips):
             sizes[clip.shape[1:]].append(index)
         self.buckets = list(sizes.values())
         self.together = batch if len(self.buckets) > 1 else 1
-        """Items of one size that follow each other. Where all have it, no call is to be filled."""
+        """Items of one size that follow each other; 1 where all clips have one size, since no call is to be filled."""
         self.epoch_items = sum(-(-len(bucket) // self.together) * self.together for bucket in self.buckets)
 
     def stream(self, first: int, process: int = 0, processes: int = 1) -> Iterator[Item]:
-        """The processes take turns, each with the items of one call of the UNet: the calls are the same ones as if
-        there were one process."""
+        """Yield this process's share of the items; see `Data`.
+
+        The processes take turns, each with the items of one call of the UNet, so that the calls are those of one
+        process.
+        """
         order, order_epoch = [], None
         calls = count(first + process * self.together, processes * self.together)
         for number in chain.from_iterable(range(call, call + self.together) for call in calls):
@@ -96,7 +99,7 @@ class EncodedClips:
             yield self._item(number, self.clips[order[place]])
 
     def _order(self, epoch: int) -> list[int]:
-        """Indices of clips, `together` of one size after another."""
+        """Return the indices of an epoch's clips, in groups of `together` of one size."""
         random, calls = draws(self.seed, "epoch", epoch), []
         for bucket in self.buckets:
             endless = cycle(random.sample(bucket, len(bucket)))

@@ -1,4 +1,4 @@
-"""From the frames of a video or of pictures to latents as a training takes them."""
+"""Encodes the frames of clips into latents as a training takes them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from random import Random
 import torch
 from torch import Tensor
 
+from ...evaluation.media import Media, UnusableClip
 from .camera import camera_path, closest, film
 from .options import DataOptions
 from .transforms import Size, fit, flip
-from .videos import Media, UnusableClip
 
 EncodeFrames = Callable[[Tensor], Tensor]
-"""(n, h, w, 3) in [0, 1] to (n, c, h / 8, w / 8), scaled as the UNet takes them."""
+"""Maps (n, h, w, 3) in [0, 1] to (n, c, h / 8, w / 8), scaled as the UNet takes them."""
 
 CHUNK = 16
 """Frames that are decoded and encoded at once, which bounds the memory that a long video needs."""
 
 
 def encode_all(media: Media, options: DataOptions, encode_frames: EncodeFrames, random: Random) -> list[Tensor]:
-    """All frames as fp16 latents (F, c, h, w), and with `options.flip` those of the mirror image too."""
+    """Return all frames as fp16 latents (F, c, h, w), and with `options.flip` those of the mirror image too."""
     place = _place(options, random)
-    fitted = (fit(frame, options.size_for(_size(frame)), place) for frame in _alike(media.frames()))
+    fitted = (fit(frame, options.size_for(_size(frame)), place) for frame in _of_one_size(media.frames()))
     versions: list[list[Tensor]] = [[], []] if options.flip else [[]]
     while chunk := list(islice(fitted, CHUNK)):
         frames = torch.stack(chunk)
@@ -36,20 +36,19 @@ def encode_all(media: Media, options: DataOptions, encode_frames: EncodeFrames, 
 
 
 def encode_variants(media: Media, options: DataOptions, encode_frames: EncodeFrames, random: Random) -> list[Tensor]:
-    """`options.variants` clips with the camera movement, as fp16 latents (frames, c, h, w)."""
+    """Return `options.variants` clips with the camera movement, as fp16 latents (frames, c, h, w)."""
     clips = (random_clip(media, options, random) for _ in range(options.variants))
     return [_to_half(encode_frames(clip)) for clip in clips]
 
 
 def random_clip(media: Media, options: DataOptions, random: Random) -> Tensor:
-    """(frames, h, w, 3) in [0, 1] from a random frame on, mirrored or not, with the camera movement if there is one.
+    """Return (frames, h, w, 3) in [0, 1] from a random frame on, mirrored at random, with the camera movement if any.
 
-    With a camera movement a single picture is a clip in which all frames are alike.
+    With a camera movement a single picture is a clip whose frames are all alike.
     """
     still = bool(options.camera_motion) and media.count() == 1
     frames = list(media.frames()) * options.frames if still else _excerpt(media, options, random)
-    mirrored = options.flip and random.random() < 0.5
-    if mirrored:
+    if options.flip and random.random() < 0.5:
         frames = [flip(frame) for frame in frames]
     size, place = options.size_for(_size(frames[0])), _place(options, random)
     if options.camera_motion:
@@ -62,7 +61,7 @@ def _excerpt(media: Media, options: DataOptions, random: Random) -> list[Tensor]
     if available < options.span:
         raise UnusableClip(f"it has {available} frames, and {options.span} are needed")
     start = random.randrange(available - options.span + 1)
-    frames = list(_alike(media.frames(range(start, start + options.span, options.stride))))
+    frames = list(_of_one_size(media.frames(range(start, start + options.span, options.stride))))
     if len(frames) < options.frames:
         raise UnusableClip(f"it breaks off before frame {start + options.span}")
     return frames
@@ -75,7 +74,7 @@ def _filmed(frames: list[Tensor], options: DataOptions, size: Size, place: tuple
 
 
 def _place(options: DataOptions, random: Random) -> tuple[float, float]:
-    """Of the crop. The variants of a camera movement differ in it."""
+    """Return the place of the crop, in which the variants of a camera movement differ."""
     anywhere = random.random(), random.random()
     return anywhere if options.crop == "random" or options.camera_motion else (0.5, 0.5)
 
@@ -84,8 +83,8 @@ def _size(frame: Tensor) -> Size:
     return frame.shape[0], frame.shape[1]
 
 
-def _alike(frames: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The same frames. UnusableClip for one that is not as large as the first."""
+def _of_one_size(frames: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Yield the same frames. UnusableClip for one whose size is not that of the first."""
     first = None
     for frame in frames:
         first = first or frame.shape

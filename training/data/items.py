@@ -1,4 +1,4 @@
-"""What a training asks of its data. All that is random about an item comes from the seed and the item's number."""
+"""The data of a training, as the training sees it. An item's randomness comes from the seed and its number alone."""
 
 from __future__ import annotations
 
@@ -10,30 +10,36 @@ from torch import Tensor
 
 
 class Prompt(NamedTuple):
+    """An encoded prompt."""
+
     context: Tensor
     """(tokens, features)."""
     pooled: Tensor | None = None
-    """(p,), of models that have it (SDXL)."""
+    """(p,), for models that have it (SDXL)."""
 
 
 class Item(NamedTuple):
+    """A clip of a training."""
+
     number: int
-    """Counts the items of a training from 0."""
+    """Place among all items of the training, from 0."""
     latents: Tensor
     """(f, c, h, w), scaled as the UNet takes them, in float32."""
     prompt: Prompt
 
 
 class Data(Protocol):
-    def stream(self, first: int, process: int = 0, processes: int = 1) -> Iterator[Item]:
-        """The share that one of several processes has of the items from number `first` on, without an end.
+    """A source of items."""
 
-        The same number always gives the same item: a training that was stopped goes on with the data that it would
-        have seen, and several processes see together what one would.
+    def stream(self, first: int, process: int = 0, processes: int = 1) -> Iterator[Item]:
+        """Yield the share of one of several processes in the items from number `first` on, without an end.
+
+        The same number always gives the same item: a resumed training sees the data that it would have seen, and
+        several processes see together what one would.
         """
         ...
 
 
-def draws(seed: int, *what: object) -> Random:
-    """Random numbers for one purpose, such as `draws(seed, "item", 7)`; the same on every machine."""
-    return Random(" ".join(map(str, (seed, *what))))
+def draws(seed: int, *purpose: object) -> Random:
+    """Return random numbers for one purpose, such as `draws(seed, "item", 7)`; the same on every machine."""
+    return Random(" ".join(map(str, (seed, *purpose))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,48 +10,66 @@ from typing import Literal
 from .camera import MOVEMENTS, Movement
 from .transforms import Size, nearest_bucket
 
+SCHEMES = ("file", "http", "https")
+"""Addresses of shards that are read. Others of webdataset's, such as "pipe:", run programs."""
+
+
+def is_address(shard: str) -> bool:
+    """Return whether a shard begins with a scheme, such as "https:"; a single letter is a drive of Windows."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", shard) is not None
+
+
+def check_address(shard: str) -> None:
+    """Raise ValueError for an address that would run a program."""
+    if is_address(shard) and shard.partition(":")[0].lower() not in SCHEMES:
+        raise ValueError(
+            f"'shards' holds the address {shard}, which would run a program: use files, or addresses of "
+            f"{', '.join(SCHEMES)}."
+        )
+
 
 @dataclass(frozen=True)
 class DataOptions:
-    """ValueError names the key that is wrong."""
+    """[data] of a configuration. ValueError names the key that is wrong."""
 
     __pydantic_config__ = {"extra": "forbid"}
     folder: Path | None = None
-    """Of videos, image sequences (subfolders of numbered pictures) and stills, with their captions."""
+    """Folder of videos, image sequences (subfolders of numbered pictures) and stills, with their captions."""
     shards: str = ""
-    """Instead of a folder: WebDataset shards, such as "clips-{0000..0099}.tar", decoded and encoded while training.
+    """WebDataset shards instead of a folder, such as "clips-{0000..0099}.tar", decoded and encoded while training.
 
-    All addresses of webdataset are understood, also "pipe:" with a command, which is run in the current folder: no
-    value for strangers to set.
+    They are files, or addresses of SCHEMES; "::" separates several.
     """
     caption: str | None = None
-    """For clips that have none of their own."""
+    """Caption of clips that have none of their own."""
     captions: Path | None = None
-    """A .csv or .jsonl file of captions; by itself captions.csv, captions.jsonl or metadata.jsonl in the folder."""
+    """A .csv or .jsonl file of captions. Default: captions.csv, captions.jsonl or metadata.jsonl in the folder."""
     frames: int = 16
-    """Of a clip in training; 1 trains on single frames."""
+    """Frames of a clip in training; 1 trains on single frames."""
     stride: int = 4
-    """Every how many frames of the video one is taken."""
+    """Use every n-th frame of the video."""
     size: int = 256
     """Pixels of each side, or with buckets of the square that has about the same area."""
     buckets: bool = False
     """Train each clip in the shape that is nearest to its own, instead of a square."""
     crop: Literal["centre", "random"] = "centre"
-    """Where too wide or too high clips are cut: "centre" or "random"."""
+    """Where clips that are too wide or too high are cut."""
     flip: bool = False
-    """Show clips mirrored as well; not where left and right matter."""
+    """Show clips mirrored as well. Leave it off where left and right matter."""
     camera_motion: Literal["", Movement] = ""
     """A camera movement to make from stills or clips, such as "zoom in" or "pan left"."""
     amount: float = 0.25
-    """Of the camera movement, between 0 and 1: the share of the picture, or for "roll" of a right angle."""
+    """Size of the camera movement, between 0 and 1: a share of the picture, or for "roll" of a right angle."""
     variants: int = 8
     """Clips to make of each still or clip with a camera movement, each of another part of it."""
     cache: Path | None = None
-    """Folder for what is encoded; by itself .encoded in the folder of the clips."""
+    """Folder for encoded clips. Default: .encoded in the folder of the clips."""
 
     def __post_init__(self):
         if (self.folder is None) != bool(self.shards):
             raise ValueError("Data needs either 'folder' or 'shards': set one of the two.")
+        for shard in self.shards.split("::"):
+            check_address(shard)
         for key in ("frames", "stride", "size", "variants"):
             if getattr(self, key) < 1:
                 raise ValueError(f"'{key}' is {getattr(self, key)}, but has to be 1 or more.")
@@ -73,9 +92,9 @@ class DataOptions:
 
     @property
     def span(self) -> int:
-        """Frames of a video from a clip's first to its last."""
+        """Return the number of frames of a video from a clip's first to its last."""
         return (self.frames - 1) * self.stride + 1
 
     def size_for(self, frame: Size) -> Size:
-        """Height and width in training of frames of this height and width."""
+        """Return height and width in training of frames of this height and width."""
         return nearest_bucket(frame, self.size) if self.buckets else (self.size, self.size)

@@ -1,4 +1,4 @@
-"""From what a user chose to the data of a training."""
+"""Prepares the data of a training: finds clips, encodes them, and caches them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...evaluation.media import UnusableClip
 from .cache import Cache, CachedClip, clip_tensors, prompt_tensors
 from .encoded import EncodedClips
 from .encoding import EncodeFrames, encode_all, encode_variants
@@ -16,7 +17,6 @@ from .items import Data, Prompt, draws
 from .options import DataOptions
 from .shards import Shards
 from .sources import Source, find_sources
-from .videos import UnusableClip
 
 
 def prepare(
@@ -30,27 +30,35 @@ def prepare(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Data:
-    """The shards, to be encoded while training, or the clips of a folder, encoded and cached.
+    """Return the shards, which are encoded while training, or the clips of a folder, encoded and cached.
 
-    `vae` and `text_encoder` are fingerprints, such as hashes of the weights: others encode anew. `batch` counts the
-    clips that go through the UNet at once. `progress` gets how many clips are done, of how many. Of several processes
-    with one cache, let the first prepare before the others. ValueError if there is nothing to train on.
+    `vae` and `text_encoder` are fingerprints, such as hashes of the weights; a change of either encodes anew. `batch`
+    is the number of clips that go through the UNet at once. `progress` gets the number of clips that are done, and of
+    all. Where several processes share a cache, let the first prepare before the others. ValueError if there is
+    nothing to train on.
     """
     if options.shards:
         return Shards(options, encode_frames, encode_text, seed)
     sources = find_sources(options)
-    encoder = Encoder(options, encode_frames, encode_text, vae, text_encoder, seed)
-    # All prompts first: where memory is scarce, text encoder and VAE are not there at once.
+    encoder = Encoder(
+        options=options,
+        encode_frames=encode_frames,
+        encode_text=encode_text,
+        vae=vae,
+        text_encoder=text_encoder,
+        seed=seed,
+    )
+    # All prompts first: where memory is scarce, text encoder and VAE are not loaded at once.
     prompts = {caption: encoder.prompt(caption) for caption in dict.fromkeys(s.caption for s in sources)}
     clips = _encoded(sources, encoder, prompts, progress)
-    # A camera movement has the stride in it.
-    return EncodedClips(clips, options.frames, 1 if options.camera_motion else options.stride, batch, seed)
+    stride = 1 if options.camera_motion else options.stride  # clips with a camera movement were made with it
+    return EncodedClips(clips, frames=options.frames, stride=stride, batch=batch, seed=seed)
 
 
 def _encoded(
     sources: list[Source], encoder: Encoder, prompts: dict[str, Path], progress: Callable[[int, int], None]
 ) -> list[CachedClip]:
-    """The clips that can be used; the others are counted in the log. ValueError if there are none."""
+    """Return the usable clips and log the others. ValueError if there are none."""
     clips, unusable = [], []
     for done, source in enumerate(sources):
         progress(done, len(sources))
@@ -69,7 +77,7 @@ def _encoded(
 
 @dataclass(frozen=True)
 class Encoder:
-    """Encodes sources, or finds the files of what was encoded before."""
+    """Encodes sources, or finds them in the cache."""
 
     options: DataOptions
     encode_frames: EncodeFrames
@@ -83,11 +91,12 @@ class Encoder:
         return Cache(self.options.cache or Path(self.options.folder or "", ".encoded"))
 
     def prompt(self, caption: str) -> Path:
+        """Return the file of an encoded caption."""
         key = {"text": caption, "text_encoder": self.text_encoder}
         return self.cache.get("prompts", key, lambda: prompt_tensors(self.encode_text(caption)))
 
     def clip(self, source: Source) -> Path:
-        """UnusableClip if it cannot be decoded."""
+        """Return the file of a clip's latents. UnusableClip if the clip cannot be decoded."""
         return self.cache.get("clips", self._key(source), lambda: clip_tensors(self._encode(source)))
 
     def _encode(self, source: Source) -> list[Tensor]:
@@ -95,7 +104,7 @@ class Encoder:
         return encode(source.media, self.options, self.encode_frames, draws(self.seed, "clip", source.name))
 
     def _key(self, source: Source) -> dict[str, object]:
-        """All that decides the latents: the files, wherever their folder lies, the VAE, and the options that matter."""
+        """Return all that decides the latents: the files without their folder, the VAE, and the options that matter."""
         options, names = self.options, ["size", "buckets", "crop", "flip", "camera_motion"]
         if options.camera_motion:
             names += ["amount", "variants", "frames", "stride"]

@@ -1,34 +1,161 @@
-"""WebDataset shards, for corpora that outgrow a disk: decoded in the background, encoded while training."""
+"""WebDataset shards, for corpora that outgrow a disk: decoded by other processes, encoded while training."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from .background import in_background
+from ...evaluation.media import UnusableClip, media_from
 from .encoding import EncodeFrames, random_clip
 from .items import Item, Prompt, draws
-from .options import DataOptions
-from .tars import Sample, expand, read_samples
-from .videos import UnusableClip, media
+from .options import DataOptions, check_address, is_address
 
 MAX_FAILURES = 1000
 """Samples in a row that may be unusable before the training is given up."""
 
 
-class Shards:
-    """Items of tar files, of which each epoch has its own order; within a file they are as they were written.
+class Sample(NamedTuple):
+    """Files that follow each other in a shard under one name."""
 
-    A sample is a video or picture and a caption: .txt, or .json with a "caption" or "text". For a sample that is
-    `unusable` the next one that is not is given, so that an item's number is its place in the shards, and samples that
-    are passed over, because they are another process's or were seen before, need not be decoded.
+    turn: int
+    """Counts the shards that were shown from the first on, over all epochs."""
+    index: int
+    """Place in the shard."""
+    name: str
+    files: dict[str, bytes]
+    """Contents by suffix, without the dot."""
+
+    def caption(self, default: str | None) -> str:
+        """Return the text of .txt, or "caption" or "text" of .json, or `default`. UnusableClip if there is none."""
+        caption: Any = None
+        try:
+            if "txt" in self.files:
+                caption = self.files["txt"].decode().strip()
+            elif "json" in self.files:
+                fields = json.loads(self.files["json"])
+                caption = fields.get("caption", fields.get("text"))
+        except (ValueError, AttributeError) as error:
+            raise UnusableClip(f"its caption is unreadable ({error})") from error
+        caption = default if caption is None else caption
+        if not isinstance(caption, str):
+            raise UnusableClip("it has no caption")
+        return caption
+
+
+@dataclass(frozen=True)
+class ShardOrder:
+    """The endless order of samples: each epoch shuffles the shards, and a shard keeps the order of its file."""
+
+    shards: Sequence[str]
+    seed: int
+
+    def samples(self, turn: int = 0, skipped: int = 0) -> Iterator[Sample]:
+        """Yield the samples from a turn on, of which the first `skipped` are left out.
+
+        ValueError if an epoch has none.
+        """
+        shown = turn
+        for current in count(turn):
+            for index, (name, files) in enumerate(read_samples(self._shard(current))):
+                shown = current
+                if current > turn or index >= skipped:
+                    yield Sample(current, index, name, files)
+            if current - shown >= 2 * len(self.shards):
+                raise ValueError(f"{self.shards[0]} holds no samples: correct 'shards'.")
+
+    def samples_from(self, first: int) -> Iterator[Sample]:
+        """Yield the samples from number `first` on, for which the shards before are read and counted."""
+        sizes: dict[str, int] = {}
+        for turn in count():
+            if first == 0 or (turn >= len(self.shards) and not any(sizes.values())):
+                return self.samples(turn)
+            shard = self._shard(turn)
+            if shard not in sizes:
+                sizes[shard] = sum(1 for _ in read_samples(shard))
+            if first < sizes[shard]:
+                return self.samples(turn, first)
+            first -= sizes[shard]
+        raise AssertionError("count() has no end")
+
+    def _shard(self, turn: int) -> str:
+        epoch, place = divmod(turn, len(self.shards))
+        return draws(self.seed, "epoch", epoch).sample(self.shards, len(self.shards))[place]
+
+
+class Decoded(NamedTuple):
+    """A sample, or for an unusable one the next that is usable."""
+
+    number: int
+    pixels: Tensor
+    """(f, h, w, 3) in [0, 1]."""
+    caption: str
+    unusable: dict[str, str]
+    """Reasons by the names of samples."""
+
+
+@dataclass(frozen=True)
+class DecodedSamples(IterableDataset[Decoded | Exception]):
+    """One process's share of the decoded samples, and at last the error that ends them.
+
+    The workers of a DataLoader take turns, and each reads all shards, but decodes its own samples alone.
+    """
+
+    options: DataOptions
+    order: ShardOrder
+    first: int
+    process: int
+    processes: int
+
+    def __iter__(self) -> Iterator[Decoded | Exception]:
+        info = get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        try:
+            samples = enumerate(self.order.samples_from(self.first), self.first)
+            for numbered in islice(samples, self.process + worker * self.processes, None, workers * self.processes):
+                yield self._decode(*numbered)
+        except (ValueError, OSError) as error:  # as an item: a DataLoader would make a traceback of its sentence
+            yield error
+
+    def _decode(self, number: int, sample: Sample) -> Decoded:
+        unusable: dict[str, str] = {}
+        candidates = chain([sample], self.order.samples(sample.turn, sample.index + 1))
+        for candidate in islice(candidates, MAX_FAILURES):
+            try:
+                return Decoded(number, *self._read(candidate, number), unusable)
+            except UnusableClip as error:
+                unusable[candidate.name] = str(error)
+        raise ValueError(
+            f"{MAX_FAILURES} samples in a row of {self.options.shards} cannot be used; {sample.name}: "
+            f"{unusable[sample.name]}."
+        )
+
+    def _read(self, sample: Sample, number: int) -> tuple[Tensor, str]:
+        caption = sample.caption(self.options.caption)
+        readers = (media_from(Path(f"_.{suffix}").suffix, contents) for suffix, contents in sample.files.items())
+        media = next(filter(None, readers), None)
+        if media is None:
+            raise UnusableClip(f"it has no video or picture, but {', '.join(f'.{suffix}' for suffix in sample.files)}")
+        return random_clip(media, self.options, draws(self.order.seed, "item", number)), caption
+
+
+class Shards:
+    """Items of tar files.
+
+    A sample is a video or picture and a caption: .txt, or .json with a "caption" or "text". The next usable sample
+    takes the place of an `unusable` one, so that an item's number is its place in the shards, and samples of another
+    process, or that were seen before, need not be decoded.
     """
 
     def __init__(
@@ -40,65 +167,82 @@ class Shards:
         workers: int = min(4, os.cpu_count() or 1),
     ):
         self.options, self.encode_frames, self.encode_text = options, encode_frames, encode_text
-        self.seed, self.workers = seed, workers
-        self.shards = expand(options.shards)
+        self.order = ShardOrder(expand(options.shards), seed)
+        # Each worker reads all shards, and what comes from an address should come once.
+        self.workers = min(workers, 1) if any(map(is_address, self.order.shards)) else workers
         self.unusable: dict[str, str] = {}
         """Reasons by the names of samples."""
-        self._sizes: dict[str, int] = {}
 
     def stream(self, first: int, process: int = 0, processes: int = 1) -> Iterator[Item]:
-        for number, pixels, caption in in_background(self._decoded(first + process, processes), self.workers):
-            yield Item(number, self.encode_frames(pixels).float(), self.encode_text(caption))
-
-    def _decoded(self, first: int, step: int) -> Generator[tuple[int, Tensor, str], None, None]:
-        """Item numbers, pixels (f, h, w, 3) and captions, by several threads but in their order."""
-        samples = islice(self._samples(first), 0, None, step)
-        pool, ahead = ThreadPoolExecutor(self.workers), deque[Future]()
-        try:
-            while True:
-                for number, sample in islice(samples, 2 * self.workers - len(ahead)):
-                    ahead.append(pool.submit(self._decode, number, sample))
-                yield ahead.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _decode(self, number: int, sample: Sample) -> tuple[int, Tensor, str]:
-        for _, candidate in islice(chain([(number, sample)], self._samples(number + 1)), MAX_FAILURES):
-            try:
-                return number, *self._read(candidate, number)
-            except UnusableClip as error:
-                if candidate.name not in self.unusable:
-                    self.unusable[candidate.name] = str(error)
-                    logging.warning(f"Training: {candidate.name} is left out ({len(self.unusable)} so far): {error}.")
-        why = self.unusable[sample.name]  # of several threads any may have been the first to find one
-        raise ValueError(
-            f"{MAX_FAILURES} samples in a row of {self.options.shards} cannot be used; {sample.name}: {why}."
+        """Yield this process's share of the items; see `Data`."""
+        samples = DecodedSamples(self.options, self.order, first=first, process=process, processes=processes)
+        loader = DataLoader(
+            samples,
+            batch_size=None,
+            num_workers=self.workers,
+            worker_init_fn=ignore_interrupts,
+            generator=torch.Generator(),  # the loader draws a number, which must not be from PyTorch's own
         )
+        for decoded in loader:
+            if isinstance(decoded, Exception):
+                raise decoded
+            self._note(decoded.unusable)
+            yield Item(decoded.number, self.encode_frames(decoded.pixels).float(), self.encode_text(decoded.caption))
 
-    def _read(self, sample: Sample, number: int) -> tuple[Tensor, str]:
-        caption = sample.caption(self.options.caption)
-        clip = next(filter(None, (media(Path(name).suffix.lower(), data) for name, data in sample.files.items())), None)
-        if clip is None:
-            raise UnusableClip(f"it has no video or picture, but {', '.join(sample.files)}")
-        return random_clip(clip, self.options, draws(self.seed, "item", number)), caption
+    def _note(self, unusable: dict[str, str]) -> None:
+        for name, reason in unusable.items():
+            if name not in self.unusable:
+                self.unusable[name] = reason
+                logging.warning(f"Training: {name} is left out ({len(self.unusable)} so far): {reason}.")
 
-    def _samples(self, first: int) -> Iterator[tuple[int, Sample]]:
-        """Places from `first` on in the endless order of shards, with the samples there."""
-        place = 0
-        for epoch in count():
-            start = place
-            for shard in draws(self.seed, "epoch", epoch).sample(self.shards, len(self.shards)):
-                if place < first and place + self._size(shard) <= first:
-                    place += self._size(shard)
-                    continue
-                for sample in read_samples(shard):
-                    if place >= first:
-                        yield place, sample
-                    place += 1
-            if place == start:
-                raise ValueError(f"{self.options.shards} holds no samples: correct 'shards'.")
 
-    def _size(self, shard: str) -> int:
-        if shard not in self._sizes:
-            self._sizes[shard] = sum(1 for _ in read_samples(shard, contents=False))
-        return self._sizes[shard]
+def ignore_interrupts(_worker: int) -> None:
+    """Leave Ctrl-C to the process that trains, which finishes its step before it stops."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def expand(pattern: str) -> list[str]:
+    """Return the shards of a pattern such as "clips-{0000..0099}.tar". ValueError if a file does not exist."""
+    try:
+        from webdataset.shardlists import expand_urls
+    except ImportError as error:
+        raise ValueError("'shards' needs the package webdataset: pip install .[training]") from error
+    shards = expand_urls(pattern)
+    missing = [shard for shard in shards if not is_address(shard) and not Path(shard).is_file()]
+    if missing or not shards:
+        raise ValueError(f"There is no file {(missing or [pattern])[0]}: correct 'shards'.")
+    return shards
+
+
+def read_samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield names and files (contents by suffix) of a shard's samples; what follows damage is left out."""
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    def stop(error: Exception) -> bool:
+        reason = error.args[0] if error.args else error
+        logging.warning(f"Training: the shard {shard} is damaged, and what follows is left out ({reason}).")
+        return False
+
+    with _open(shard) as stream:
+        files = tar_file_expander([{"url": shard, "stream": stream}], handler=stop)
+        for sample in group_by_keys(files, handler=lambda _error: True):
+            contents = {suffix: data for suffix, data in sample.items() if not suffix.startswith("__")}
+            yield f"{shard}/{sample['__key__']}", contents
+
+
+@contextmanager
+def _open(shard: str) -> Iterator[Any]:
+    """Open a file, or an address that webdataset reads without a shell. OSError if the address is not read to its end,
+    after which a resumed training would see other samples."""
+    if not is_address(shard):
+        with open(shard, "rb") as stream:
+            yield stream
+        return
+    from webdataset.gopen import gopen
+
+    check_address(shard)
+    try:
+        with gopen(shard) as stream:
+            yield stream
+    except OSError as error:
+        raise OSError(f"The shard {shard} cannot be read: check the address, and resume later.") from error

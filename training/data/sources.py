@@ -1,4 +1,4 @@
-"""Finds the clips of a folder: videos, image sequences and stills, with their captions."""
+"""Finds the clips of a folder: videos, animations, image sequences and stills, with their captions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...evaluation.media import ANIMATED, PICTURES, VIDEOS, Media, Pictures, media_from
 from .captions import find_captions
 from .options import DataOptions
-from .videos import PICTURES, VIDEOS, Media, Pictures, Video
 
 
 @dataclass(frozen=True)
 class Source:
+    """A clip that was found, with its caption."""
+
     name: str
     """Path relative to the folder."""
     media: Media
@@ -23,20 +25,20 @@ class Source:
 
 
 def find_sources(options: DataOptions) -> list[Source]:
-    """The clips of `options.folder` and its subfolders, sorted by name; what begins with a dot is left alone.
+    """Return the clips of `options.folder` and its subfolders, sorted by name; names that begin with a dot are skipped.
 
-    A subfolder in which all pictures have the same name but for the number at its end is an image sequence; other
-    pictures are stills. ValueError if there are none, or captions are missing.
+    A subfolder whose pictures all have one name but for the number at its end is an image sequence; other pictures
+    are stills. ValueError if there are none, or if captions are missing.
     """
     folder = options.folder
     if folder is None or not folder.is_dir():
         raise ValueError(f"There is no folder {folder}: correct 'folder'.")
-    found = dict(sorted(_find(folder)))
-    if not found:
-        kinds = ", ".join(sorted(VIDEOS | PICTURES))
+    clips = dict(sorted(_find(folder)))
+    if not clips:
+        kinds = ", ".join(sorted({*VIDEOS, *ANIMATED, *PICTURES}))
         raise ValueError(f"{folder} holds no clips: put videos or pictures into it ({kinds}).")
-    captions = find_captions(folder, list(found), options.captions, options.caption)
-    return [Source(name, *clip, captions[name]) for name, clip in found.items()]
+    captions = find_captions(folder, list(clips), options.captions, options.caption)
+    return [Source(name, media, files, captions[name]) for name, (media, files) in clips.items()]
 
 
 def _find(folder: Path) -> Iterator[tuple[str, tuple[Media, tuple[Path, ...]]]]:
@@ -45,20 +47,23 @@ def _find(folder: Path) -> Iterator[tuple[str, tuple[Media, tuple[Path, ...]]]]:
         name = file.relative_to(folder)
         if any(part.startswith(".") for part in name.parts) or not file.is_file():
             continue
-        if file.suffix.lower() in VIDEOS:
-            yield name.as_posix(), (Video(file), (file,))
-        elif file.suffix.lower() in PICTURES:
+        suffix = file.suffix.lower()
+        if suffix in PICTURES:
             pictures[file.parent].append(file)
+        elif media := media_from(suffix, file):
+            yield name.as_posix(), (media, (file,))
     for parent, files in pictures.items():
         if parent != folder and _is_sequence(files):
             frames = tuple(sorted(files, key=_number))
             yield parent.relative_to(folder).as_posix(), (Pictures(frames), frames)
         else:
-            yield from ((file.relative_to(folder).as_posix(), (Pictures((file,)), (file,))) for file in files)
+            for file in files:
+                if media := media_from(file.suffix.lower(), file):
+                    yield file.relative_to(folder).as_posix(), (media, (file,))
 
 
 def _number(picture: Path) -> int:
-    """The one at the end of a picture's name, or -1."""
+    """Return the number at the end of a picture's name, or -1."""
     digits = re.search(r"[0-9]+$", picture.stem)
     return int(digits[0]) if digits else -1
 

@@ -1,4 +1,4 @@
-"""From decoded frames of any size to those of the training: resolution buckets, crops. Needs no ComfyUI."""
+"""Crops and resizes decoded frames to the sizes of the training. Needs no ComfyUI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Size = tuple[int, int]
 
 
 def buckets(size: int) -> list[Size]:
-    """Sizes of about size x size pixels, up to four times as wide as high or the opposite.
+    """Return sizes of about size x size pixels, up to four times as wide as high or the opposite.
 
     Sides are multiples of 64 (down to size 256) or of a quarter of the size, and always of 8.
     """
@@ -24,7 +24,7 @@ def buckets(size: int) -> list[Size]:
 
 
 def nearest_bucket(frame: Size, size: int) -> Size:
-    """The bucket whose shape is nearest to a frame's, and of several such the one nearest to size x size pixels."""
+    """Return the bucket of the shape nearest to a frame's; of several, the one nearest to size x size pixels."""
     height, width = frame
 
     def distance(bucket: Size) -> tuple[float, float]:
@@ -35,10 +35,10 @@ def nearest_bucket(frame: Size, size: int) -> Size:
 
 
 def fit(frame: Tensor, size: Size, place: tuple[float, float] = (0.5, 0.5), part: float = 1.0) -> Tensor:
-    """A uint8 frame (H, W, 3) as (h, w, 3) in [0, 1]: cropped to the shape of `size`, then resized without aliasing.
+    """Return a uint8 frame (H, W, 3) as (h, w, 3) in [0, 1], cropped to the shape of `size` and then resized.
 
-    `place` of the crop: 0 is the top or left, 0.5 the centre, 1 the bottom or right. `part` of the largest possible
-    crop's sides is taken.
+    `place` is where the crop lies: 0 is the top or left, 0.5 the centre, 1 the bottom or right. `part` is the share
+    of the largest possible crop's sides.
     """
     scale = part * min(frame.shape[0] / size[0], frame.shape[1] / size[1])
     height, width = (max(1, round(scale * side)) for side in size)
@@ -50,5 +50,5 @@ def fit(frame: Tensor, size: Size, place: tuple[float, float] = (0.5, 0.5), part
 
 
 def flip(frames: Tensor) -> Tensor:
-    """The mirror image of frames (..., h, w, 3)."""
+    """Return the mirror image of frames (..., h, w, 3)."""
     return torch.flip(frames, (-2,))

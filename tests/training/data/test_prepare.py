@@ -196,7 +196,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(folder, encoders):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(ValueError, match=r"could not be written .* free disk space .*'cache'"):
+        with pytest.raises(ValueError, match=r"'cache': .* could not be written: free disk space"):
             encoders.prepare(options(folder, cache=folder / "cache"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -229,9 +229,9 @@ def test_a_preparation_that_is_killed_goes_on_as_if_it_had_not_been(folder, enco
             time.sleep(0.005)
         process.kill()
     assert process.returncode != 0
-    found = take(encoders.prepare(options(folder)), 20)
+    result = take(encoders.prepare(options(folder)), 20)
     encoded = encoders.frames
-    assert same(found, take(encoders.prepare(options(folder, cache=folder / "fresh")), 20))
+    assert same(result, take(encoders.prepare(options(folder, cache=folder / "fresh")), 20))
     assert encoders.frames - encoded > encoded
 
 

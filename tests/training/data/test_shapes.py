@@ -19,11 +19,11 @@ def prepared(tmp_path):
     data = {"folder": str(tmp_path / "clips"), "size": 96, "frames": 2, "stride": 1, "buckets": True, "caption": "x"}
 
     def prepare(**objective: int):
-        told = configuration(tmp_path / "clips", tmp_path / "out", data=data, objective=objective)
-        found = config.read_config(write_config(tmp_path / "run.toml", told))
+        table = configuration(tmp_path / "clips", tmp_path / "out", data=data, objective=objective)
+        result = config.read_config(write_config(tmp_path / "run.toml", table))
         one_of_four = processes.OneProcess()
         one_of_four.count = 4
-        return run.prepared(found, run.load_checkpoint(found), one_of_four)[1]
+        return run.prepare_data(result, run.load_checkpoint(result), one_of_four)[1]
 
     return prepare
 

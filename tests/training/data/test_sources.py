@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
 from training_data_support import counter, write_pictures, write_video
 
 from animatediff_native.training.data import DataOptions
@@ -36,6 +37,15 @@ def test_videos_sequences_and_stills_are_found(folder):
     photos = ("0.png", "1.png", "pets/cat0.png", "pets/dog0.png", "photos/0_photo.png", "photos/1_photo.png")
     assert frames == dict.fromkeys(photos, 1) | {"more/run.MKV": 2, "sequence": 12, "walk.mkv": 2}
     assert list(frames) == sorted(frames)
+
+
+def test_animated_pictures_are_clips_and_numbered_ones_a_sequence(tmp_path):
+    first, *others = [Image.fromarray(frame.numpy()) for frame in counter(4)]
+    for name in ("a.gif", "b.webp"):
+        first.save(tmp_path / name, save_all=True, append_images=others, duration=100)
+    write_pictures(tmp_path / "sequence", counter(3), "{}.webp")
+    sources = find_sources(DataOptions(folder=tmp_path, caption="x"))
+    assert {source.name: source.media.count() for source in sources} == {"a.gif": 4, "b.webp": 4, "sequence": 3}
 
 
 def test_the_pictures_of_a_sequence_are_in_the_order_of_their_numbers(tmp_path):
@@ -87,8 +97,8 @@ def test_a_clips_own_text_comes_before_the_table_and_both_before_the_one_for_all
     write_video(folder / "swim.mkv", counter(2))
     (folder / "walk.txt").write_text("own")
     (folder / "captions.csv").write_text(TABLES["captions.csv"])
-    found = captions(folder, caption="for all")
-    assert found == {"walk.mkv": "own", "more/run.MKV": "runs", "swim.mkv": "for all"}
+    result = captions(folder, caption="for all")
+    assert result == {"walk.mkv": "own", "more/run.MKV": "runs", "swim.mkv": "for all"}
 
 
 def test_missing_captions_are_an_error_that_names_the_first(folder):
@@ -101,7 +111,7 @@ def test_missing_captions_are_an_error_that_names_the_first(folder):
     "name, text, message",
     [
         ("captions.csv", "video;words\na;b\n", r"Row 1 of .* has no file and caption, but video;words"),
-        ("captions.jsonl", '{"file": "a", "caption": "b"}\n{"file"', r"Line 2 of .* is no JSON"),
+        ("captions.jsonl", '{"file": "a", "caption": "b"}\n{"file"', r"Line 2 of .* is not JSON"),
         ("captions.jsonl", json.dumps(["a", "b"]), r"Line 1 of .* has no file and caption"),
         ("captions.jsonl", json.dumps({"file": "a", "caption": 5}), r"Line 1 of .* has no file and caption"),
     ],

@@ -1,9 +1,10 @@
-"""Decoding of real videos and pictures."""
+"""Frames of real videos and pictures."""
 
 from __future__ import annotations
 
 from io import BytesIO
 from struct import pack
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from training_data_support import counter, write_pictures, write_video
 
-from animatediff_native.training.data.videos import Pictures, UnusableClip, Video
+from animatediff_native.evaluation.media import Animation, Pictures, UnusableClip, Video
 
 
 def gradient(height: int = 48, width: int = 64) -> torch.Tensor:
@@ -108,3 +109,23 @@ def test_an_unreadable_picture_says_which(tmp_path):
     (tmp_path / "0001.png").write_bytes(b"no picture")
     with pytest.raises(UnusableClip, match="picture 2 is unreadable"):
         list(Pictures(tuple(sorted(tmp_path.iterdir()))).frames())
+
+
+@pytest.mark.parametrize("suffix", ["webp", "gif", "apng"])
+def test_a_held_frame_of_an_animation_is_counted_as_often_as_it_is_shown(tmp_path, suffix):
+    """Pillow writes frames that are alike as one that is shown for longer."""
+    first, *others = [Image.fromarray(counter(3)[frame].numpy()) for frame in (0, 0, 0, 1, 2, 2)]
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=others, duration=100, **options)
+    for animation in (Animation(tmp_path / f"a.{suffix}"), Animation((tmp_path / f"a.{suffix}").read_bytes())):
+        assert animation.count() == 6
+        numbers = [round(frame.float().mean().item() / 2) for frame in animation.frames()]
+        assert numbers == [0, 0, 0, 1, 2, 2]
+        part = animation.frames(range(1, 6, 2))
+        assert [round(frame.float().mean().item() / 2) for frame in part] == [0, 1, 2]
+
+
+def test_an_unreadable_animation_says_so(tmp_path):
+    (tmp_path / "a.gif").write_bytes(b"no picture")
+    with pytest.raises(UnusableClip, match="the picture is unreadable"):
+        Animation(tmp_path / "a.gif").count()
