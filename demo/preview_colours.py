@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from . import shapes
-from .train import DEMO, use_cpu
+import animatediff_native
 
-FILE = DEMO / "comfyui-miniature" / "preview_colours.json"
+from . import shapes
+
+FILE = Path(__file__).parent / "comfyui-miniature" / "preview_colours.json"
 SCENES = 512  # drawn in each look
 
 
@@ -43,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=FILE)
     options = parser.parse_args()
-    use_cpu()
+    animatediff_native.start_comfyui(cpu=True)
     write(options.output)
 
 
