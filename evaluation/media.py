@@ -20,6 +20,7 @@ from torch import Tensor
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpeg", ".mpg")
 ANIMATED = (".gif", ".webp", ".apng")
+LONGEST_HOLD = 256  # frames that one held frame counts as at most, however long it is shown
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -64,8 +65,9 @@ class Video:
 class Animation:
     """An animated picture, or a still in such a format; `file` is a path or the contents.
 
-    Encoders merge equal frames, so a frame that is held counts as often as it outlasts the shortest one. A GIF whose
-    frames were all equal is left with one frame that has a duration: it counts as two, which stand for a still clip.
+    Encoders merge equal frames, so a frame that is held counts as often as it outlasts the shortest one, and at most
+    `LONGEST_HOLD` times. A GIF whose frames were all equal is left with one frame that has a duration: it counts as
+    two, which stand for a still clip.
     """
 
     file: Path | bytes
@@ -82,6 +84,8 @@ class Animation:
             for frame, repeats in zip(ImageSequence.Iterator(image), _repeats(image), strict=True):
                 pixels = _pixels(frame)
                 for number in islice(numbers, repeats):
+                    if wanted and number > wanted[-1]:
+                        return
                     if wanted is None or number in wanted:
                         yield pixels
 
@@ -133,7 +137,7 @@ def _repeats(image: Image.Image) -> list[int]:
     """Return how often each frame of an animated picture counts."""
     durations = [_duration(frame) for frame in ImageSequence.Iterator(image)]
     shortest = durations[0] / 2 if len(durations) == 1 else min(filter(None, durations), default=0)
-    return [round(duration / shortest) if duration else 1 for duration in durations]
+    return [min(round(duration / shortest), LONGEST_HOLD) if duration else 1 for duration in durations]
 
 
 def _duration(frame: Image.Image) -> float:

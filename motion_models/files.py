@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -28,4 +28,5 @@ def whole_file(path: str | os.PathLike[str], shared: bool = False) -> Iterator[P
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors raise their own for a full disk
         raise OSError(f"{final} could not be written: free disk space, or choose another folder ({error}).") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be written has no leftover, and the sentence above counts
+            unfinished.unlink()

@@ -12,7 +12,7 @@ NUMBER, MASKED, KEYFRAME = "ADE_MultivalDynamic", "ADE_MultivalScaledMask", "ADE
 SCHEDULES = ("ADE_ValueScheduling", "ADE_ValueSchedulingLatents")
 # Input of Apply AnimateDiff and of Motion Strength -> old input
 SETTINGS = {"strength": "effect_multival", "motion_scale": "scale_multival"}
-ENTRY = re.compile(r'"?\s*(-?[\d.]+)\s*(:?)\s*"?\s*[:=]\s*"?\(?(-?[\d.]+)\)?"?')
+ENTRY = re.compile(r'(?:"\s*)?(-?[\d.]+)\s*(?:(:)\s*)?(?:"\s*)?[:=]\s*"?\(?(-?[\d.]+)\)?"?')
 
 
 def motion_strength(c: Conversion, node: Node, apply: Node) -> dict[str, float]:

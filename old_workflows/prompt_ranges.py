@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-RANGE = re.compile(r'("?)[ \t]*(-?[\d.]+)[ \t]*:[ \t]*(-?[1-9]\d*(?:\.\d*)?|0?\.\d+|)[ \t]*\1(?=\s*[:=]\s*")')
+# Begins at a quotation mark, or where a run of blanks or digits does, so that every run is read once.
+RANGE = re.compile(
+    r'("|(?<![\d. \t-]))[ \t]*(-?[\d.]{1,20})[ \t]*:[ \t]*(-?[1-9]\d*(?:\.\d*)?|0?\.\d+|)[ \t]*\1(?=\s*[:=]\s*")'
+)
 
 
 def as_prompt_schedule(text: str) -> str:

@@ -16,7 +16,7 @@ PROMPT = re.compile(r'(:\s*")((?:[^"\\]|\\.)*)(")')
 NEGATIVE = "--neg"
 WEIGHTS = ("pw_a", "pw_b", "pw_c", "pw_d")
 VALUE = re.compile(r"`\s*(pw_[abcd])\s*`")
-RELATIVE = re.compile(r'(?m)^\s*"?\s*(-\d|\d*\.\d)')
+RELATIVE = re.compile(r'(?m)^[ \t]*(?:"[ \t]*)?(-\d|\d{0,9}\.\d)')
 
 
 def convert_prompts(c: Conversion) -> None:

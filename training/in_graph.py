@@ -117,6 +117,7 @@ def train_motion_lora(latents: list[Any], conditioning: list[Any], **inputs: Any
     motion, lora = inputs["motion_module"], LoraOptions(inputs["rank"], inputs["alpha"], inputs["projections"])
     with gradients() as device:
         job = Job.from_inputs("motion_lora", latents, conditioning, inputs, device)
+        comfy.model_management.unload_all_models()  # once the inputs are known to be right
         start = start_from(job.model, motion, device)
         trained = train(job, lora_task(job.model, start, replace(job.task, lora=lora)))
         del start
@@ -129,6 +130,7 @@ def train_motion_module(
     """Return the trained motion model and its file, from the inputs of the node."""
     with gradients() as device:
         job = Job.from_inputs("motion_module", latents, conditioning, inputs, device)
+        comfy.model_management.unload_all_models()
         if motion_module is not None:
             start = start_from(job.model, motion_module, device)
         else:
@@ -158,8 +160,7 @@ def objective_of(inputs: dict[str, Any], device: torch.device) -> MotionOptions:
 
 @contextmanager
 def gradients() -> Iterator[torch.device]:
-    """Turn on gradients, without which ComfyUI runs nodes, and yield the device, emptied of ComfyUI's models."""
-    comfy.model_management.unload_all_models()
+    """Turn on gradients, without which ComfyUI runs nodes, and yield the device."""
     try:
         with torch.inference_mode(False), torch.enable_grad():
             yield comfy.model_management.get_torch_device()

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from training_data_support import counter, write_pictures, write_video
 
-from animatediff_native.evaluation.media import Animation, Pictures, UnusableClip, Video
+from animatediff_native.evaluation.media import LONGEST_HOLD, Animation, Pictures, UnusableClip, Video
 
 
 def gradient(height: int = 48, width: int = 64) -> torch.Tensor:
@@ -123,6 +123,14 @@ def test_a_held_frame_of_an_animation_is_counted_as_often_as_it_is_shown(tmp_pat
         assert numbers == [0, 0, 0, 1, 2, 2]
         part = animation.frames(range(1, 6, 2))
         assert [round(frame.float().mean().item() / 2) for frame in part] == [0, 1, 2]
+
+
+def test_a_frame_that_is_held_for_a_minute_does_not_become_a_clip_of_its_own(tmp_path):
+    first, second = [Image.fromarray(frame.numpy()) for frame in counter(2)]
+    first.save(tmp_path / "a.webp", save_all=True, append_images=[second], duration=[1, 60_000], lossless=True)
+    animation = Animation(tmp_path / "a.webp")
+    assert animation.count() == 1 + LONGEST_HOLD == len(list(animation.frames()))
+    assert len(list(animation.frames(range(2)))) == 2
 
 
 def test_an_unreadable_animation_says_so(tmp_path):

@@ -38,6 +38,12 @@ def test_a_full_disk_is_an_os_error_that_says_what_to_do(file, error):
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_a_folder_that_cannot_be_made_is_an_os_error_that_says_what_to_do(file):
+    message = r"a\.txt could not be written: free disk space, or choose another folder"
+    with pytest.raises(OSError, match=message), whole_file(file / "a.txt"):  # below a file
+        pass
+
+
 def test_processes_that_write_one_file_do_not_share_the_unfinished_one(file):
     with whole_file(file, shared=True) as one, whole_file(file) as two:
         assert one != two

@@ -9,6 +9,9 @@ import pytest
 from conversion_support import nodes_of, read, sampled_through, sources, widgets
 
 from animatediff_native.old_workflows.convert import convert
+from animatediff_native.old_workflows.motion_strength import ENTRY
+from animatediff_native.old_workflows.prompt_ranges import RANGE
+from animatediff_native.old_workflows.prompts import RELATIVE
 from animatediff_native.sampling.prompt_schedule import blends, parse
 
 MUTED, BYPASSED = 2, 4
@@ -236,3 +239,10 @@ def test_the_newest_motion_module_that_works_sets_the_noise():
     newest["mode"] = BYPASSED
     row = sampled_through(convert(old)[0])[:2]
     assert [widgets(node)["beta_schedule"] for node in row] == ["keep the model's own", "automatic"]
+
+
+@pytest.mark.parametrize("search", [RANGE.search, RELATIVE.search, ENTRY.fullmatch], ids=["range", "relative", "entry"])
+@pytest.mark.parametrize("run", [" ", "\n", "\t", "1", "-", ".", ":", '"', '" ', "0:", " 1"])
+def test_long_runs_of_a_character_do_not_hang_a_pattern(search, run):
+    """If a run were read again from each of its characters, this would take hours."""
+    assert search(run * (200_000 // len(run)) + "x") is None

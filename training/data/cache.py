@@ -15,7 +15,7 @@ from torch import Tensor
 from ...motion_models.files import whole_file
 from .items import Prompt
 
-FORMAT = 1
+FORMAT = 2
 """Number of the files' format, raised with every change."""
 
 
