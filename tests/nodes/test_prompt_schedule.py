@@ -178,7 +178,7 @@ def test_a_text_encoder_with_hooks_gives_an_entry_for_each_keyframe(schedule, mi
 
 
 def test_without_a_text_encoder_an_error_says_so(schedule):
-    with pytest.raises(ValueError, match="no text encoder in this checkpoint"):
+    with pytest.raises(ValueError, match="checkpoint has no text encoder"):
         schedule(TEXT, clip=None)
 
 
