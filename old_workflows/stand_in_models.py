@@ -94,7 +94,9 @@ def loader(
 def legacy_loader(model_name: str, apply_v2_models_properly: bool = True, **inputs) -> ModelPatcher:
     motion = load(model_name)
     if motion.config.mid and not apply_v2_models_properly:
-        logging.warning(f"AnimateDiff: {motion.name} is applied as it was trained, apply_v2_models_properly is on.")
+        logging.warning(
+            f"AnimateDiff: apply_v2_models_properly is always on; {motion.name} is applied as it was trained."
+        )
     return loader(model_name=model_name, **inputs)
 
 
