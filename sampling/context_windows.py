@@ -63,7 +63,7 @@ class ContextOptions:
     def __post_init__(self):
         if not 0 <= self.overlap < self.length:
             raise ValueError(
-                f"The overlap of {self.overlap} frames has to be smaller than the context length of {self.length}."
+                f"The overlap of {self.overlap} frames must be smaller than the context length of {self.length}."
             )
 
     @classmethod

@@ -137,12 +137,12 @@ def can_iterate(model: Any, sigmas: Tensor, noise: Tensor) -> bool:
         )
     if noise.ndim != 4:
         raise ValueError(
-            f"FreeInit takes the images of a batch for frames, and these latents have {noise.ndim} dimensions instead "
-            "of 4: remove FreeInit."
+            f"FreeInit is for image models, whose latents have 4 dimensions, and these have {noise.ndim}: remove "
+            "FreeInit."
         )
     why_not = "a single frame has no motion" if len(noise) == 1 else "no noise is added" if not noise.any() else None
     if why_not:
-        logging.info(f"FreeInit: {why_not}, the latent is sampled once.")
+        logging.info(f"FreeInit: {why_not}, so the latent is sampled once.")
     return why_not is None and len(sigmas) > 1
 
 

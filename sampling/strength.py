@@ -146,8 +146,8 @@ def count_tiles(features: Tensor, call: CallFrames, conds: int) -> int:
     tiles, rest = divmod(len(features), frames * conds)
     if rest:
         raise ValueError(
-            f"{len(features) // conds} of {call.clip} frames came alone, and nothing says which: "
-            "use Sliding Context or ComfyUI's own context windows with a Motion Curve."
+            f"The model was called with {len(features) // conds} of {call.clip} frames without saying which: with a "
+            "Motion Curve, use Sliding Context or ComfyUI's own context windows."
         )
     return tiles
 
