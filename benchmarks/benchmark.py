@@ -1,4 +1,4 @@
-"""Speed and memory of the motion module, always beside the bare UNet in the same run: `python tools/dev.py bench`.
+"""Measure speed and memory of the motion module, always beside the bare UNet in the same run: `python tools/dev.py bench`.
 
 A UNet of Stable Diffusion 1.5's full size and a v3 motion module, both with random weights, sample 16 frames with
 classifier-free guidance. Bare and animated runs take turns, and ratios are taken pair by pair, so that a machine
@@ -41,7 +41,7 @@ SD15_UNET = {
 
 
 def full_size_model(dtype):
-    """A MODEL with random weights that keep the activations in a plausible range."""
+    """Return a MODEL with random weights that keep the activations in a plausible range."""
     import comfy.model_management
     import comfy.model_patcher
     import comfy.supported_models
@@ -152,7 +152,7 @@ def give_back_free_memory() -> None:
 
 
 def operations(model, size: int) -> float:
-    """Floating-point operations of one step, cond and uncond together."""
+    """Return the floating-point operations of one step, cond and uncond together."""
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
@@ -162,7 +162,7 @@ def operations(model, size: int) -> float:
 
 
 def import_milliseconds() -> float:
-    """What the pack adds to ComfyUI's start: import and node list, in a fresh process with ComfyUI loaded."""
+    """Return the milliseconds that the pack adds to ComfyUI's start: its import and node list, in a fresh process."""
     code = (
         "import sys, time, asyncio; sys.argv[1:] = ['--cpu']\n"
         "import comfy.options; comfy.options.enable_args_parsing()\n"
