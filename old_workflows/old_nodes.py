@@ -66,7 +66,7 @@ TRAVEL_LATENT = (*widgets(text=""), *AROUND)
 
 
 def travel_versions(entries: Sequence[Input]) -> tuple[tuple[str, ...], ...]:
-    """FizzNodes has inserted widgets from version to version, and in the end turned some into sockets."""
+    """Return the orders of saved values: FizzNodes inserted widgets over time, then turned some into sockets."""
     newest = names(entries)
     printing = (newest, without(newest, "pre_text", "app_text", *names(WEIGHTS)), without(newest, "print_output"))
     return tuple(

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class AppliedMotionModel(NamedTuple):
-    """What a socket M_MODELS holds a tuple of, the last that was added first."""
+    """One entry of the tuple in an M_MODELS socket, which begins with the last one added."""
 
     motion: LoadedMotionModel
     settings: MotionSettings
 
 
 class MotionLoraFile(NamedTuple):
-    """What a socket MOTION_LORA holds a tuple of."""
+    """One entry of the tuple in a MOTION_LORA socket."""
 
     path: str
     strength: float

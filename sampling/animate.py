@@ -37,7 +37,7 @@ Wrapper = comfy.patcher_extension.WrappersMP
 
 @dataclass(frozen=True)
 class MotionSettings:
-    """How a motion model is applied."""
+    """Settings with which a motion model is applied."""
 
     strength: float = 1.0
     """Scales what it adds to the UNet's features."""
@@ -45,7 +45,7 @@ class MotionSettings:
     """Multiplies the keys of its attention."""
     start_percent: float = 0.0
     end_percent: float = 1.0
-    """Of the sampling, between which it works."""
+    """Parts of the sampling, from 0 to 1, between which it acts."""
     beta_schedule: str = AUTOMATIC
     motion_strength: tuple[MotionStrength, ...] = ()
     """Strengths and motion scales that change over frames, regions, levels or the sampling."""
@@ -103,7 +103,7 @@ def channels_of_levels(channels_by_name: dict[str, int]) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """What one sampling run knows of one motion model. It lives in that run's transformer_options."""
+    """The state of one motion model in one sampling run. It lives in that run's transformer_options."""
 
     guider: Any
     frames: int

@@ -129,7 +129,7 @@ WeightedWindows = tuple[list[list[int]], list["Tensor"]]
 
 
 class Plan(NamedTuple):
-    """What happens in one step: calls of the model, or one call with windows inside the motion modules."""
+    """The plan of one step: calls of the model, or one call with windows inside the motion modules."""
 
     options: ContextOptions
     windows: list[list[int]]

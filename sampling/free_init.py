@@ -76,7 +76,7 @@ class FreeInit:
     spatial_frequency: float = 0.25
     temporal_frequency: float = 0.25
     order: int = 4
-    """Of the Butterworth filter."""
+    """Order of the Butterworth filter."""
     coarse_to_fine: bool = False
 
     def sample(self, executor, guider, sigmas: Tensor, extra_args, callback, noise: Tensor, latent: Tensor, *args):

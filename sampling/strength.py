@@ -1,4 +1,4 @@
-"""How strongly a motion module works: in each frame, region and level of the UNet, and over the sampling.
+"""Strength and motion scale of a motion module: in each frame, region and level of the UNet, and over the sampling.
 
 Needs no ComfyUI. *Strength* scales what a motion module adds to the UNet's features, *motion scale* the keys of its
 attention. Shapes: `b` conds, `f` frames of a call, `h w` features of a block.

@@ -37,7 +37,7 @@ SPATIAL_ATTENTION = re.compile(r"transformer_blocks\.\d+\.attn[12]\.to_(q|k|v|ou
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """How a task computes, and the size of its LoRA if it trains one."""
+    """Options for how a task computes, and for the size of its LoRA if it trains one."""
 
     seed: int = 0
     dtype: torch.dtype = torch.float32
@@ -51,7 +51,7 @@ class TaskOptions:
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, on what, and how it becomes a file."""
+    """The parameters to train, the UNet to train them on, and how they become a file."""
 
     unet: FrozenUNet
     moving: Moving

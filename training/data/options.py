@@ -1,4 +1,4 @@
-"""What a user chooses about the data of a training: the [data] table of a config file."""
+"""Options for the data of a training run: the [data] table of a config file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DataOptions:
     buckets: bool = False
     """Train each clip in the shape that is nearest to its own, instead of a square."""
     crop: Literal["centre", "random"] = "centre"
-    """Where clips that are too wide or too high are cut."""
+    """Part to keep of clips that are too wide or too high."""
     flip: bool = False
     """Show clips mirrored as well. Leave it off where left and right matter."""
     camera_motion: Literal["", Movement] = ""
