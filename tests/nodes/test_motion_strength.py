@@ -73,7 +73,7 @@ def test_masks_and_sounds_do_not_run_over_the_sampling(curve, source):
 
 
 def test_a_video_without_sound_is_not_taken_for_an_empty_socket(curve):
-    with pytest.raises(ValueError, match="video has none"):
+    with pytest.raises(ValueError, match="connect a video that has sound"):
         curve(source=None)
 
 

@@ -183,5 +183,5 @@ def test_without_a_text_encoder_an_error_says_so(schedule):
 
 
 def test_an_error_in_the_text_names_its_place(schedule):
-    with pytest.raises(ValueError, match=r'^Line 2, column 1: "sprout" has no frame number'):
+    with pytest.raises(ValueError, match=r'^Line 2, column 1: "sprout" does not begin with a frame number'):
         schedule("0: a seed\nsprout")
