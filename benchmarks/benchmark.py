@@ -1,4 +1,4 @@
-"""Speed and memory of the motion module, always beside the bare UNet in the same run: `python tools/dev.py bench`.
+"""Measure speed and memory of the motion module beside the bare UNet in the same run: `python tools/dev.py bench`.
 
 A UNet of Stable Diffusion 1.5's full size and a v3 motion module, both with random weights, sample 16 frames with
 classifier-free guidance. Bare and animated runs take turns, and ratios are taken pair by pair, so that a machine
@@ -41,7 +41,7 @@ SD15_UNET = {
 
 
 def full_size_model(dtype):
-    """A MODEL with random weights that keep the activations in a plausible range."""
+    """Return a MODEL with random weights that keep the activations in a plausible range."""
     import comfy.model_management
     import comfy.model_patcher
     import comfy.supported_models
@@ -71,8 +71,10 @@ def randomise(module) -> None:
 
 
 def with_module(model, mid: bool, positions: int = 0):
-    """`model` with a motion module that went through a file and the pack's own loader, for up to 32 frames at once or
-    for as many as `positions`."""
+    """Return `model` with a motion module that went through a file and the pack's own loader.
+
+    The module holds 32 frames at once, or as many as `positions`.
+    """
     from safetensors.torch import save_file
 
     from ..motion_models import loader, motion_model
@@ -89,7 +91,7 @@ def with_module(model, mid: bool, positions: int = 0):
 
 
 def sample(model, size: int, frames: int = FRAMES, steps: int = STEPS) -> float:
-    """Seconds per step of a sampling run; the first step is not counted, since it may load weights."""
+    """Return the seconds per step of a sampling run, without the first step, which may load weights."""
     import comfy.sample
     import torch
 
@@ -146,13 +148,13 @@ class PeakMemory:
 
 
 def give_back_free_memory() -> None:
-    """Else what the C library keeps of an earlier run would hide part of what the next one needs."""
+    """Give back what the C library keeps of an earlier run, which would hide part of what the next one needs."""
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def operations(model, size: int) -> float:
-    """Floating-point operations of one step, cond and uncond together."""
+    """Return the floating-point operations of one step, cond and uncond together."""
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
@@ -162,7 +164,7 @@ def operations(model, size: int) -> float:
 
 
 def import_milliseconds() -> float:
-    """What the pack adds to ComfyUI's start: import and node list, in a fresh process with ComfyUI loaded."""
+    """Return the milliseconds that the pack adds to ComfyUI's start: its import and node list, in a fresh process."""
     code = (
         "import sys, time, asyncio; sys.argv[1:] = ['--cpu']\n"
         "import comfy.options; comfy.options.enable_args_parsing()\n"
@@ -194,7 +196,7 @@ def machine() -> str:
 
 
 def compare(bare, animated, size: int, rounds: int) -> dict[str, float]:
-    """Seconds per step of both, and what the module adds in time and in operations, as shares of the bare UNet."""
+    """Return the seconds per step of both, and the module's added time and operations as shares of the bare UNet."""
     seconds = [(sample(bare, size), sample(animated, size)) for _ in range(rounds)]
     return {
         "bare": statistics.median(pair[0] for pair in seconds),

@@ -1,4 +1,4 @@
-"""Time and memory of loading a motion module: `python tools/dev.py bench loading [FILE ...]`.
+"""Measure time and memory of loading a motion module: `python tools/dev.py bench loading [FILE ...]`.
 
 Without a file, on a full-size v2 module with random weights, as .safetensors and as .ckpt. Linux only, where a process
 can read how much anonymous memory it has; pages of a mapped file are not counted, since they are the operating system's
@@ -21,7 +21,7 @@ STATUS = Path("/proc/self/status")
 
 
 def measure(path: Path) -> tuple[float, float]:
-    """Seconds, and the highest memory in use meanwhile beside what was before, as a multiple of the file's size."""
+    """Return the seconds, and the peak of the additional memory as a multiple of the file's size."""
     answer = subprocess.run(
         [sys.executable, "-m", "animatediff_native.benchmarks.loading", "--one", str(path)],
         capture_output=True,
@@ -33,7 +33,7 @@ def measure(path: Path) -> tuple[float, float]:
 
 
 def load(path: str) -> None:
-    """In a fresh process, as ComfyUI on the CPU."""
+    """Load a file in a fresh process, as ComfyUI on the CPU, and print the seconds and the additional bytes."""
     animatediff_native.start_comfyui(cpu=True)
     from ..motion_models.loader import load_motion_model
 
@@ -57,9 +57,9 @@ def load(path: str) -> None:
 
 
 def anonymous_bytes() -> int:
-    found = re.search(r"RssAnon:\s+(\d+) kB", STATUS.read_text())
-    assert found
-    return int(found[1]) * 1024
+    match = re.search(r"RssAnon:\s+(\d+) kB", STATUS.read_text())
+    assert match
+    return int(match[1]) * 1024
 
 
 def random_files(folder: Path) -> list[Path]:

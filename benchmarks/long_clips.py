@@ -1,8 +1,8 @@
-"""Time and memory of long clips: `python tools/dev.py bench long_clips`.
+"""Measure time and memory of long clips: `python tools/dev.py bench long_clips`.
 
 A full-size UNet and motion module with random weights, as in benchmark.py. A clip in windows is compared with the
-ideal, as many times a clip of 16 frames as it has windows. Each is measured between two clips of 16 frames, so that a
-machine whose speed drifts still gives a fair comparison. Then, windows inside the motion module against none.
+ideal: the time of a 16-frame clip times the number of windows. Each is measured between two clips of 16 frames, so that
+a machine whose speed drifts still gives a fair comparison. Then, windows inside the motion module against none.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def count_windows(frames: int) -> int:
 
 
 def ratio(measured, reference, rounds: int) -> tuple[float, float]:
-    """Seconds of `measured`, and how many times that of `reference`, which runs before and after it."""
+    """Return the seconds of `measured`, and their ratio to those of `reference`, which runs before and after it."""
     before, seconds, ratios = reference(), [], []
     for _ in range(rounds):
         seconds.append(measured())
@@ -45,7 +45,7 @@ def ratio(measured, reference, rounds: int) -> tuple[float, float]:
 
 
 def report(model, size: int, lengths: list[int], rounds: int) -> None:
-    """The table of windows over the whole UNet."""
+    """Print the table of windows over the whole UNet."""
     print("| frames | windows | s/step | s/step and frame | over the ideal | peak GiB |\n|--:|--:|--:|--:|--:|--:|")
     for frames in lengths:
         peaks = []

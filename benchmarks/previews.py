@@ -1,7 +1,7 @@
-"""What the live preview of a whole clip costs: `python tools/dev.py bench previews`.
+"""Measure the cost of previewing a whole clip: `python tools/dev.py bench previews`.
 
 The miniature, whose steps are so quick that a preview weighs more than with any other model, sampled in turn without
-previews, with ComfyUI's own of the first frame, and with all frames moving. A GPU's memory is not looked at.
+previews, with ComfyUI's own of the first frame, and with all frames moving. GPU memory is not measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STEPS = 20
 
 
 def seconds(model: Any, clip: Any, size: int, frames: int, method: Any) -> float:
-    """Of a run of the sampler."""
+    """Return the seconds of one run of the sampler."""
     import comfy.sample
     import latent_preview
     import torch
@@ -38,7 +38,7 @@ def seconds(model: Any, clip: Any, size: int, frames: int, method: Any) -> float
 
 
 def hear(_value: float, _of: float, preview: Any, **_: Any) -> None:
-    """As ComfyUI's server does with a preview, for what it costs."""
+    """Encode a preview as ComfyUI's server does, to include that cost."""
     import io
 
     if preview is not None:

@@ -1,4 +1,4 @@
-"""Speed and memory of training: `python tools/dev.py bench training`.
+"""Measure speed and memory of training: `python tools/dev.py bench training`.
 
 A full-size UNet and v3 motion module with random weights, as in benchmark.py. A step of a motion LoRA and of a whole
 module, with and without gradient checkpointing, beside a forward and backward pass of the bare UNet on the same clip,

@@ -18,7 +18,7 @@ def find_clips(folder: Path) -> list[Path]:
     ValueError if there are none, or if the folder does not exist.
     """
     if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}.")
+        raise ValueError(f"There is no folder {folder}: give the folder of the clips.")
     clips = [path for path in folder.iterdir() if path.suffix.lower() in VIDEOS + ANIMATED or pictures_of(path)]
     if not clips:
         raise ValueError(

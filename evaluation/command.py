@@ -1,8 +1,8 @@
 """Score the clips of a folder: `python -m evaluation FOLDER --out scores.json`.
 
-Clips are videos, animated pictures, and subfolders of pictures. The JSON has a row for each, the means over all, and
-what could not be read. CLIP and RAFT need files of their weights, and ComfyUI, which is found if the pack is in its
-custom_nodes; otherwise give --comfyui.
+Clips are videos, animated pictures, and subfolders of pictures. The JSON has a row for each clip, the means, and the
+files that could not be read. CLIP and RAFT need files with their weights, and ComfyUI. It is found if the pack is in
+its custom_nodes; otherwise give --comfyui.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m evaluation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="folder of the clips")
-    parser.add_argument("--out", type=Path, help="JSON file to write; default: printed")
+    parser.add_argument("--out", type=Path, help="JSON file to write; default: standard output")
     parser.add_argument("--frames", type=int, default=256, help="score at most the first n frames; default 256")
-    parser.add_argument("--context-length", type=int, default=0, help="frames in a context window, if there were any")
-    parser.add_argument("--context-overlap", type=int, default=4, help="frames that a window shares with the next")
+    parser.add_argument("--context-length", type=int, default=0, help="frames per context window, if any")
+    parser.add_argument("--context-overlap", type=int, default=4, help="frames that windows share")
     parser.add_argument("--clip-vision", type=Path, help="weights of a CLIP vision model, for smoothness and look")
-    parser.add_argument("--references", type=Path, help="folder of the image model's own stills, for the look")
+    parser.add_argument("--references", type=Path, help="folder of stills from the image model alone, for look")
     parser.add_argument("--clip", type=Path, help="clip_l.safetensors, for text agreement with a clip's .txt")
     parser.add_argument("--optical-flow", type=Path, help="weights of torchvision's raft_large; default: Lucas-Kanade")
-    parser.add_argument("--comfyui", type=Path, help="ComfyUI's folder")
+    parser.add_argument("--comfyui", type=Path, help="ComfyUI's folder; default: the one that the pack is in")
     return parser
 
 
@@ -114,7 +114,7 @@ def load_clip_vision(file: Path) -> Any:
 
     model = comfy.clip_vision.load(str(file))
     if model is None:
-        raise ValueError(f"{file} is not a CLIP vision model that ComfyUI knows.")
+        raise ValueError(f"{file} is not a CLIP vision model that ComfyUI knows: choose another for --clip-vision.")
     return model
 
 
@@ -136,7 +136,9 @@ def load_raft(file: Path) -> OpticalFlow:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"{file} does not hold the weights of torchvision's raft_large.") from error
+        raise ValueError(
+            f"{file} does not hold the weights of torchvision's raft_large: choose another for --optical-flow."
+        ) from error
     return Raft(model.eval().to(device), device)
 
 

@@ -39,7 +39,7 @@ def image_embeddings(clip_vision: Any, images: Tensor) -> Tensor:
     embeddings = torch.cat(parts).float().cpu()
     if embeddings.ndim != 2:
         raise ValueError(
-            "This CLIP vision model (of SigLIP's kind) has no embedding of a whole picture: load a CLIP ViT."
+            "This CLIP vision model (SigLIP or similar) has no embedding of a whole picture: load a CLIP ViT."
         )
     return embeddings
 
@@ -62,7 +62,8 @@ def tower(clip: Any) -> Any:
     if isinstance(model, comfy.sd1_clip.SD1ClipModel):
         return getattr(model, model.clip)
     raise ValueError(
-        f"A {type(model).__name__} shares no space with pictures: use a CLIP text encoder, such as clip_l.safetensors."
+        f"The embeddings of {type(model).__name__} cannot be compared with pictures: use a CLIP text encoder, such "
+        "as clip_l.safetensors."
     )
 
 

@@ -46,7 +46,7 @@ def score_clip(
 def embedded(images: Tensor, *, text: str, clip_vision: Any, clip: Any, references: Tensor | None) -> Embeddings | None:
     """Return the embeddings to compare, None without a CLIP vision model. ValueError if a model is missing."""
     if text.strip() and clip is None:
-        raise ValueError("Text agreement needs a CLIP text encoder: connect clip, or empty the text.")
+        raise ValueError("Text agreement needs a CLIP text encoder: connect clip, or clear the text.")
     if clip_vision is None:
         if text.strip() or references is not None:
             raise ValueError("Text agreement and look compare CLIP embeddings: connect clip_vision too.")

@@ -42,7 +42,7 @@ def _one_space(frames: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
     if frames.shape[1] != references.shape[1]:
         raise ValueError(
             f"Embeddings of {frames.shape[1]} and of {references.shape[1]} numbers cannot be compared: use image and "
-            "text models of one kind of CLIP."
+            "text models of the same CLIP."
         )
     return frames.float(), references.float()
 

@@ -154,7 +154,7 @@ def score(
 def check(images: Tensor) -> None:
     """Raise ValueError for images that cannot be scored."""
     if images.ndim != 4 or images.shape[3] < 3:
-        raise ValueError(f"A clip is (frames, height, width, 3), but this has the shape {tuple(images.shape)}.")
+        raise ValueError(f"A clip has the shape (frames, height, width, 3), but this one has {tuple(images.shape)}.")
     frames, height, width = images.shape[:3]
     if frames < 2:
         raise ValueError(f"A clip of {frames} frame has no motion to score: give 2 frames or more.")

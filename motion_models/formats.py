@@ -254,11 +254,11 @@ def check_weights(state_dict: Mapping[str, Tensor], shapes: Mapping[str, torch.S
 
 
 def incomplete(name: str, key: str) -> str:
-    return f"{name} is an incomplete motion module, {key} is missing: {AGAIN}."
+    return f"{name} is an incomplete motion module, because {key} is missing: {AGAIN}."
 
 
 def damaged(name: str, fault: str) -> str:
-    return f"{name} is a damaged motion module, {fault}: {AGAIN}."
+    return f"{name} is a damaged motion module, because {fault}: {AGAIN}."
 
 
 def unknown_kind(name: str, key: str) -> str:

@@ -39,7 +39,9 @@ def apply_motion_lora(motion: LoadedMotionModel, path: str, strength: float) -> 
     low_rank = {key: tensor for key, tensor in keys.state_dict.items() if not key.endswith(OTHER_CHANGES)}
     patches: dict[str, Any] = comfy.lora.load_lora(low_rank, layers, log_missing=False)
     if not patches:
-        raise ValueError(f"{name} fits no layer of {motion.name}: choose a motion LoRA that was made for its kind.")
+        raise ValueError(
+            f"{name} fits no layer of {motion.name}: choose a motion LoRA that was made for this kind of motion module."
+        )
     check_shapes(patches, weights, name, motion.name)
     report(name, keys.state_dict, patches, motion)
     loras = with_lora(motion.loras, MotionLora(path, patches, strength))
@@ -64,12 +66,13 @@ def check_shapes(patches: Mapping[str, Any], weights: Mapping[str, Tensor], name
         up, down = adapter.weights[:2]
         if (up.shape[0], down.shape[1], up.shape[1]) != (*weights[key].shape, down.shape[0]):
             raise ValueError(
-                f"{name} does not fit {module}, its change of {key} is {up.shape[0]} x {down.shape[1]} instead of "
-                f"{' x '.join(map(str, weights[key].shape))}: choose a motion LoRA that was made for its kind."
+                f"{name} does not fit {module}, because its change of {key} is {up.shape[0]} x {down.shape[1]} "
+                f"instead of {' x '.join(map(str, weights[key].shape))}: choose a motion LoRA that was made for this "
+                "kind of motion module."
             )
         if not (is_finite(up) and is_finite(down)):
             raise ValueError(
-                f"{name} is a damaged motion LoRA, its change of {key} holds NaN or infinite values: {AGAIN}."
+                f"{name} is a damaged motion LoRA, because its change of {key} holds NaN or infinite values: {AGAIN}."
             )
 
 

@@ -28,8 +28,9 @@ def merge(
         shape = patch[0][0].shape
         if shape != weights[key].shape:
             raise ValueError(
-                f"{a.name} ({a.family.base}) and {b.name} ({b.family.base}) cannot be merged, {key} is "
-                f"{list(weights[key].shape)} in one and {list(shape)} in the other: choose two for the same base."
+                f"{a.name} ({a.family.base}) and {b.name} ({b.family.base}) cannot be merged, because {key} is "
+                f"{list(weights[key].shape)} in one and {list(shape)} in the other: choose two motion modules for "
+                "the same base."
             )
         r = ratio * ratio_of_level.get(key.partition(".motion_modules")[0], 1.0)
         patches_by_ratio.setdefault(r, {})[key] = patch

@@ -184,11 +184,11 @@ class AttentionWindows(NamedTuple):
         )
 
     def split(self, x: Tensor) -> Tensor:
-        """n f c -> (n windows) length c"""
+        """Split n f c into windows: (n windows) length c."""
         return x[:, self.frames].view(-1, self.length, x.shape[-1])
 
     def blend(self, x: Tensor, n: int) -> Tensor:
-        """(n windows) length c -> n f c"""
+        """Blend windows (n windows) length c into n f c."""
         x = x.reshape(n, -1, x.shape[-1])
         parts = ((x[:, place] * weight) for place, weight in zip(self.places, self.weights.to(x.dtype), strict=True))
         return reduce(add, parts)
@@ -252,7 +252,7 @@ class TemporalTransformer(nn.Module):
         return add(branch if isinstance(strength, float) and strength == 1.0 else branch * strength, x)
 
     def to_tokens(self, x: Tensor, b: int, f: int, c: int, d: int) -> Tensor:
-        """(b f) c h w -> normalised (b d) f c, contiguous and not shared with x."""
+        """Return (b f) c h w as normalised tokens (b d) f c, contiguous and not shared with x."""
         if self.norm_over_frames:
             x = self.norm(x.reshape(b, f, c, d).transpose(1, 2).reshape(b, c, f * d))
             return x.view(b, c, f, d).permute(0, 3, 2, 1).reshape(b * d, f, c)

@@ -82,7 +82,7 @@ def domain_adapter_file(
 
 
 def write(weights: Mapping[str, Tensor], metadata: Mapping[str, str], path: str) -> None:
-    """A .safetensors file, complete or not at all. OSError if the disk does not take it."""
+    """Write a .safetensors file, complete or not at all. OSError if the disk does not take it."""
     contiguous = {key: weight.detach().cpu().contiguous() for key, weight in weights.items()}
     with whole_file(path) as unfinished:
         comfy.utils.save_torch_file(contiguous, str(unfinished), {"format": "pt", **metadata})

@@ -38,7 +38,7 @@ class ApplyAnimateDiff(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.01,
-                    tooltip="How much of what the motion module adds is used. 0 leaves the model unchanged.",
+                    tooltip="How strongly the motion module acts. 0 leaves the model unchanged.",
                 ),
                 io.Float.Input(
                     "start_percent",

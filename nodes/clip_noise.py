@@ -48,7 +48,7 @@ class ClipNoiseNode(io.ComfyNode):
                     tooltip="Number of frames after which repeated noise starts over.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="The model. In any sampler its clips start from this noise.")],
+            outputs=[io.Model.Output(tooltip="The model. Any sampler starts its clips from this noise.")],
         )
 
     @classmethod

@@ -38,8 +38,8 @@ class LoadMotionModule(io.ComfyNode):
                     min=0,
                     max=256,
                     advanced=True,
-                    tooltip="Stretches the length that the module was trained on, mostly 16 frames, to this many "
-                    "frames, for longer and slower movements. 0 leaves the module unchanged.",
+                    tooltip="Stretches what the module learned about its frames, usually 16, over this many frames, "
+                    "for longer and slower movements. 0 leaves the module unchanged.",
                 ),
             ],
             outputs=[

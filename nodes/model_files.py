@@ -57,7 +57,7 @@ def new_file(filename_prefix: str) -> Iterator[str]:
     """
     output = folder_paths.get_output_directory()
     if not Path(output, filename_prefix).resolve().is_relative_to(Path(output).resolve()):
-        raise ValueError(f"{filename_prefix} is outside of ComfyUI's output folder: choose a path inside it.")
+        raise ValueError(f"{filename_prefix} is outside ComfyUI's output folder: choose a path inside it.")
     try:
         folder, name, counter, *_ = folder_paths.get_save_image_path(filename_prefix, output)
         yield os.path.join(folder, f"{name}_{counter:05}_.safetensors")

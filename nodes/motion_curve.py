@@ -22,7 +22,7 @@ class MotionCurveNode(io.ComfyNode):
             node_id="ADN_MotionCurve",
             display_name="Motion Curve",
             category="AnimateDiff",
-            description="Numbers that change over the frames of a clip, over its picture, or over its sampling, for "
+            description="Varies a number over the frames of a clip, over the picture or over the sampling, for "
             "Motion Strength.",
             search_aliases=["value schedule", "keyframes", "audio reactive", "mask to multival", "easing"],
             inputs=[
@@ -31,20 +31,21 @@ class MotionCurveNode(io.ComfyNode):
                     default="0: 0.5\n8 ease: 1\n15: 0.5",
                     multiline=True,
                     tooltip="One 'frame: number' per line. 0.5 or 50% is half of the clip, -1 the last frame, and "
-                    "'10-20: 1' a range. A word before the colon leads to the next number: "
-                    f"{', '.join(EASINGS)}. Or one number for each frame, without frames and colons.",
+                    "'10-20: 1' a range. A word before the colon sets how the number changes on the way to "
+                    f"the next one: {', '.join(EASINGS)}. Or write only numbers, one per frame.",
                 ),
                 io.Combo.Input(
                     "over",
                     options=[curves.FRAMES, curves.SAMPLING],
                     default=curves.FRAMES,
-                    tooltip="Over the sampling a keyframe's position goes from 0 to 1, like start_percent.",
+                    tooltip="Whether the number changes over the frames or over the sampling. Over the sampling, "
+                    "positions go from 0 to 1, like start_percent.",
                 ),
                 io.MultiType.Input(
                     "source",
                     [io.Curve, io.Mask, io.Audio, Floats, io.Float],
                     optional=True,
-                    tooltip="Instead of keyframes: a curve from Curve Editor, a mask or one for each frame, the "
+                    tooltip="Instead of keyframes: a curve from Curve Editor, one mask or one per frame, the "
                     "loudness of a sound, or a list of numbers.",
                 ),
                 io.Float.Input(
@@ -72,7 +73,7 @@ class MotionCurveNode(io.ComfyNode):
                     max=240.0,
                     step=0.01,
                     advanced=True,
-                    tooltip="Frames a second of the clip, for a sound to fall on the right ones.",
+                    tooltip="Frames per second of the clip, so that a sound matches its frames.",
                 ),
             ],
             outputs=[MotionCurve.Output(display_name="curve", tooltip="For Motion Strength.")],
@@ -98,7 +99,7 @@ class MotionCurveNode(io.ComfyNode):
 def read(source: Any, over: str, low: float, high: float, frame_rate: float) -> curves.Source:
     """Return the numbers of a connected source. ValueError if it is None, or cannot run over the sampling."""
     if source is None:
-        raise ValueError("Nothing came through 'source': if it is the sound of a video, this video has none.")
+        raise ValueError("'source' is empty: connect a video that has sound, or disconnect it.")
     if isinstance(source, (int, float)):
         return curves.from_numbers([source], over)
     if isinstance(source, (list, tuple)):
@@ -106,7 +107,7 @@ def read(source: Any, over: str, low: float, high: float, frame_rate: float) -> 
     if hasattr(source, "interp_array"):
         return curves.from_curve_editor(source, low, high)
     if over == curves.SAMPLING:
-        raise ValueError("A mask or a sound cannot run over the sampling: set 'over' to frames, or disconnect it.")
+        raise ValueError("A mask or a sound cannot be used over the sampling: set 'over' to frames, or disconnect it.")
     if isinstance(source, Tensor):
         return curves.from_mask(source, low, high)
     return curves.from_audio(source["waveform"], source["sample_rate"], frame_rate=frame_rate, low=low, high=high)

@@ -27,7 +27,7 @@ class MotionStrengthNode(io.ComfyNode):
             "Curve that varies over frames, regions or the sampling.",
             search_aliases=["multival", "effect multival", "scale multival", "motion scale", "ad keyframe"],
             inputs=[
-                number_or_curve("strength", "How much of what the motion module adds is used. 0 turns it off."),
+                number_or_curve("strength", "How strongly the motion module acts. 0 turns it off."),
                 number_or_curve("motion_scale", MOTION_SCALE),
                 PREVIOUS,
             ],

@@ -27,19 +27,19 @@ class PromptSchedule(io.ComfyNode):
                 "fizznodes",
             ],
             inputs=[
-                io.Clip.Input("clip", tooltip="The text encoder, with any LoRA on it."),
+                io.Clip.Input("clip", tooltip="The text encoder, with any LoRAs applied."),
                 io.String.Input(
                     "prompts",
                     default="0: a seed in dark soil\n0.5: a green sprout\n1.0: a tree in bloom",
                     multiline=True,
                     dynamic_prompts=True,
                     tooltip="One 'frame: prompt' per line. 0.5 or 50% is half of the clip, -1 the last frame, and "
-                    "'10-20: a cat' a range. A word before the colon leads to the next prompt: "
-                    f"{', '.join(EASINGS)}. '--' begins a comment.",
+                    "'10-20: a cat' a range. A word before the colon sets how one prompt changes into the "
+                    f"next: {', '.join(EASINGS)}. '--' starts a comment.",
                 ),
-                io.Int.Input("frames", default=16, min=1, max=100000, tooltip="Frames of the clip."),
+                io.Int.Input("frames", default=16, min=1, max=100000, tooltip="Number of frames in the clip."),
                 io.Latent.Input(
-                    "latent", optional=True, tooltip="The clip's latent, whose number of frames is used instead."
+                    "latent", optional=True, tooltip="The clip's latent. Its number of frames is used instead."
                 ),
                 io.String.Input(
                     "prefix",
@@ -62,11 +62,11 @@ class PromptSchedule(io.ComfyNode):
                     options=list(INTERPOLATIONS),
                     default="linear",
                     advanced=True,
-                    tooltip="How one prompt blends into the next. Halfway, slerp keeps the strength of both, "
-                    "linear lowers it.",
+                    tooltip="How one prompt blends into the next. Slerp keeps the full strength halfway; linear "
+                    "lowers it.",
                 ),
             ],
-            outputs=[io.Conditioning.Output(tooltip="Conditioning with one entry for each frame, for any sampler.")],
+            outputs=[io.Conditioning.Output(tooltip="Conditioning with one entry per frame, for any sampler.")],
         )
 
     @classmethod
@@ -81,7 +81,7 @@ class PromptSchedule(io.ComfyNode):
         interpolation: str = "linear",
     ) -> io.NodeOutput:
         if clip is None:
-            raise ValueError("There is no text encoder in this checkpoint: take the CLIP from Load CLIP instead.")
+            raise ValueError("This checkpoint has no text encoder: connect Load CLIP to 'clip' instead.")
         frames = len(latent["samples"]) if latent is not None else frames
         shown = blends(parse(prompts), frames)
         encoded = {

@@ -57,7 +57,7 @@ class ScoreAnimation(io.ComfyNode):
                     min=0,
                     max=128,
                     advanced=True,
-                    tooltip="Context length that Sliding Context used, to score the seams between windows. 0: no "
+                    tooltip="Context length of Sliding Context, to score the seams between windows. 0 means no "
                     "windows.",
                 ),
                 io.Int.Input(
@@ -66,13 +66,13 @@ class ScoreAnimation(io.ComfyNode):
                     min=0,
                     max=127,
                     advanced=True,
-                    tooltip="Context overlap that Sliding Context used.",
+                    tooltip="Context overlap of Sliding Context.",
                 ),
             ],
             outputs=[
                 io.String.Output(display_name="score", tooltip="All measurements, as JSON."),
                 io.Image.Output(display_name="plot", tooltip="Motion, smoothness and warping error over the clip."),
-                io.Float.Output(display_name="motion", tooltip="Mean length of the optical flow, in pixels per frame."),
+                io.Float.Output(display_name="motion", tooltip="Mean optical flow, in pixels per frame."),
                 io.Float.Output(
                     display_name="smoothness",
                     tooltip="Mean similarity of neighbouring frames, at most 100; 0 without clip_vision. A still clip "

@@ -63,9 +63,9 @@ class SlidingContextNode(io.ComfyNode):
                     min=0,
                     max=8,
                     advanced=True,
-                    tooltip="From 2 on, all schedules but static and batched add windows of every 2nd, 4th, ... frame: "
-                    "slower, but distant frames agree more. 0 means 1, but more for a closed loop in the first "
-                    "quarter of the sampling.",
+                    tooltip="From 2 on, all schedules but static and batched add windows of every 2nd, 4th, ... "
+                    "frame: slower, but distant frames agree more. 0 is automatic: 1, or more for a closed "
+                    "loop in the first quarter of the sampling.",
                 ),
                 io.Combo.Input(
                     "within",
@@ -104,7 +104,7 @@ class SlidingContextNode(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
-                io.Model.Output(tooltip="The model. It samples a clip in windows if one window cannot hold it."),
+                io.Model.Output(tooltip="The model. It samples clips in these windows."),
             ],
         )
 

@@ -26,7 +26,7 @@ def inputs(steps: int, learning_rate: float) -> list[Any]:
             min=1e-7,
             max=1.0,
             step=1e-7,
-            tooltip="Highest learning rate. The rate warms up at first and then falls to 0.",
+            tooltip="Peak learning rate. The rate warms up first, then decays to 0.",
         ),
         io.Int.Input("frames", default=16, min=2, max=256, tooltip="Frames per training clip."),
         io.Int.Input(
@@ -90,7 +90,7 @@ def advanced() -> list[Any]:
         io.Conditioning.Input(
             "empty_prompt",
             optional=True,
-            tooltip="From CLIP Text Encode with an empty text. It makes the result follow cfg better.",
+            tooltip="From CLIP Text Encode with an empty text. It makes the result respond better to cfg.",
         ),
     ]
 

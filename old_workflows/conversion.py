@@ -177,7 +177,7 @@ def is_off(node: Node, like: Node) -> bool:
 
 
 def pass_through(nodes: Sequence[Node], like: Node) -> None:
-    """Bypass what was muted: it stood beside the model's way, and now stands in it."""
+    """Bypass muted nodes, which stood beside the model's path and now stand in it."""
     for node in nodes:
         node["mode"] = BYPASSED if is_off(node, like) else node["mode"]
 

@@ -13,6 +13,7 @@ from .prompts import convert_prompts
 from .rewrites import convert_same, convert_upscaling
 from .save_videos import convert_savers
 
+SAVE_AGAIN = "in ComfyUI, save the workflow and convert it again"
 STEPS = (convert_loaders, convert_same, convert_upscaling, convert_loaders_of_videos, convert_savers, convert_prompts)
 
 
@@ -55,13 +56,11 @@ def nested(workflow: dict[str, Any]) -> list[str]:
     lines = []
     for name, group in ((workflow.get("extra") or {}).get("groupNodes") or {}).items():
         if holds_old_nodes(group):
-            lines.append(f"Group node {name}: it holds old nodes and is left as it is; convert it to nodes in ComfyUI, "
-                         "save, convert again.")  # fmt: skip
+            lines.append(f"Group node {name}: it holds old nodes; convert it to nodes {SAVE_AGAIN}.")
     for subgraph in (workflow.get("definitions") or {}).get("subgraphs") or []:
         if holds_old_nodes(subgraph):
             name = subgraph.get("name", subgraph.get("id"))
-            lines.append(f"Subgraph {name}: it holds old nodes and is left as it is; unpack it in ComfyUI, save, "
-                         "convert again.")  # fmt: skip
+            lines.append(f"Subgraph {name}: it holds old nodes; unpack it {SAVE_AGAIN}.")
     return lines
 
 

@@ -21,7 +21,7 @@ PACK_MARKS = ("🎭", "🎥", "🛂", "📅")  # in the names that the old packs
 
 
 class Output(NamedTuple):
-    """Where a link begins."""
+    """The beginning of a link."""
 
     node: Node
     socket: Socket

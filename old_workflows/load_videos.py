@@ -30,7 +30,7 @@ def load_video(c: Conversion, node: Node) -> None:
     values, links = c.values(node), outgoing(c, node)
     path = values["video"]
     if "Path" in node["type"]:
-        c.say(node, f"{path} has to be in ComfyUI's input folder now.")
+        c.say(node, f"{path} must be in ComfyUI's input folder now.")
         path = last_part(path)
     video = c.place(node, "LoadVideo", {"file": path}, {"file": "video"})
     parts = c.beside(node, "GetVideoComponents", {})
@@ -45,7 +45,7 @@ def load_images(c: Conversion, node: Node) -> None:
     """Load a folder of images. ComfyUI's loader gives a list, and Rebatch makes one clip of it."""
     values, links = c.values(node), outgoing(c, node)
     if node["type"] != "VHS_LoadImages":
-        c.say(node, f"{values['directory']} has to be a folder in ComfyUI's input folder now.")
+        c.say(node, f"{values['directory']} must be a folder in ComfyUI's input folder now.")
     folder = c.place(node, "LoadImageDataSetFromFolder", {"folder": last_part(values["directory"])})
     batch = c.beside(node, "RebatchImages", {"batch_size": ALL})
     c.new.connect(first_output(folder), batch, "images")
@@ -73,7 +73,7 @@ def lead_out(c: Conversion, node: Node, links: list[list[Link]], images: Output,
             c.new.connect(images, size, "image")
             c.put_back(leaving, Output(size, size["outputs"][2]))
         elif leaving:
-            c.say(node, f"its output {socket['name']} has no counterpart, and what it led to is no longer connected.")
+            c.say(node, f"its output {socket['name']} has no counterpart, so what it led to is no longer connected.")
 
 
 def some_frames(c: Conversion, node: Node, images: Output, values: dict[str, Any]) -> Output:

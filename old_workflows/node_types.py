@@ -19,7 +19,7 @@ class NodeType(NamedTuple):
     outputs: Mapping[str, str]
     size: tuple[int, int] = (300, 80)
     extra: tuple[Any, ...] = ()
-    """What the page saves behind the widgets: the button to upload a file."""
+    """Further values that the page saves after the widgets: the button to upload a file."""
 
 
 SOCKETS = {

@@ -24,10 +24,10 @@ MULTIVAL = (OldOutput("MULTIVAL", "For scale_multival or effect_multival."),)
 APPLIED = (OldOutput("M_MODELS", "For Use Evolved Sampling."),)
 CONTEXT = (OldOutput("CONTEXT_OPTIONS", "For Use Evolved Sampling or a loader.", "CONTEXT_OPTS"),)
 SETTINGS = (OldOutput("SAMPLE_SETTINGS", "For Use Evolved Sampling or a loader.", "settings"),)
-ENCODED = (OldOutput("CONDITIONING", "Conditioning with one entry for each frame."),)
+ENCODED = (OldOutput("CONDITIONING", "Conditioning with one entry per frame."),)
 LATENTS = (OldOutput("LATENT", "The same latent."),)
 APPLIES = "Load Motion Module, Apply AnimateDiff and Sliding Context do this"
-WINDOWED = "Sliding Context does this, in front of the sampler"
+WINDOWED = "Sliding Context does this, before the sampler"
 SCHEDULED = "Prompt Schedule does this"
 
 LOADER = (
@@ -66,7 +66,7 @@ TRAVEL_LATENT = (*widgets(text=""), *AROUND)
 
 
 def travel_versions(entries: Sequence[Input]) -> tuple[tuple[str, ...], ...]:
-    """FizzNodes has inserted widgets from version to version, and in the end turned some into sockets."""
+    """Return the orders of saved values: FizzNodes inserted widgets over time, then turned some into sockets."""
     newest = names(entries)
     printing = (newest, without(newest, "pre_text", "app_text", *names(WEIGHTS)), without(newest, "print_output"))
     return tuple(
@@ -102,7 +102,7 @@ OLD_NODES: dict[str, OldNode] = {
     ),
     "ADE_ApplyAnimateDiffModel": OldNode(
         (inputs.MOTION_MODEL, inputs.BEGINS, inputs.ENDS, *STRENGTH, inputs.PREV_M_MODELS, *KEYFRAMES),
-        stand_in=StandIn("Apply AnimateDiff Model (Adv.)", "Apply AnimateDiff does this, one after the other", APPLIED),
+        stand_in=StandIn("Apply AnimateDiff Model (Adv.)", "a chain of Apply AnimateDiff nodes does this", APPLIED),
     ),
     "ADE_UseEvolvedSampling": OldNode(
         (inputs.MODEL, inputs.BETA_SCHEDULE, inputs.M_MODELS, inputs.CONTEXTS, inputs.SAMPLE_SETTINGS),

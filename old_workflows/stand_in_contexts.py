@@ -25,7 +25,7 @@ class OldContextOptions(ContextOptions):
 
 def looped(closed_loop: bool, use_on_equal_length: bool = False, **inputs) -> tuple[ContextOptions, ...]:
     if use_on_equal_length and not closed_loop:
-        logging.warning("AnimateDiff: use_on_equal_length changes nothing where closed_loop is off.")
+        logging.warning("AnimateDiff: use_on_equal_length has no effect while closed_loop is off.")
     schedule = "closed loop" if closed_loop else "looped"
     return context_options(schedule, use_on_equal_length=use_on_equal_length, **inputs)
 
@@ -42,9 +42,9 @@ def context_options(
     prev_context: tuple[ContextOptions, ...] = (),
 ) -> tuple[ContextOptions, ...]:
     if guarantee_steps > 1:
-        logging.warning(f"AnimateDiff: guarantee_steps of {guarantee_steps} are not kept, start_percent counts.")
+        logging.warning(f"AnimateDiff: guarantee_steps {guarantee_steps} is ignored; windows change at start_percent.")
     if any(options.start_percent == start_percent for options in prev_context):
-        logging.warning(f"AnimateDiff: of context options that start at {start_percent:g} only the last are used.")
+        logging.warning(f"AnimateDiff: several context options start at {start_percent:g}; only the last are used.")
     options = OldContextOptions(
         length=context_length,
         overlap=context_overlap,

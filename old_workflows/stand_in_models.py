@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class AppliedMotionModel(NamedTuple):
-    """What a socket M_MODELS holds a tuple of, the last that was added first."""
+    """One entry of the tuple in an M_MODELS socket, which begins with the last one added."""
 
     motion: LoadedMotionModel
     settings: MotionSettings
 
 
 class MotionLoraFile(NamedTuple):
-    """What a socket MOTION_LORA holds a tuple of."""
+    """One entry of the tuple in a MOTION_LORA socket."""
 
     path: str
     strength: float
@@ -94,7 +94,9 @@ def loader(
 def legacy_loader(model_name: str, apply_v2_models_properly: bool = True, **inputs) -> ModelPatcher:
     motion = load(model_name)
     if motion.config.mid and not apply_v2_models_properly:
-        logging.warning(f"AnimateDiff: {motion.name} is applied as it was trained, apply_v2_models_properly is on.")
+        logging.warning(
+            f"AnimateDiff: apply_v2_models_properly is always on; {motion.name} is applied as it was trained."
+        )
     return loader(model_name=model_name, **inputs)
 
 

@@ -46,7 +46,7 @@ class NoiseSettings:
         drawn = (self.seeds,) if self.seeds != ClipSeeds() else ()
         noise = NOISE_TYPES[self.noise_type]
         if noise == "repeated" and context_length is None:
-            logging.warning("AnimateDiff: repeated_context changes nothing without context options.")
+            logging.warning("AnimateDiff: repeated_context has no effect without context options.")
         elif noise is not None:
             return (*drawn, ClipNoise(noise, period=context_length or 1))
         return drawn
@@ -63,7 +63,7 @@ def sample_settings(
     if isinstance(seed_override, (list, tuple)):
         raise ValueError("A list of seeds is not carried over from old workflows: give seed_override one number.")
     if seed_gen.endswith("[gpu]"):
-        logging.warning(f"AnimateDiff: noise is drawn on the CPU, so clips of {seed_gen} come out differently.")
+        logging.warning(f"AnimateDiff: noise is drawn on the CPU, so {seed_gen} gives other clips than before.")
     return NoiseSettings(
         noise_type, ClipSeeds(seed_gen.startswith("auto1111"), seed_offset, batch_offset, seed_override)
     )

@@ -38,6 +38,6 @@ def last_frame(prompts: str) -> int:
     ends = [key.last for key in parse(prompts)]
     if any(end.relative or end.number < 0 for end in ends):
         raise ValueError(
-            "Frames such as 0.5 or -1 depend on the length of the clip, and max_length is 0: set max_length to it."
+            "Frames such as 0.5 or -1 depend on the length of the clip: set max_length to the number of frames."
         )
     return int(max(end.number for end in ends))

@@ -78,7 +78,7 @@ def schema(old_id: str, old: OldNode) -> io.Schema:
         node_id=stand_in_id(old_id),
         display_name=f"{old.stand_in.title} (old workflow)",
         category="AnimateDiff/old workflows",
-        description=f"From an old workflow. In new graphs {old.stand_in.today}.",
+        description=f"From an old workflow. In new graphs, {old.stand_in.today}.",
         inputs=[schema_input(entry) for entry in old.carried],
         outputs=[schema_output(output) for output in old.stand_in.outputs],
         is_deprecated=True,

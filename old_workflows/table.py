@@ -1,4 +1,4 @@
-"""What is known of an old node: its inputs, the versions of its saved values, its outputs. Needs no ComfyUI."""
+"""Rows of the table of old nodes: inputs, versions of their saved values, outputs. Needs no ComfyUI."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Input:
     folder: str = ""
     """The folder below models/ whose files are the choices."""
     instead: str = ""
-    """What to do instead, for an input that is not carried over."""
+    """Advice for an input that is not carried over."""
     unused: bool = False
     """The widget has no counterpart in the stand-in node."""
     formerly: str = ""
@@ -32,8 +32,10 @@ class Input:
         return self.default is not None
 
     def accepts(self, value: Any) -> bool:
-        """Whether a saved value is of the widget's type. When a pack inserted a widget, the page gave the values after
-        it to the wrong ones."""
+        """Return whether a saved value has the widget's type.
+
+        When a pack inserted a widget, the page gave the values after it to the wrong ones.
+        """
         if self.default is None or isinstance(self.default, str):
             return self.default is None or isinstance(value, str)
         if isinstance(self.default, bool):
@@ -92,7 +94,7 @@ class OldNode:
 
     @property
     def carried(self) -> list[Input]:
-        """The inputs that a replacing node has too."""
+        """Return the inputs that a replacing node has too."""
         return [entry for entry in self.inputs if not entry.unused]
 
     def values(self, saved: Any) -> dict[str, Any]:

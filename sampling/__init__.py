@@ -1,1 +1,1 @@
-"""How frames are sampled."""
+"""Sampling of clips: the run-time, strength, windows, noise, prompts over time, previews."""

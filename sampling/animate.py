@@ -37,7 +37,7 @@ Wrapper = comfy.patcher_extension.WrappersMP
 
 @dataclass(frozen=True)
 class MotionSettings:
-    """How a motion model is applied."""
+    """Settings with which a motion model is applied."""
 
     strength: float = 1.0
     """Scales what it adds to the UNet's features."""
@@ -45,7 +45,7 @@ class MotionSettings:
     """Multiplies the keys of its attention."""
     start_percent: float = 0.0
     end_percent: float = 1.0
-    """Of the sampling, between which it works."""
+    """Parts of the sampling, from 0 to 1, between which it acts."""
     beta_schedule: str = AUTOMATIC
     motion_strength: tuple[MotionStrength, ...] = ()
     """Strengths and motion scales that change over frames, regions, levels or the sampling."""
@@ -86,7 +86,7 @@ def check_base(model: ModelPatcher, motion: LoadedMotionModel) -> None:
         )
     if is_stable_diffusion_2(model):
         raise ValueError(
-            f"{kind}, but this is a model of Stable Diffusion 2's kind: use a checkpoint of the base it was made for."
+            f"{kind}, but this is a Stable Diffusion 2 model: use a checkpoint of the base it was made for."
         )
 
 
@@ -103,7 +103,7 @@ def channels_of_levels(channels_by_name: dict[str, int]) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """What one sampling run knows of one motion model. It lives in that run's transformer_options."""
+    """The state of one motion model in one sampling run. It lives in that run's transformer_options."""
 
     guider: Any
     frames: int
@@ -137,15 +137,18 @@ class Run:
         conds = len(options["cond_or_uncond"])
         frames, rest = divmod(len(x), conds * call.windows)
         if rest:
-            raise ValueError(f"A batch of {len(x)} latents cannot be shared by {conds} prompts: give each all frames.")
+            raise ValueError(
+                f"A batch of {len(x)} latents cannot be divided among {conds} prompts: remove the node "
+                "that divides the batch."
+            )
         handler = self.guider.model_options.get("context_handler")
         divides = handler is not None and getattr(handler, "context_length", 1) < self.frames
         if call.indices is None and divides:  # another pack's windows, which do not tell their frames
             return replace(call, length=frames)
         if frames % call.length:
             raise ValueError(
-                f"A call of the model holds {frames} frames where {call.length} belong together: another node divides "
-                "the batch; remove it, or set it to leave the batch whole."
+                f"The model was called with {frames} frames where {call.length} belong together: another node "
+                "divides the batch; remove it, or set it to keep the batch whole."
             )
         return call
 
@@ -165,8 +168,8 @@ class Run:
         uuids = [call.prompts.get(uuid, uuid) for uuid in options["uuids"]]
         if (h, w) != self.latent_size and not corners.keys() >= set(uuids):
             raise ValueError(
-                "Another node divides the picture into tiles, and nothing says which part each is: "
-                "use a Motion Curve without masks, or remove that node."
+                "Another node divides the picture into tiles without saying which part each tile is: use a Motion "
+                "Curve without masks, or remove that node."
             )
         return tuple((h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
 
@@ -216,8 +219,8 @@ class MotionWrappers:
         limit, handler = self.motion.config.pe_length, model_options.get("context_handler")
         if handler is None and frames > limit:
             logging.info(
-                f"AnimateDiff: {frames} frames are more than the {limit} of {self.motion.name}, so Sliding Context is "
-                "used with its defaults."
+                f"AnimateDiff: {frames} frames are more than the {limit} that {self.motion.name} was made for, so "
+                "Sliding Context is used with its defaults."
             )
             length = min(limit, self.motion.family.trained_frames)
             model_options["context_handler"] = SlidingContext(ContextOptions.of_length(length))
@@ -270,7 +273,7 @@ def leave_out_compilation(wrappers: dict[str, dict[str, Any]]) -> None:
     UNet.
     """
     if wrappers.get(Wrapper.APPLY_MODEL, {}).pop(COMPILE_KEY, None):
-        logging.info("AnimateDiff: torch.compile is left out of animated clips.")
+        logging.info("AnimateDiff: torch.compile is not used for animated clips.")
 
 
 def refuse_nan(latent: torch.Tensor) -> None:

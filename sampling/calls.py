@@ -1,4 +1,4 @@
-"""Which frames of a clip one UNet call holds: what context windows tell motion modules and other packs.
+"""Frames of a clip that one UNet call holds, as context windows tell motion modules and other packs.
 
 Needs no ComfyUI.
 """

@@ -51,7 +51,7 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
     options = guider.model_options
     handler, arrangements = options.get("context_handler"), options.get(noises.KEY, ())
     if noise.ndim != 4 and isinstance(handler, SlidingContext):
-        logging.warning("Sliding Context: this model samples whole videos, use ComfyUI's Context Windows for it.")
+        logging.warning("Sliding Context does not work on video models: use ComfyUI's Context Windows instead.")
     elif frames > 1:
         check_frames((cond for kind in guider.conds.values() for cond in kind), frames)
         rate = options.get(RATE, FRAME_RATE)

@@ -63,7 +63,7 @@ class ContextOptions:
     def __post_init__(self):
         if not 0 <= self.overlap < self.length:
             raise ValueError(
-                f"The overlap of {self.overlap} frames has to be smaller than the context length of {self.length}."
+                f"The overlap of {self.overlap} frames must be smaller than the context length of {self.length}."
             )
 
     @classmethod
@@ -129,7 +129,7 @@ WeightedWindows = tuple[list[list[int]], list["Tensor"]]
 
 
 class Plan(NamedTuple):
-    """What happens in one step: calls of the model, or one call with windows inside the motion modules."""
+    """The plan of one step: calls of the model, or one call with windows inside the motion modules."""
 
     options: ContextOptions
     windows: list[list[int]]

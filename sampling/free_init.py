@@ -76,7 +76,7 @@ class FreeInit:
     spatial_frequency: float = 0.25
     temporal_frequency: float = 0.25
     order: int = 4
-    """Of the Butterworth filter."""
+    """Order of the Butterworth filter."""
     coarse_to_fine: bool = False
 
     def sample(self, executor, guider, sigmas: Tensor, extra_args, callback, noise: Tensor, latent: Tensor, *args):
@@ -137,12 +137,12 @@ def can_iterate(model: Any, sigmas: Tensor, noise: Tensor) -> bool:
         )
     if noise.ndim != 4:
         raise ValueError(
-            f"FreeInit takes the images of a batch for frames, and these latents have {noise.ndim} dimensions instead "
-            "of 4: remove FreeInit."
+            f"FreeInit is for image models, whose latents have 4 dimensions, and these have {noise.ndim}: remove "
+            "FreeInit."
         )
     why_not = "a single frame has no motion" if len(noise) == 1 else "no noise is added" if not noise.any() else None
     if why_not:
-        logging.info(f"FreeInit: {why_not}, the latent is sampled once.")
+        logging.info(f"FreeInit: {why_not}, so the latent is sampled once.")
     return why_not is None and len(sigmas) > 1
 
 

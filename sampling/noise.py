@@ -50,9 +50,7 @@ class FreeNoise:
 
     def __post_init__(self):
         if not 1 <= self.stride <= self.length:
-            raise ValueError(
-                f"The stride of {self.stride} frames has to be from 1 to FreeNoise's {self.length} frames."
-            )
+            raise ValueError(f"The stride of {self.stride} frames must be from 1 to FreeNoise's {self.length} frames.")
 
     def __call__(self, noise: Tensor, seed: int) -> Tensor:
         frames, shuffles = len(noise), generator(seed)

@@ -12,7 +12,7 @@ from torch import Tensor
 from .prompt_schedule import Blend, distinct_prompts
 
 Conditioning = list[list[Any]]
-"""As in ComfyUI: [[tensor (b, tokens, c), {"pooled_output": (b, c), ...}], ...]."""
+"""Conditioning as in ComfyUI: [[tensor (b, tokens, c), {"pooled_output": (b, c), ...}], ...]."""
 
 NEARLY_PARALLEL = 0.9995  # cosine from which an arc is as good as straight, and its sine too small to divide by
 

@@ -45,7 +45,7 @@ def read_prompt(head: re.Match[str]) -> tuple[str, int]:
     if text.startswith('"', at):
         return read_quoted(text, at)
     if head[1]:
-        raise Place(text, at).error(f"a prompt after {cut(head[0])} needs quotation marks too.")
+        raise Place(text, at).error(f"the prompt after {cut(head[0])} needs quotation marks too.")
     line, end = read_line(text, at)
     lines = [line]
     while (at := skip(BLANKS, text, end)) < len(text) and text[at - 1] != "\n" and not HEAD.match(text, at):

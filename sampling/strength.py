@@ -1,4 +1,4 @@
-"""How strongly a motion module works: in each frame, region and level of the UNet, and over the sampling.
+"""Strength and motion scale of a motion module: in each frame, region and level of the UNet, and over the sampling.
 
 Needs no ComfyUI. *Strength* scales what a motion module adds to the UNet's features, *motion scale* the keys of its
 attention. Shapes: `b` conds, `f` frames of a call, `h w` features of a block.
@@ -146,8 +146,8 @@ def count_tiles(features: Tensor, call: CallFrames, conds: int) -> int:
     tiles, rest = divmod(len(features), frames * conds)
     if rest:
         raise ValueError(
-            f"{len(features) // conds} of {call.clip} frames came alone, and nothing says which: "
-            "use Sliding Context or ComfyUI's own context windows with a Motion Curve."
+            f"The model was called with {len(features) // conds} of {call.clip} frames without saying which: with a "
+            "Motion Curve, use Sliding Context or ComfyUI's own context windows."
         )
     return tiles
 

@@ -165,7 +165,7 @@ def read_position(head: re.Match[str], group: int, parts_only: bool) -> Position
         fix = "clip: write a whole number for a frame, or a part from 0.0 to 1.0 or from 0% to 100%."
         if parts_only:
             fix = "sampling: write a part of it from 0 to 1, or from 0% to 100%."
-        raise Place(head.string, head.start(group)).error(f'"{cut(written)}" lies outside of the {fix}')
+        raise Place(head.string, head.start(group)).error(f'"{cut(written)}" lies outside the {fix}')
     return Position(number, whole)
 
 
@@ -175,7 +175,7 @@ def read_easing(head: re.Match[str], end: int) -> tuple[Easing, int]:
     match, group = (behind, 1) if behind else (head, 4)
     word, place = match[group], Place(head.string, match.start(group))
     if behind and head[4]:
-        raise place.error(f'"{cut(word)}" is a second easing: write one, before the colon.')
+        raise place.error(f'"{cut(word)}" is a second easing: write only one, before the colon.')
     if word and word.lower() not in EASINGS:
         raise place.error(f'"{cut(word)}" is not an easing: write one of {", ".join(EASINGS)}, or nothing.')
     return EASINGS[(word or "linear").lower()], behind.end() if behind else end
@@ -186,7 +186,7 @@ def missing_head(text: str, at: int, name: str, after_quoted: bool) -> ValueErro
     line, place = text[at:].partition("\n")[0], Place(text, at)
     hint = f', and \\" for a quotation mark inside the {name} before it' if after_quoted and line[0] != '"' else ""
     if not re.match(r'["\d.-]', line):
-        return place.error(f'"{cut(line)}" has no frame number in front: write "frame: {name}"{hint}.')
+        return place.error(f'"{cut(line)}" does not begin with a frame number: write "frame: {name}"{hint}.')
     if not re.search("[:=]", line):
         return place.error(f'"{cut(line)}" has no colon after its frame number: write "frame: {name}"{hint}.')
     sentence = "write a frame such as 12, a part such as 0.5 or 50%, or a range such as 10-20"
@@ -204,12 +204,12 @@ def spans(keys: Sequence[Key[V]], frames: int, arithmetic: type[Any] = Fraction,
     ordered = sorted((Span(*end) for end in ends), key=lambda span: span.start)
     for span in ordered:
         if span.end < span.start:
-            sentence = f"this range goes back from frame {float(span.start):g} to {float(span.end):g}: swap them."
-            raise span.key.place.error(sentence)
+            bounds = f"from frame {float(span.start):g} to {float(span.end):g}"
+            raise span.key.place.error(f"this range runs backwards {bounds}: swap them.")
     for before, after in pairwise(ordered):
         if after.start < before.end or (after.start == before.end and not jumps):
             earlier, later = sorted((before.key.place, after.key.place), key=lambda place: place.at)
-            sentence = f"frame {float(after.start):g} is already taken by {earlier}: give each its own frames."
+            sentence = f"frame {float(after.start):g} is already taken by {earlier}: give each line its own frames."
             raise later.error(sentence)
     return ordered
 

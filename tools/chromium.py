@@ -16,14 +16,14 @@ ON_MAC = ("Google Chrome", "Chromium", "Microsoft Edge")
 
 
 def find_chromium() -> str | None:
-    """A browser of Chromium's family on this machine."""
-    found = filter(None, map(shutil.which, ON_PATH))
+    """Return the path of a Chromium-based browser on this machine, or None."""
+    on_path = filter(None, map(shutil.which, ON_PATH))
     on_mac = (f"/Applications/{name}.app/Contents/MacOS/{name}" for name in ON_MAC)
-    return next((path for path in (*found, *on_mac) if os.path.exists(path)), None)
+    return next((path for path in (*on_path, *on_mac) if os.path.exists(path)), None)
 
 
 def install_chromium() -> None:
-    """For the tests in the browser, where the user may install packages; without it they say that they were skipped."""
+    """Install Chromium where the user may install packages. Without it, the browser tests are skipped."""
     may = platform.system() == "Linux" and shutil.which("apt-get") and os.geteuid() == 0
     if find_chromium() is not None or not may:
         return

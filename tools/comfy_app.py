@@ -52,7 +52,7 @@ def render(options: argparse.Namespace) -> int:
 
 
 def stand_ins() -> dict[str, dict[str, Any]]:
-    """The miniature's values for those that the example workflows have for the published models."""
+    """Return the miniature's values for those that the example workflows have for the published models."""
     return json.loads((REPO / "demo" / "stand_ins.json").read_text(encoding="utf-8"))
 
 
@@ -76,7 +76,7 @@ def existing(folders: dict[str, Path]) -> dict[str, Path]:
 
 
 def show_progress(node: str, step: int, steps: int) -> None:
-    """One line that is written over on a terminal, and a line per finished node elsewhere."""
+    """Print the progress: one line that is overwritten on a terminal, a line per finished node elsewhere."""
     line = f"{node}: {step}/{steps}"
     if sys.stdout.isatty():
         print(f"\r{line:<60}", end="", flush=True)

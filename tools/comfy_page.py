@@ -104,7 +104,7 @@ class ComfyPage:
         self.settle()
 
     def open_template(self, pack: str, name: str) -> None:
-        """Through the template browser."""
+        """Open a template through the template browser."""
         self.browser.get_by_role("button", name="Templates").click()
         self.browser.get_by_role("button", name=pack).last.click()
         self.browser.get_by_test_id(f"template-workflow-{name}").click()
@@ -148,15 +148,15 @@ class ComfyPage:
         )
 
     def workflow(self) -> dict[str, Any]:
-        """The graph as the page would save it."""
+        """Return the graph as the page would save it."""
         return json.loads(self.browser.evaluate("() => JSON.stringify(window.app.rootGraph.serialize())"))
 
     def prompt(self) -> dict[str, Any]:
-        """The graph as the page would queue it, in API format."""
+        """Return the graph as the page would queue it, in API format."""
         return self.browser.evaluate("async () => (await window.app.graphToPrompt()).output")
 
     def queue(self) -> None:
-        """Press Run. What the server says of the run is kept in the page."""
+        """Queue the graph, and collect in the page what the server reports of the run."""
         self.browser.evaluate(
             """() => {
                 const told = window.told = {previews: [], values: [], errors: [], reading: 0, done: false};

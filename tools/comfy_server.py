@@ -107,16 +107,16 @@ class ComfyServer:
         self.process = None
 
     def log_tail(self, lines: int = 30) -> str:
-        """The end of ComfyUI's log, without colour codes."""
+        """Return the end of ComfyUI's log, without colour codes."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         return "\n".join(re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()[-lines:])
 
     def object_info(self) -> dict[str, Any]:
-        """What ComfyUI says of every node it has: inputs, types, defaults."""
+        """Return ComfyUI's description of all nodes: inputs, types, defaults."""
         return self._get("/object_info")
 
     def submit(self, prompt: dict[str, Any], on_progress: Progress | None = None) -> dict[str, Any]:
-        """Run a prompt in API format; returns each output node's results, as in ComfyUI's history."""
+        """Run a prompt in API format and return each output node's results, as in ComfyUI's history."""
         client = uuid.uuid4().hex
         address = f"ws://127.0.0.1:{self.port}/ws?clientId={client}"
         connection = websocket.create_connection(address, timeout=5, http_no_proxy=["127.0.0.1"])
@@ -134,7 +134,7 @@ class ComfyServer:
         return self._get(f"/history/{prompt_id}")[prompt_id]["outputs"]
 
     def output_files(self, outputs: dict[str, Any]) -> list[Path]:
-        """The files that a run saved, in the order of its nodes."""
+        """Return the files that a run saved, in the order of its nodes."""
         results = (entry for node in outputs.values() for entries in node.values() for entry in entries)
         saved = (entry for entry in results if isinstance(entry, dict) and entry.get("type") == "output")
         return [self.output / entry["subfolder"] / entry["filename"] for entry in saved]
@@ -182,7 +182,7 @@ class ComfyServer:
 
 
 def refusal(body: bytes) -> str:
-    """ComfyUI's reasons for refusing a prompt, one line each."""
+    """Return ComfyUI's reasons for refusing a prompt, one line each."""
     try:
         answer = json.loads(body)
         reasons = [answer["error"]["message"]]
@@ -249,7 +249,7 @@ def unmount(target: Path) -> None:
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted` if nobody listens there, otherwise a port that the system chooses."""
+    """Return `wanted` if that port is free, otherwise a port that the system chooses."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", wanted))
@@ -259,7 +259,7 @@ def free_port(wanted: int = 0) -> int:
 
 
 def device_arguments() -> list[str]:
-    """ComfyUI wants to be told when there is no GPU."""
+    """Return the arguments that ComfyUI needs where there is no GPU."""
     import torch
 
     return [] if torch.cuda.is_available() or torch.backends.mps.is_available() else ["--cpu"]

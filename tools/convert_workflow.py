@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Rewrite a workflow that was made for ComfyUI-AnimateDiff-Evolved, VideoHelperSuite, FizzNodes and their like.
+"""Rewrite a workflow that was made for ComfyUI-AnimateDiff-Evolved, VideoHelperSuite, FizzNodes or similar packs.
 
     python tools/convert_workflow.py old.json new.json
 
-Takes what ComfyUI's page saves, or a picture (.png, .webp) that holds its workflow. The new workflow needs this pack
-and ComfyUI alone; what could not be carried over is printed, a line for each. The old file stays as it is.
+Takes a workflow saved by ComfyUI's page, or a picture (.png, .webp) that holds its workflow. The new workflow needs
+only ComfyUI and this pack. What could not be carried over is printed, one line each. The old file is not changed.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, epilog=details, formatter_class=formatter)
     parser.add_argument("old", type=Path, help="the old workflow; it is not changed")
-    parser.add_argument("new", type=Path, help="where the new one is written")
-    parser.add_argument("--force", action="store_true", help="replace what is there")
+    parser.add_argument("new", type=Path, help="file for the new workflow")
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     options = parser.parse_args(arguments)
     if options.new.resolve() == options.old.resolve():
         return refuse(f"{options.new} is the old workflow, which is never changed: give the new one another name.")

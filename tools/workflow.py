@@ -40,7 +40,7 @@ def workflow_to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) ->
 
 
 def with_stand_ins(prompt: dict[str, Any], stand_ins: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A prompt with other values: `stand_ins` has, for an input's name, a value as text and what takes its place."""
+    """Return a prompt with other values: `stand_ins` maps an input's name to replacements by the old value's text."""
 
     def replaced(name: str, value: Any) -> Any:
         return value if isinstance(value, list) else stand_ins.get(name, {}).get(str(value), value)
@@ -52,7 +52,7 @@ def with_stand_ins(prompt: dict[str, Any], stand_ins: dict[str, dict[str, Any]])
 
 
 def named_widgets(schema: dict[str, Any], values: list[Any] | dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The values of a node's widgets with their names."""
+    """Yield the values of a node's widgets with their names."""
     if isinstance(values, dict):
         yield from values.items()
     else:
@@ -82,7 +82,7 @@ def _named_widgets(schema: dict[str, Any], values: deque, prefix: str) -> Iterat
 
 
 def find_source(nodes: dict[int, Any], links: dict[int, list], link_id: int | None) -> Any:
-    """What arrives through a link: [node, output], a primitive's value, or None where a muted node is behind it."""
+    """Return the source of a link: [node, output], a primitive's value, or None if it is a muted node."""
     if link_id not in links:
         return None
     _, node_id, slot, _, _, kind = links[link_id][:6]

@@ -26,7 +26,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def has_pooled_prompts(self) -> bool:
-        """Whether the UNet takes pooled prompts, as SDXL's does."""
+        """Return whether the UNet takes pooled prompts, as SDXL's does."""
         return self.model.model.model_config.unet_config.get("adm_in_channels") is not None
 
 

@@ -27,8 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, required=True, help="a TOML file, see training/examples")
-    parser.add_argument("--comfyui", type=Path, help="ComfyUI's folder")
+    parser.add_argument("--config", type=Path, required=True, help="TOML file, such as those in training/examples")
+    parser.add_argument("--comfyui", type=Path, help="ComfyUI's folder; default: the one that the pack is in")
     options = parser.parse_args()
     animatediff_native.start_comfyui(options.comfyui)
     sys.exit(run(options.config))

@@ -47,9 +47,7 @@ class FitOptions:
 
     def __post_init__(self):
         if self.steps < 1 or self.learning_rate <= 0:
-            raise ValueError(
-                f"{self.steps} steps with a learning rate of {self.learning_rate}: both have to be above 0."
-            )
+            raise ValueError(f"{self.steps} steps with a learning rate of {self.learning_rate}: both must be above 0.")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class LoraOptions:
 
     def __post_init__(self):
         if self.rank < 1:
-            raise ValueError(f"'rank' is {self.rank}, but has to be 1 or more.")
+            raise ValueError(f"'rank' is {self.rank}, but must be 1 or more.")
 
     @property
     def scale(self) -> float:

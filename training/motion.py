@@ -50,7 +50,7 @@ class MotionOptions:
 
     def __post_init__(self):
         if self.batch < 1 or self.accumulate < 1:
-            raise ValueError(f"'batch' is {self.batch} and 'accumulate' {self.accumulate}: both have to be 1 or more.")
+            raise ValueError(f"'batch' is {self.batch} and 'accumulate' {self.accumulate}: both must be 1 or more.")
         if not 0 <= self.first_timestep < TIMESTEPS:
             raise ValueError(f"'first_timestep' is {self.first_timestep}, but timesteps go from 0 to {TIMESTEPS - 1}.")
 

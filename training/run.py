@@ -129,7 +129,7 @@ def task_for(config: Config, model: Any, device: torch.device) -> AbstractContex
             model, positions=config.positions, middle=config.middle, seed=objective.seed, device=device
         )
     else:
-        raise ValueError("motion_module: a motion LoRA needs the motion module that it alters.")
+        raise ValueError("motion_module: name the file of the motion module that the LoRA is trained for.")
     return (lora_task if config.train == "motion LoRA" else module_task)(model, start, options)
 
 

@@ -37,7 +37,7 @@ SPATIAL_ATTENTION = re.compile(r"transformer_blocks\.\d+\.attn[12]\.to_(q|k|v|ou
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """How a task computes, and the size of its LoRA if it trains one."""
+    """Options for how a task computes, and for the size of its LoRA if it trains one."""
 
     seed: int = 0
     dtype: torch.dtype = torch.float32
@@ -51,7 +51,7 @@ class TaskOptions:
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, on what, and how it becomes a file."""
+    """The parameters to train, the UNet to train them on, and how they become a file."""
 
     unet: FrozenUNet
     moving: Moving
@@ -87,8 +87,8 @@ def start_from_scratch(model: ModelPatcher, *, positions: int, middle: bool, see
     """
     if is_stable_diffusion_2(model):
         raise ValueError(
-            "There are no motion modules for models of Stable Diffusion 2's kind, such as this one: use a checkpoint "
-            "of Stable Diffusion 1.5 or SDXL."
+            "There are no motion modules for Stable Diffusion 2 models, such as this one: use a checkpoint of Stable "
+            "Diffusion 1.5 or SDXL."
         )
     blocks: dict[str, list[int]] = {}
     for slot in unet_slots(model.get_model_object("diffusion_model")):
@@ -193,7 +193,7 @@ def animated(model: ModelPatcher, start: Start, options: TaskOptions) -> Iterato
     def moving(frames: int) -> Iterator[None]:
         if frames > limit:
             raise ValueError(
-                f"{frames} frames are more than the {limit} that the motion module was made for: set fewer."
+                f"{frames} frames are more than the {limit} that the motion module was made for: lower 'frames'."
             )
         norms.close()
         if start.family.unet_norms_over_frames:  # until the next call: the backward pass may compute this one again

@@ -30,21 +30,21 @@ def breaks(older: dict[str, Any], newer: dict[str, Any]) -> Iterator[str]:
         if name not in newer:
             yield f"{name} is gone."
             continue
-        yield from (f"{name}: {what}" for what in broken_inputs(inputs(node), inputs(newer[name])))
+        yield from (f"{name}: {problem}" for problem in broken_inputs(inputs(node), inputs(newer[name])))
         outputs, kept = node.RETURN_TYPES, newer[name].RETURN_TYPES
         if list(kept[: len(outputs)]) != list(outputs):
             yield f"{name}: the outputs were {', '.join(outputs)} and are {', '.join(kept)}."
 
 
 def inputs(node: Any) -> dict[str, tuple[bool, Any, list[str]]]:
-    """Input id: whether it must be given, its type, the choices it has."""
-    schema, found = node.INPUT_TYPES(), {}
+    """Return for each input id whether it is required, its type and its choices."""
+    schema, described = node.INPUT_TYPES(), {}
     for part in ("required", "optional"):
         for name, (kind, *rest) in schema.get(part, {}).items():
             options = rest[0] if rest else {}
             choices = kind if isinstance(kind, list) else options.get("options", [])
-            found[name] = part == "required", "COMBO" if isinstance(kind, list) else kind, list(map(str, choices))
-    return found
+            described[name] = part == "required", "COMBO" if isinstance(kind, list) else kind, list(map(str, choices))
+    return described
 
 
 def broken_inputs(older: dict[str, tuple], newer: dict[str, tuple]) -> Iterator[str]:
@@ -57,11 +57,11 @@ def broken_inputs(older: dict[str, tuple], newer: dict[str, tuple]) -> Iterator[
             yield f"the input {name} has no choice {', '.join(lost)} any more."
     for name, (required, *_) in newer.items():
         if required and name not in older:
-            yield f"the new input {name} has to be optional: prompts that were saved do not give it."
+            yield f"the new input {name} must be optional, since saved prompts do not have it."
 
 
 if __name__ == "__main__":
     start_comfyui(cpu=True)
-    found = list(breaks(*map(load_nodes, sys.argv[1:3])))
-    print("\n".join(found) or "Workflows that were saved with the older version still run.")
-    sys.exit(bool(found))
+    problems = list(breaks(*map(load_nodes, sys.argv[1:3])))
+    print("\n".join(problems) or "Workflows that were saved with the older version still run.")
+    sys.exit(bool(problems))

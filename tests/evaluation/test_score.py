@@ -110,7 +110,7 @@ def test_a_clip_that_is_one_frame_is_refused():
 
 @pytest.mark.parametrize("shape", [(4, 96, 96), (4, 96, 96, 1)])
 def test_what_is_no_clip_is_refused(shape):
-    with pytest.raises(ValueError, match="but this has the shape"):
+    with pytest.raises(ValueError, match="but this one has"):
         score(torch.zeros(shape))
 
 

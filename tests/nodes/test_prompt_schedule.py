@@ -178,10 +178,10 @@ def test_a_text_encoder_with_hooks_gives_an_entry_for_each_keyframe(schedule, mi
 
 
 def test_without_a_text_encoder_an_error_says_so(schedule):
-    with pytest.raises(ValueError, match="no text encoder in this checkpoint"):
+    with pytest.raises(ValueError, match="checkpoint has no text encoder"):
         schedule(TEXT, clip=None)
 
 
 def test_an_error_in_the_text_names_its_place(schedule):
-    with pytest.raises(ValueError, match=r'^Line 2, column 1: "sprout" has no frame number'):
+    with pytest.raises(ValueError, match=r'^Line 2, column 1: "sprout" does not begin with a frame number'):
         schedule("0: a seed\nsprout")

@@ -101,7 +101,7 @@ def test_a_still_is_said_to_be_still(node):
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        ({"text": "a red star"}, "needs a CLIP text encoder: connect clip, or empty the text"),
+        ({"text": "a red star"}, "needs a CLIP text encoder: connect clip, or clear the text"),
         ({"text": "a red star", "clip": object()}, "connect clip_vision too"),
         ({"reference_images": torch.zeros(1, 8, 8, 3)}, "connect clip_vision too"),
         ({"context_length": 4, "context_overlap": 4}, "overlap of 4 frames does not fit windows of 4"),

@@ -96,7 +96,7 @@ def test_prompt_scheduling_is_prompt_schedule(old, adn, clip):
 def test_without_a_length_the_last_prompt_ends_the_clip(old, clip):
     (tokens, _), *_ = old("PromptScheduling", prompts=TEXT, clip=clip)
     assert len(tokens) == 5
-    with pytest.raises(ValueError, match="max_length is 0"):
+    with pytest.raises(ValueError, match="set max_length to the number of frames"):
         old("PromptScheduling", prompts='"0": "a star", "0.5": "a circle"', clip=clip)
 
 

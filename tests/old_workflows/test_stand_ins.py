@@ -204,8 +204,8 @@ def test_use_evolved_sampling_works_without_motion_modules(old, windowed, model)
 
 
 SAID = {
-    "guarantee_steps of 3 are not kept": (STATIC, {"guarantee_steps": 3}),
-    "use_on_equal_length changes nothing": (LOOPED, {"use_on_equal_length": True}),
+    "guarantee_steps 3 is ignored": (STATIC, {"guarantee_steps": 3}),
+    "use_on_equal_length has no effect": (LOOPED, {"use_on_equal_length": True}),
     "noise is drawn on the CPU": ("AnimateDiffSamplingSettings", {"seed_gen": "auto1111 [gpu]"}),
 }
 
@@ -222,7 +222,7 @@ def test_two_context_options_with_the_same_start_are_said_in_the_log(old, caplog
     old(STATIC, **WINDOWS, prev_context=old(STATIC, **WINDOWS, start_percent=0.2))
     assert not caplog.text
     old(STATIC, **WINDOWS, prev_context=old(STATIC, **WINDOWS))
-    assert "start at 0 only the last are used" in caplog.text
+    assert "start at 0; only the last are used" in caplog.text
 
 
 # Noise

@@ -262,7 +262,7 @@ def test_animated_clips_are_not_compiled_but_the_model_stays_compiled(model, v2)
 
 
 def test_stable_diffusion_2_is_refused_though_its_channels_are_the_same(v2):
-    with pytest.raises(ValueError, match=r"Stable Diffusion 1\.5, but this is a model of Stable Diffusion 2's kind"):
+    with pytest.raises(ValueError, match=r"Stable Diffusion 1\.5, but this is a Stable Diffusion 2 model"):
         animate(make_model(context_dim=1024), v2)
 
 

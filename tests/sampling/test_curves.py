@@ -80,14 +80,14 @@ def test_two_ranges_may_meet_where_the_number_jumps():
         ("0: 5%", FRAMES, (1, 4), '"5%" is not a number'),
         ("0: 1-3: 4", FRAMES, (1, 4), '"1-3: 4" is not a number'),
         ("0: 1 bounce", FRAMES, (1, 6), '"bounce" is not an easing: write one of linear'),
-        ("0: 1\nand 8: 2", FRAMES, (2, 1), '"and 8: 2" has no frame number in front: write "frame: number"'),
+        ("0: 1\nand 8: 2", FRAMES, (2, 1), '"and 8: 2" does not begin with a frame number: write "frame: number"'),
         ("0: __import__('os')", FRAMES, (1, 4), "\"__import__('os')\" is not a number: write"),
         ("one two", FRAMES, (1, 1), '"one" is not a number: write keyframes such as "0: 0.5", or numbers'),
         ("1 2\n3, two", FRAMES, (2, 4), '"two" is not a number: write keyframes'),
         ("", FRAMES, (1, 1), 'there is no number: write "frame: number", such as "0: 0.5"'),
-        ("150%: 1", FRAMES, (1, 1), '"150%" lies outside of the clip: write'),
-        ("0: 1, 8: 0", SAMPLING, (1, 7), '"8" lies outside of the sampling: write a part of it from 0 to 1'),
-        ("-1: 1", SAMPLING, (1, 1), '"-1" lies outside of the sampling: write a part of it'),
+        ("150%: 1", FRAMES, (1, 1), '"150%" lies outside the clip: write'),
+        ("0: 1, 8: 0", SAMPLING, (1, 7), '"8" lies outside the sampling: write a part of it from 0 to 1'),
+        ("-1: 1", SAMPLING, (1, 1), '"-1" lies outside the sampling: write a part of it'),
     ],
 )
 def test_what_is_not_a_keyframe_is_quoted_with_its_place(text, over, place, sentence):

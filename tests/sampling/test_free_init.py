@@ -206,13 +206,13 @@ def test_a_pass_that_adds_no_noise_samples_once(model, caplog):
     with caplog.at_level("INFO"):
         found = advanced(apply_free_init(model, FreeInit()), {"samples": draw(SHAPE, 7)}, 2, 4, first=False)
     assert torch.equal(found["samples"], advanced(model, {"samples": draw(SHAPE, 7)}, 2, 4, first=False)["samples"])
-    assert "FreeInit: no noise is added, the latent is sampled once." in caplog.messages
+    assert "FreeInit: no noise is added, so the latent is sampled once." in caplog.messages
 
 
 def test_a_single_frame_is_sampled_once(model, caplog):
     with caplog.at_level("INFO"):
         assert torch.equal(ksampler(apply_free_init(model, FreeInit()), frames=1), ksampler(model, frames=1))
-    assert "FreeInit: a single frame has no motion, the latent is sampled once." in caplog.messages
+    assert "FreeInit: a single frame has no motion, so the latent is sampled once." in caplog.messages
 
 
 def test_what_a_noise_mask_protects_stays(model):

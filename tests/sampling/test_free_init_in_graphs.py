@@ -239,5 +239,5 @@ def test_a_flow_model_is_refused(model):
 
 def test_latents_without_a_batch_of_frames_are_refused(model):
     volume = torch.zeros(1, 4, FRAMES, SIZE, SIZE)
-    with pytest.raises(ValueError, match="5 dimensions instead of 4"):
+    with pytest.raises(ValueError, match="have 4 dimensions, and these have 5"):
         sampled(apply_free_init(model, FreeInit()), draw(volume.shape, SEED))

@@ -187,7 +187,7 @@ def test_no_level_of_the_module_with_an_effect_is_bit_equal_to_the_plain_model(m
 def test_frames_that_come_alone_without_a_word_are_refused():
     """As from a pack with windows of its own kind."""
     clip = ClipStrength.product([MotionStrength(keyframes("0: 0, 9: 1"))], LEVELS, frames=10, latent_size=(8, 8))
-    with pytest.raises(ValueError, match="4 of 10 frames came alone"):
+    with pytest.raises(ValueError, match="4 of 10 frames without saying which"):
         clip.in_call(CallFrames(10, 4), areas=(None, None))("mid_block.motion_modules.0", torch.zeros(8, 3, 4, 4))
 
 

@@ -147,15 +147,15 @@ READERS = {
 @pytest.mark.parametrize(
     ("text", "line", "column", "sentence"),
     [
-        ("0: 1\n\nsprout: 2", 3, 1, '"sprout: 2" has no frame number in front: write "frame: KIND".'),
+        ("0: 1\n\nsprout: 2", 3, 1, '"sprout: 2" does not begin with a frame number: write "frame: KIND".'),
         ("0: 1\n30 a fish", 2, 1, '"30 a fish" has no colon after its frame number: write "frame: KIND".'),
         ("0: 1\n10 to 20: 2", 2, 1, '"10 to 20" is not a frame: write a frame such as 12'),
         ("0: 1\n30 bounce: 2", 2, 4, '"bounce" is not an easing: write one of linear, ease, ease-in, ease-out, hold'),
         ('0: "1" bounce', 1, 8, '"bounce" is not an easing: write one of linear'),
-        ('0 ease: "1" hold', 1, 13, '"hold" is a second easing: write one, before the colon.'),
-        ("0: 1\n1.5: 2", 2, 1, '"1.5" lies outside of the clip: write a whole number for a frame, or a part from 0.0'),
-        ("0: 1\n0.2-150%: 2", 2, 5, '"150%" lies outside of the clip'),
-        ("-0.5: 1", 1, 1, '"-0.5" lies outside of the clip'),
+        ('0 ease: "1" hold', 1, 13, '"hold" is a second easing: write only one, before the colon.'),
+        ("0: 1\n1.5: 2", 2, 1, '"1.5" lies outside the clip: write a whole number for a frame, or a part from 0.0'),
+        ("0: 1\n0.2-150%: 2", 2, 5, '"150%" lies outside the clip'),
+        ("-0.5: 1", 1, 1, '"-0.5" lies outside the clip'),
         ("\n -- nothing: 1", 1, 1, 'there is no KIND: write "frame: KIND", such as "0: '),
     ],
 )
@@ -172,9 +172,9 @@ def test_an_error_says_where_and_what_to_do(kind, text, line, column, sentence):
 @pytest.mark.parametrize(
     ("text", "line", "column", "sentence"),
     [
-        ("0: 0\n20-10: 1", 2, 1, "this range goes back from frame 20 to 10: swap them."),
-        ("0: 0\n0.5-3: 1", 2, 1, "this range goes back from frame 7.5 to 3"),
-        ("5: 0\n0-8: 1", 2, 1, "frame 5 is already taken by line 1, column 1: give each its own frames."),
+        ("0: 0\n20-10: 1", 2, 1, "this range runs backwards from frame 20 to 10: swap them."),
+        ("0: 0\n0.5-3: 1", 2, 1, "this range runs backwards from frame 7.5 to 3"),
+        ("5: 0\n0-8: 1", 2, 1, "frame 5 is already taken by line 1, column 1: give each line its own frames."),
     ],
 )
 def test_ranges_that_cannot_be_shown_are_named(values_of, text, line, column, sentence):

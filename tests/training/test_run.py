@@ -104,7 +104,9 @@ def test_clips_in_shards_are_encoded_on_the_way(run, clips, tmp_path):
 
 
 def test_a_lora_needs_a_module(run):
-    with pytest.raises(ValueError, match="motion_module: a motion LoRA needs the motion module that it alters"):
+    with pytest.raises(
+        ValueError, match="motion_module: name the file of the motion module that the LoRA is trained for"
+    ):
         run(motion_module=None)
 
 
@@ -136,16 +138,16 @@ def test_a_node_pack_that_comfyui_cannot_load_is_named(run, tmp_path):
         ({"fit": {"steps": 3, "learning_rate": 1e-3, "schedule": "linear"}}, r"fit\.schedule: "),
         ({"fit": {"steps": 3}}, r"fit\.learning_rate: field required"),
         ({"objective": {"loss": "huber"}}, r"objective\.loss: "),
-        ({"data": {"folder": "a", "size": 100}}, r"data: 'size' is 100, but has to be a multiple of 8"),
-        ({"lora": {"rank": 0}}, r"lora: 'rank' is 0, but has to be 1 or more"),
-        ({"objective": {"accumulate": 0}}, r"objective: 'batch' is 1 and 'accumulate' 0: both have to be 1 or more"),
+        ({"data": {"folder": "a", "size": 100}}, r"data: 'size' is 100, but must be a multiple of 8"),
+        ({"lora": {"rank": 0}}, r"lora: 'rank' is 0, but must be 1 or more"),
+        ({"objective": {"accumulate": 0}}, r"objective: 'batch' is 1 and 'accumulate' 0: both must be 1 or more"),
         (
             {"objective": {"first_timestep": 1000}},
             r"objective: 'first_timestep' is 1000, but timesteps go from 0 to 999",
         ),
         (
             {"fit": {"steps": 0, "learning_rate": 1e-3}},
-            r"fit: 0 steps with a learning rate of 0.001: both have to be above 0",
+            r"fit: 0 steps with a learning rate of 0.001: both must be above 0",
         ),
     ],
 )

@@ -106,7 +106,7 @@ def test_a_node_decides_what_the_model_predicts(frozen):
 def test_a_checkpoint_of_stable_diffusion_2_is_refused_before_the_training():
     model = make_model(2)
     model.model.model_config.unet_config["context_dim"] = 1024
-    with pytest.raises(ValueError, match=r"Stable Diffusion 2's kind.*use a checkpoint"):
+    with pytest.raises(ValueError, match=r"Stable Diffusion 2 models.*use a checkpoint"):
         start(model)
 
 

@@ -20,16 +20,16 @@ class Clip(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(F, c, h, w)."""
+        """Return (F, c, h, w)."""
         ...
 
     @property
     def versions(self) -> int:
-        """Number of encodings of the same shape to choose from, such as the clip itself and its mirror image."""
+        """Return the number of encodings of the same shape, such as the clip itself and its mirror image."""
         ...
 
     def latents(self, version: int, frames: slice) -> Tensor:
-        """(f, c, h, w)."""
+        """Return latents (f, c, h, w)."""
         ...
 
     def prompt(self) -> Prompt: ...

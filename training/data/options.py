@@ -1,4 +1,4 @@
-"""What a user chooses about the data of a training: the [data] table of a config file."""
+"""Options for the data of a training run: the [data] table of a config file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DataOptions:
     buckets: bool = False
     """Train each clip in the shape that is nearest to its own, instead of a square."""
     crop: Literal["centre", "random"] = "centre"
-    """Where clips that are too wide or too high are cut."""
+    """Part to keep of clips that are too wide or too high."""
     flip: bool = False
     """Show clips mirrored as well. Leave it off where left and right matter."""
     camera_motion: Literal["", Movement] = ""
@@ -72,9 +72,9 @@ class DataOptions:
             check_address(shard)
         for key in ("frames", "stride", "size", "variants"):
             if getattr(self, key) < 1:
-                raise ValueError(f"'{key}' is {getattr(self, key)}, but has to be 1 or more.")
+                raise ValueError(f"'{key}' is {getattr(self, key)}, but must be 1 or more.")
         if self.size % 8:
-            raise ValueError(f"'size' is {self.size}, but has to be a multiple of 8: use {-(-self.size // 8) * 8}.")
+            raise ValueError(f"'size' is {self.size}, but must be a multiple of 8: use {-(-self.size // 8) * 8}.")
         if self.crop not in ("centre", "random"):
             raise ValueError(f'\'crop\' is "{self.crop}": use "centre" or "random".')
         if self.shards and self.buckets:
@@ -86,7 +86,7 @@ class DataOptions:
         if self.camera_motion not in MOVEMENTS:
             raise ValueError(f"'camera_motion' is \"{self.camera_motion}\": use one of {', '.join(MOVEMENTS)}.")
         if not 0 < self.amount < 1:
-            raise ValueError(f"'amount' is {self.amount}, but has to be above 0 and below 1.")
+            raise ValueError(f"'amount' is {self.amount}, but must be above 0 and below 1.")
         if self.frames == 1:
             raise ValueError("'frames' is 1, in which no 'camera_motion' can be seen: use 2 or more, such as 16.")
 

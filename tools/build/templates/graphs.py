@@ -20,7 +20,7 @@ def text_to_animation(graph: Graph) -> None:
         f"A motion module turns the images of a batch into the frames of one clip: **batch_size** in *{SIZE}* is the "
         "number of frames. 16 suits most motion modules. If the module cannot hold all frames at once, they are "
         "sampled in windows.",
-        "Use any Stable Diffusion 1.5 checkpoint. LoRAs go in front of *Apply AnimateDiff*, which chooses the noise "
+        "Use any Stable Diffusion 1.5 checkpoint. LoRAs go before *Apply AnimateDiff*, which chooses the noise "
         "schedule to fit the motion module.",
         "To watch the clip while it is being sampled, choose a preview method in ComfyUI's settings.",
     )
@@ -31,7 +31,7 @@ def text_to_animation(graph: Graph) -> None:
 def personalised_animation(graph: Graph) -> None:
     graph.note(
         "Animate a personalised model",
-        "A LoRA, or another checkpoint of the same base, gives the model its look. The motion module was trained on "
+        "The look comes from a LoRA or from another checkpoint of the same base. The motion module was trained on "
         "the base alone and animates them all.",
         "The LoRA here is the domain adapter that AnimateDiff v3 was trained with. It gives the model the look of "
         "the training videos. Replace it with the LoRA of your style, or load both.",
@@ -61,8 +61,9 @@ def prompt_travel(graph: Graph) -> None:
         "Prompts over time",
         "Each line is `frame: prompt`. It is summer up to frame 12 and winter from frame 20. In between, one prompt "
         "blends into the other.",
-        "`0.5: ...` is the middle of the clip, `-1: ...` the last frame, `10-20: ...` holds, `--` begins a comment. A "
-        'list such as `"0": "...", "24": "..."` pastes in unchanged. The number of frames comes from the latent.',
+        "`0.5: ...` is the middle of the clip, `-1: ...` the last frame, `10-20: ...` holds, `--` starts a comment. "
+        'A list such as `"0": "...", "24": "..."` can be pasted unchanged. The number of frames comes from the '
+        "latent.",
     )
     checkpoint, motion = loaders(graph)
     animated = sliding(graph, 1, apply(graph, checkpoint["MODEL"], motion))
@@ -85,8 +86,8 @@ def long_animation(graph: Graph) -> None:
         "40 frames are sampled in windows of 16 that overlap by 4, so that only 16 frames at a time take memory. "
         "*Sliding Context* shows the windows while they are sampled.",
         "FreeNoise starts later windows from the first window's noise in shuffled order, which keeps the clip one "
-        "scene. Without *Sliding Context*, a clip that is too long for the motion module gets the same windows by "
-        "itself.",
+        "scene. Without *Sliding Context*, a clip that is too long for the motion module is sampled in the same "
+        "windows automatically.",
     )
     checkpoint, motion = loaders(graph)
     animated = sliding(graph, 1, apply(graph, checkpoint["MODEL"], motion))
@@ -107,7 +108,7 @@ def closed_loop(graph: Graph) -> None:
 def video_to_video(graph: Graph) -> None:
     graph.note(
         "Video to video",
-        "ControlNet makes each frame of the new clip follow the edges in the same frame of a video, also in the "
+        "ControlNet makes each frame of the new clip follow the edges in the same frame of a video, even in the "
         "windows of a long clip. Choose your own video, with 16 frames or more. If Canny finds no edges, lower its "
         "thresholds.",
         "The sampler gets the video's latents: set its denoise below 1 to keep the video's colours as well.",
@@ -196,8 +197,8 @@ def train_motion_lora(graph: Graph) -> None:
         "This graph learns the motion of one video and uses it in the same run. To learn a kind of movement, such "
         "as a camera movement, use 20 to 50 clips (*Make Training Dataset*), rank 2 and 1000 steps or more.",
         "If the training is interrupted, queue it again to resume. *Save Motion LoRA* writes to "
-        "`output/animatediff_motion_lora`, where *Load Motion LoRA* finds the file. A GPU with 16 GB is a good "
-        "start; with less memory, make the frames smaller.",
+        "`output/animatediff_motion_lora`, where *Load Motion LoRA* finds the file. A GPU with 16 GB of memory is a "
+        "good start; with less, make the frames smaller.",
     )
     checkpoint, motion = loaders(graph)
     video = graph.add(0, "LoadVideo", file="moving_star.mp4")
@@ -228,7 +229,7 @@ def train_motion_lora(graph: Graph) -> None:
 def score_and_compare(graph: Graph) -> None:
     graph.note(
         "Score and compare",
-        "The same prompt and seed are sampled without and with the motion module, and *Score Animation* measures "
+        "The same prompt and seed are sampled with and without the motion module, and *Score Animation* measures "
         "both clips: how much they move, and how steady they are. A still clip is the steadiest, so look at both "
         "numbers.",
         "Connect *Load CLIP Vision* to measure smoothness as well, and also *Load CLIP* to measure how well the "
@@ -248,12 +249,11 @@ def score_and_compare(graph: Graph) -> None:
 def motion_strength(graph: Graph) -> None:
     graph.note(
         "Motion strength",
-        "*Strength* is how much of what the motion module adds is used. *Motion scale* multiplies the keys of "
-        "temporal attention: above 1, each frame attends mostly to a few frames; below 1, more evenly to all of "
-        "them.",
+        "*Strength* is how strongly the motion module acts. *Motion scale* multiplies the keys of temporal "
+        "attention: above 1, each frame attends mostly to a few frames; below 1, more evenly to all of them.",
         "Here, strength is halved in the last fifth of the sampling, motion scale rises and falls over the clip, "
         "and strength is a little lower in the finest level of the UNet.",
-        "*Motion Curve* also takes a curve from Curve Editor, one mask, a mask for each frame, or a sound.",
+        "*Motion Curve* also takes a curve from Curve Editor, one mask or one per frame, or a sound.",
     )
     checkpoint, motion = loaders(graph)
     over_sampling = graph.add(
@@ -291,8 +291,8 @@ def lora_over_time(graph: Graph) -> None:
     graph.note(
         "A LoRA over time",
         "ComfyUI's own hooks apply a LoRA to one prompt only. The mask has one picture per frame and says where "
-        "that prompt counts: not in the first eight frames, fully in the last eight. Grey pictures in between would "
-        "fade the LoRA in.",
+        "that prompt applies: not in the first eight frames, fully in the last eight. Grey pictures in between "
+        "would fade the LoRA in.",
         "*Create Hook Keyframes Interp.* also changes the LoRA's strength during the sampling. With a style LoRA, "
         "the change is easy to see.",
     )
