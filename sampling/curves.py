@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from . import timeline
-from .timeline import NUMBER, WORD, Key, Place, Values, cut
+from .timeline import BLANK, NUMBER, WORD, Key, Place, Values, cut
 
 FRAMES, SAMPLING = "frames", "sampling"
 SAMPLING_POINTS = 1001  # a curve over the sampling is read to a thousandth
 
 SIGNED = rf"[-+]?{NUMBER}"
-VALUE = re.compile(rf"[ \t]*(?:\([ \t]*)?({SIGNED})(?:[ \t]*\))?(?=[\s,;]|{WORD}(?![\w.])|\Z)", re.IGNORECASE)
+VALUE = re.compile(rf"{BLANK}*(?:\({BLANK}*)?({SIGNED})(?:{BLANK}*\))?(?=[\s,;]|{WORD}(?![\w.])|\Z)", re.IGNORECASE)
 ENTRY = re.compile(r"[ \t]*([^\n,;]*)")
 COMMENT = re.compile(r"(?<!\S)--[^\n]*")
 LISTED = re.compile(rf"{COMMENT.pattern}|([^\s,;()\[\]]+)")

@@ -37,10 +37,12 @@ EASINGS: dict[str, Easing] = {  # the last four are named as in CSS
 NUMBER = r"(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})"
 WORD = r"[a-z][a-z-]*"
 POSITION = rf"-?{NUMBER}%?"
+BLANK = r"[^\S\n]"  # also the no-break space of web pages
 HEAD = re.compile(
-    rf'(")?[ \t]*({POSITION})(?:[ \t]*-[ \t]*({POSITION}))?(?:[ \t]+({WORD}))?(?(1)[ \t]*")[ \t]*[:=]', re.IGNORECASE
+    rf'(")?{BLANK}*({POSITION})(?:{BLANK}*-{BLANK}*({POSITION}))?(?:{BLANK}+({WORD}))?(?(1){BLANK}*"){BLANK}*[:=]',
+    re.IGNORECASE,
 )
-EASING_BEHIND = re.compile(rf"[ \t]*({WORD})(?=[ \t]*(?:[,;\r\n]|\Z)|[ \t]+--)", re.IGNORECASE)
+EASING_BEHIND = re.compile(rf"{BLANK}*({WORD})(?={BLANK}*(?:[,;\n]|\Z)|{BLANK}+--)", re.IGNORECASE)
 QUOTE = re.compile(r'\s*"')
 SEPARATORS = re.compile(r"[\s,;]*(?:--[^\n]*[\s,;]*)*")
 

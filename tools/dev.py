@@ -53,7 +53,10 @@ def serve(options: argparse.Namespace, _: list[str]) -> int:
 def test(options: argparse.Namespace, pytest_arguments: list[str]) -> int:
     install_chromium()
     if options.comfyui in ("all", COMFYUI_DEFAULT):  # the ComfyUI whose page is tested
-        fetch_newest_frontend(find_uv())
+        try:
+            fetch_newest_frontend(find_uv())
+        except SetupError as error:  # its tests say that they are skipped
+            say(str(error))
     if options.comfyui == "all":
         newest, *older = COMFYUI_RELEASES
         results = {newest: run_pytest(newest, pytest_arguments)}

@@ -134,9 +134,12 @@ def test_a_saved_lora_means_the_same_in_every_layout(adn, lora_node, model, moti
     assert same(patched(loaded), patched(altered))
 
 
-def test_prompts_and_clips_have_to_match(lora_node, model, motion, output):
+def test_prompts_and_clips_have_to_match(lora_node, model, motion, output, monkeypatch):
+    unloaded = []
+    monkeypatch.setattr(comfy.model_management, "unload_all_models", lambda: unloaded.append(True))
     with pytest.raises(ValueError, match="2 prompts for 3 clips: give one, or one for every clip"):
         train(lora_node, model=model, motion_module=motion, latents=[moving_square()] * 3, conditioning=[prompt(5)] * 2)
+    assert not unloaded, "other models stay loaded for an input that is wrong"
 
 
 def test_clips_that_are_too_short_are_named(lora_node, model, motion, output):

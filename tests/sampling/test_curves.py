@@ -39,6 +39,7 @@ def test_between_keyframes_lie_straight_lines_and_outside_their_values_hold():
         "0%: 1\n100%: 4",
         "0: ( 1 )\n3: 4)",
         "0 = 1, 3 = +4.",
+        "0\u00a0:\u00a01\n3:\u00a0(\u00a04\u00a0)",  # copied from a web page
     ],
 )
 def test_keyframes_in_the_spellings_that_people_use(text):
