@@ -155,7 +155,7 @@ def test_tiles_of_another_pack_move_one_by_one_and_at_once_alike(sample):
 
 def test_a_pack_that_divides_the_clip_unseen_is_an_error(sample):
     for chain in ((APPLY,), (APPLY, SLIDING)):
-        with pytest.raises(ServerError, match=r"holds [23] frames where [46] belong together"):
+        with pytest.raises(ServerError, match=r"with [23] frames where [46] belong together"):
             sample(*chain, effect("divide_batch"))
 
 
