@@ -245,15 +245,18 @@ def test_windows_take_the_numbers_of_their_frames(model, motion):
 
 
 def test_a_prompt_for_an_area_sees_its_part_of_the_region(model, motion):
-    """A region that is the area's right half, of a prompt for the latent's right half."""
+    """A region that is the area's right half, of a prompt for the latent's right half; in windows, too."""
     mask = torch.zeros(64, 64)
     mask[:, 48:] = 1.0
     area = [[conditioning(7)[0][0], conditioning(7)[0][1] | {"area": (8, 4, 0, 4)}]]
     with_region = moved(model, motion, MotionStrength(strength=Curve(from_mask(mask, 0.0, 1.0))))
-    seen = watch(with_region, motion, positive=area)["down_blocks.0.motion_modules.0"]
-    ((x, out),) = [call for call in seen if call[0].shape[-1] == 4]
-    assert torch.equal(out[..., :2], x[..., :2])
-    assert not torch.equal(out[..., 2:], x[..., 2:])
+    for clip, calls in ((with_region, 1), (apply_sliding_context(with_region, ContextOptions(4, 2)), 2)):
+        seen = watch(clip, motion, positive=area)["down_blocks.0.motion_modules.0"]
+        of_area = [call for call in seen if call[0].shape[-1] == 4]
+        assert len(of_area) == calls
+        for x, out in of_area:
+            assert torch.equal(out[..., :2], x[..., :2])
+            assert not torch.equal(out[..., 2:], x[..., 2:])
 
 
 def test_areas_of_one_size_share_a_call_and_keep_their_places():
