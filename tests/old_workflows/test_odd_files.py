@@ -246,3 +246,11 @@ def test_the_newest_motion_module_that_works_sets_the_noise():
 def test_long_runs_of_a_character_do_not_hang_a_pattern(search, run):
     """If a run were read again from each of its characters, this would take hours."""
     assert search(run * (200_000 // len(run)) + "x") is None
+
+
+def test_an_overlap_as_long_as_its_window_leaves_one_frame_to_move_on():
+    old = read("long_clip_free_noise")
+    (node,) = (node for node in old["nodes"] if node["type"].endswith("ContextOptions"))
+    node["widgets_values"][:2] = [8, 12]
+    (windows,) = nodes_of(convert(old)[0], "ADN_SlidingContext")
+    assert (widgets(windows)["context_length"], widgets(windows)["context_overlap"]) == (8, 7)
