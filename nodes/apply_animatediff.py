@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..motion_models.schedules import AUTOMATIC, BETA_SCHEDULES, KEEP
 from ..sampling.animate import MotionSettings, animate
 from ..sampling.progress import FRAME_RATE
+from .schema import Schema
 from .sockets import MotionModel, MotionStrength
 
 MOTION_SCALE = (
@@ -18,7 +19,7 @@ MOTION_SCALE = (
 class ApplyAnimateDiff(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_ApplyAnimateDiff",
             display_name="Apply AnimateDiff",
             category="AnimateDiff",
@@ -104,7 +105,7 @@ class ApplyAnimateDiff(io.ComfyNode):
         cls,
         model: io.Model.Type,
         motion_module,
-        strength: float,
+        strength: float = 1.0,
         start_percent: float = 0.0,
         end_percent: float = 1.0,
         beta_schedule: str = AUTOMATIC,

@@ -8,12 +8,13 @@ from comfy_api.latest import io
 
 from ..sampling.clips import prepare_clips
 from ..sampling.noise import KEY, KINDS, ClipNoise
+from .schema import Schema
 
 
 class ClipNoiseNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_ClipNoise",
             display_name="Clip Noise",
             category="AnimateDiff",
@@ -52,7 +53,9 @@ class ClipNoiseNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: io.Model.Type, noise: str, share: float, period: int = 16) -> io.NodeOutput:
+    def execute(
+        cls, model: io.Model.Type, noise: str = "constant", share: float = 0.5, period: int = 16
+    ) -> io.NodeOutput:
         model = prepare_clips(model.clone())
         options: dict[str, Any] = model.model_options
         options[KEY] = (*options.get(KEY, ()), ClipNoise(noise, share, period))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..sampling.free_init import FILTERS, FreeInit, apply_free_init
+from .schema import Schema
 
 
 class FreeInitNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_FreeInit",
             display_name="FreeInit",
             category="AnimateDiff",
@@ -66,8 +67,8 @@ class FreeInitNode(io.ComfyNode):
     def execute(
         cls,
         model: io.Model.Type,
-        iterations: int,
-        filter: str,
+        iterations: int = FreeInit.iterations,
+        filter: str = FreeInit.filter,
         spatial_frequency: float = FreeInit.spatial_frequency,
         temporal_frequency: float = FreeInit.temporal_frequency,
         order: int = FreeInit.order,

@@ -39,5 +39,5 @@ def level_inputs(name: str, tooltip: str, advanced: bool, maximum: float) -> lis
 
 
 def values_by_level(name: str, inputs: dict[str, float]) -> dict[str, float]:
-    """Return the value of each level's input, by level."""
-    return {level: float(inputs[input_id(level, name)]) for level in LEVELS}
+    """Return the value of each level's input, by level; 1 where it is missing."""
+    return {level: float(inputs.get(input_id(level, name), 1.0)) for level in LEVELS}

@@ -6,13 +6,14 @@ from comfy_api.latest import io
 
 from ..motion_models.lora import apply_motion_lora
 from .model_files import MOTION_LORAS
+from .schema import Schema
 from .sockets import MotionModel
 
 
 class LoadMotionLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_LoadMotionLora",
             display_name="Load Motion LoRA",
             category="AnimateDiff",

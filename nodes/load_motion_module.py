@@ -6,13 +6,14 @@ from comfy_api.latest import io
 
 from ..motion_models.loader import load_motion_model
 from .model_files import MOTION_MODULES
+from .schema import Schema
 from .sockets import MotionModel
 
 
 class LoadMotionModule(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_LoadMotionModule",
             display_name="Load Motion Module",
             category="AnimateDiff",

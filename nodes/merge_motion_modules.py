@@ -6,13 +6,14 @@ from comfy_api.latest import io
 
 from ..motion_models.merging import merge
 from .levels import level_inputs, values_by_level
+from .schema import Schema
 from .sockets import MotionModel
 
 
 class MergeMotionModules(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_MergeMotionModules",
             display_name="Merge Motion Modules",
             category="AnimateDiff",
@@ -36,6 +37,6 @@ class MergeMotionModules(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, first, second, ratio: float, **inputs: float) -> io.NodeOutput:
+    def execute(cls, first, second, ratio: float = 0.5, **inputs: float) -> io.NodeOutput:
         ratio_of_level = values_by_level("ratio", inputs)
         return io.NodeOutput(merge(first, second, ratio=ratio, ratio_of_level=ratio_of_level))

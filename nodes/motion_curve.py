@@ -9,16 +9,18 @@ from torch import Tensor
 
 from ..sampling import curves
 from ..sampling.timeline import EASINGS
+from .schema import Schema
 from .sockets import MotionCurve
 
 Floats = io.Custom("FLOATS")
+KEYFRAMES = "0: 0.5\n8 ease: 1\n15: 0.5"
 NOT_CONNECTED = object()  # a video without sound gives None
 
 
 class MotionCurveNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_MotionCurve",
             display_name="Motion Curve",
             category="AnimateDiff",
@@ -28,7 +30,7 @@ class MotionCurveNode(io.ComfyNode):
             inputs=[
                 io.String.Input(
                     "keyframes",
-                    default="0: 0.5\n8 ease: 1\n15: 0.5",
+                    default=KEYFRAMES,
                     multiline=True,
                     tooltip="One 'frame: number' per line. 0.5 or 50% is half of the clip, -1 the last frame, and "
                     "'10-20: 1' a range. A word before the colon sets how the number changes on the way to "
@@ -82,8 +84,8 @@ class MotionCurveNode(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        keyframes: str,
-        over: str,
+        keyframes: str = KEYFRAMES,
+        over: str = curves.FRAMES,
         source: Any = NOT_CONNECTED,
         low: float = 0.0,
         high: float = 1.0,

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..sampling.strength import MotionStrength
 from .apply_animatediff import MOTION_SCALE
 from .levels import level_inputs, values_by_level
+from .schema import Schema
 from .sockets import MotionCurve
 from .sockets import MotionStrength as MotionStrengthSocket
 
@@ -19,7 +20,7 @@ OUTPUT = MotionStrengthSocket.Output(display_name="motion_strength", tooltip="Fo
 class MotionStrengthNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_MotionStrength",
             display_name="Motion Strength",
             category="AnimateDiff",
@@ -35,14 +36,14 @@ class MotionStrengthNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, strength, motion_scale, previous: tuple[MotionStrength, ...] = ()) -> io.NodeOutput:
+    def execute(cls, strength=1.0, motion_scale=1.0, previous: tuple[MotionStrength, ...] = ()) -> io.NodeOutput:
         return io.NodeOutput((*previous, MotionStrength(strength, motion_scale)))
 
 
 class MotionStrengthPerLevel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_MotionStrengthPerLevel",
             display_name="Motion Strength per Level",
             category="AnimateDiff",

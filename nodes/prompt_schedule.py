@@ -9,12 +9,15 @@ from comfy_api.latest import io
 from ..sampling.prompt_blending import INTERPOLATIONS, blend
 from ..sampling.prompt_schedule import blends, distinct_prompts, join, parse
 from ..sampling.timeline import EASINGS
+from .schema import Schema
+
+PROMPTS = "0: a seed in dark soil\n0.5: a green sprout\n1.0: a tree in bloom"
 
 
 class PromptSchedule(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_PromptSchedule",
             display_name="Prompt Schedule",
             category="AnimateDiff",
@@ -30,7 +33,7 @@ class PromptSchedule(io.ComfyNode):
                 io.Clip.Input("clip", tooltip="The text encoder, with any LoRAs applied."),
                 io.String.Input(
                     "prompts",
-                    default="0: a seed in dark soil\n0.5: a green sprout\n1.0: a tree in bloom",
+                    default=PROMPTS,
                     multiline=True,
                     dynamic_prompts=True,
                     tooltip="One 'frame: prompt' per line. 0.5 or 50% is half of the clip, -1 the last frame, and "
@@ -41,22 +44,6 @@ class PromptSchedule(io.ComfyNode):
                 io.Latent.Input(
                     "latent", optional=True, tooltip="The clip's latent. Its number of frames is used instead."
                 ),
-                io.String.Input(
-                    "prefix",
-                    default="",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    optional=True,
-                    tooltip="Prepended to every prompt.",
-                ),
-                io.String.Input(
-                    "suffix",
-                    default="",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    optional=True,
-                    tooltip="Appended to every prompt.",
-                ),
                 io.Combo.Input(
                     "interpolation",
                     options=list(INTERPOLATIONS),
@@ -64,6 +51,20 @@ class PromptSchedule(io.ComfyNode):
                     advanced=True,
                     tooltip="How one prompt blends into the next. Slerp keeps the full strength halfway; linear "
                     "lowers it.",
+                ),
+                io.String.Input(
+                    "prefix",
+                    default="",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="Prepended to every prompt.",
+                ),
+                io.String.Input(
+                    "suffix",
+                    default="",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="Appended to every prompt.",
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="Conditioning with one entry per frame, for any sampler.")],
@@ -73,8 +74,8 @@ class PromptSchedule(io.ComfyNode):
     def execute(
         cls,
         clip: Any,
-        prompts: str,
-        frames: int,
+        prompts: str = PROMPTS,
+        frames: int = 16,
         latent: io.Latent.LatentDict | None = None,
         prefix: str = "",
         suffix: str = "",

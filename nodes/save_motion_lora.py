@@ -7,13 +7,16 @@ from comfy_api.latest import io
 from ..motion_models.key_layouts import LORA_LAYOUTS
 from ..motion_models.saving import motion_lora_file, write
 from .model_files import MOTION_LORAS, new_file
+from .schema import Schema
 from .sockets import MotionLora
+
+PREFIX = f"{MOTION_LORAS.name}/motion_lora"
 
 
 class SaveMotionLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_SaveMotionLora",
             display_name="Save Motion LoRA",
             category="AnimateDiff/training",
@@ -24,7 +27,7 @@ class SaveMotionLora(io.ComfyNode):
                 MotionLora.Input("motion_lora", tooltip="From Train Motion LoRA."),
                 io.String.Input(
                     "filename_prefix",
-                    default=f"{MOTION_LORAS.name}/motion_lora",
+                    default=PREFIX,
                     tooltip="Folder inside ComfyUI's output folder, and the start of the file name.",
                 ),
                 io.Combo.Input(
@@ -40,7 +43,7 @@ class SaveMotionLora(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, motion_lora, filename_prefix: str, layout: str = "AnimateDiff") -> io.NodeOutput:
+    def execute(cls, motion_lora, filename_prefix: str = PREFIX, layout: str = "AnimateDiff") -> io.NodeOutput:
         with new_file(filename_prefix) as path:
             write(motion_lora_file(motion_lora.weights, layout, motion_lora.scale), motion_lora.notes, path)
         return io.NodeOutput(ui={"text": [path]})

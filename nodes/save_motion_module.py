@@ -6,13 +6,16 @@ from comfy_api.latest import io
 
 from ..motion_models.saving import save
 from .model_files import MOTION_MODULES, new_file
+from .schema import Schema
 from .sockets import MotionModel
+
+PREFIX = f"{MOTION_MODULES.name}/motion_module"
 
 
 class SaveMotionModule(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_SaveMotionModule",
             display_name="Save Motion Module",
             category="AnimateDiff",
@@ -25,7 +28,7 @@ class SaveMotionModule(io.ComfyNode):
                 ),
                 io.String.Input(
                     "filename_prefix",
-                    default=f"{MOTION_MODULES.name}/motion_module",
+                    default=PREFIX,
                     tooltip="Folder inside ComfyUI's output folder, and the start of the file name.",
                 ),
             ],
@@ -33,7 +36,7 @@ class SaveMotionModule(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, motion_module, filename_prefix: str) -> io.NodeOutput:
+    def execute(cls, motion_module, filename_prefix: str = PREFIX) -> io.NodeOutput:
         with new_file(filename_prefix) as path:
             save(motion_module, path)
         return io.NodeOutput(ui={"text": [path]})

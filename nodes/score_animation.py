@@ -7,13 +7,15 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from .schema import Schema
+
 OpticalFlowSocket = io.Custom("OPTICAL_FLOW")  # from core's Load Optical Flow Model, which older versions lack
 
 
 class ScoreAnimation(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_ScoreAnimation",
             display_name="Score Animation",
             category="AnimateDiff/evaluation",

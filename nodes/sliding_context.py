@@ -7,12 +7,13 @@ from comfy_api.latest import io
 from ..sampling.clips import apply_sliding_context
 from ..sampling.context_windows import WITHIN, ContextOptions
 from ..sampling.windows import FUSES, SCHEDULES
+from .schema import Schema
 
 
 class SlidingContextNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_SlidingContext",
             display_name="Sliding Context",
             category="AnimateDiff",
@@ -112,8 +113,8 @@ class SlidingContextNode(io.ComfyNode):
     def execute(
         cls,
         model: io.Model.Type,
-        context_length: int,
-        context_overlap: int,
+        context_length: int = ContextOptions.length,
+        context_overlap: int = ContextOptions.overlap,
         schedule: str = ContextOptions.schedule,
         fuse: str = ContextOptions.fuse,
         context_stride: int = ContextOptions.stride,

@@ -8,13 +8,14 @@ from comfy_api.latest import io
 
 from ..motion_models.key_layouts import PROJECTIONS
 from . import training_inputs
+from .schema import Schema
 from .sockets import MotionLora, MotionModel
 
 
 class TrainMotionLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_TrainMotionLora",
             display_name="Train Motion LoRA",
             category=training_inputs.CATEGORY,
@@ -69,5 +70,7 @@ class TrainMotionLora(io.ComfyNode):
     def execute(cls, latents: list[Any], conditioning: list[Any], **lists: Any) -> io.NodeOutput:
         from ..training.in_graph import train_motion_lora  # imported late, to keep ComfyUI's start fast
 
-        motion, trained = train_motion_lora(latents, conditioning, **training_inputs.first_values(lists))
+        motion, trained = train_motion_lora(
+            latents, conditioning, **training_inputs.first_values(cls.define_schema(), lists)
+        )
         return io.NodeOutput(motion, trained, {"loss": trained.losses})

@@ -7,13 +7,14 @@ from typing import Any
 from comfy_api.latest import io
 
 from . import training_inputs
+from .schema import Schema
 from .sockets import MotionModel
 
 
 class TrainMotionModule(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return Schema(
             node_id="ADN_TrainMotionModule",
             display_name="Train Motion Module",
             category=training_inputs.CATEGORY,
@@ -45,5 +46,7 @@ class TrainMotionModule(io.ComfyNode):
     def execute(cls, latents: list[Any], conditioning: list[Any], **lists: Any) -> io.NodeOutput:
         from ..training.in_graph import train_motion_module  # imported late, to keep ComfyUI's start fast
 
-        motion, trained = train_motion_module(latents, conditioning, **training_inputs.first_values(lists))
+        motion, trained = train_motion_module(
+            latents, conditioning, **training_inputs.first_values(cls.define_schema(), lists)
+        )
         return io.NodeOutput(motion, {"loss": trained.losses})

@@ -100,6 +100,7 @@ def loss_output() -> Any:
     return io.Custom("LOSS_MAP").Output(display_name="losses", tooltip="For Plot Loss Graph.")
 
 
-def first_values(lists: dict[str, Any]) -> dict[str, Any]:
-    """Return the first value of each input that ComfyUI hands over as a list, without the empty ones."""
-    return {name: values[0] for name, values in lists.items() if values}
+def first_values(schema: io.Schema, lists: dict[str, Any]) -> dict[str, Any]:
+    """Return the first value of each input that ComfyUI hands over as a list, and the defaults of missing ones."""
+    defaults = {entry.id: entry.default for entry in schema.inputs if isinstance(entry, io.WidgetInput)}
+    return defaults | {name: values[0] for name, values in lists.items() if values}

@@ -21,12 +21,13 @@ FRAMES, SIZE = 6, 8
 
 
 def run(node: Any, **inputs: Any) -> Any:
-    """Run a node class, classic or V3, with its defaults for what is not given; all outputs, or the only one."""
+    """Run a node class, classic or V3, with defaults for required inputs; all outputs, or the only one."""
     if hasattr(node, "define_schema"):
-        widgets = [getattr(entry, "input_override", None) or entry for entry in node.GET_SCHEMA().inputs]
+        widgets = [
+            getattr(entry, "input_override", None) or entry for entry in node.GET_SCHEMA().inputs if not entry.optional
+        ]
         defaults = {entry.id: getattr(entry, "default", None) for entry in widgets}
-        output = node.EXECUTE_NORMALIZED(**{k: v for k, v in defaults.items() if v is not None} | inputs)
-        outputs = output.result
+        outputs = node.EXECUTE_NORMALIZED(**{k: v for k, v in defaults.items() if v is not None} | inputs).result
     else:
         outputs = getattr(node(), node.FUNCTION)(**inputs)
     return outputs[0] if len(outputs) == 1 else outputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import shutil
 from collections import Counter
@@ -29,6 +30,7 @@ from animatediff_native.tools.comfy_app import INPUTS, MODELS
 from animatediff_native.tools.comfy_server import ComfyServer, ServerError
 
 MOTION = "animatediff_models"
+SAVED_PROMPTS = sorted(Path(__file__).with_name("saved_prompts").glob("*.json"))
 STEMS = [path.stem for path in WORKFLOWS]
 
 
@@ -106,6 +108,27 @@ def test_workflow_gives_its_files(workflow, server, object_info):
     assert Counter(file.suffix for file in files) == Counter(expected)
     for file in files:
         assert frames_of(file) == expected_frames(prompt)
+
+
+@pytest.mark.parametrize("saved", SAVED_PROMPTS, ids=[path.stem for path in SAVED_PROMPTS])
+def test_a_prompt_of_an_earlier_version_runs_whole_and_with_essential_inputs_alone(saved, server, object_info):
+    """Each file holds every node of its version with every input written out."""
+    whole = json.loads(saved.read_text(encoding="utf-8"))
+    assert {entry["class_type"] for entry in whole.values()} >= set(NODES)
+    essential = copy.deepcopy(whole)
+    for entry in essential.values():
+        if entry["class_type"] in NODES:
+            schema = object_info[entry["class_type"]]["input"]
+            inputs = schema.get("required", {}) | schema.get("optional", {})
+            entry["inputs"] = {
+                name: value
+                for name, value in entry["inputs"].items()
+                if "default" not in inputs[name][1] or value != inputs[name][1]["default"]
+            }
+    assert sum(len(entry["inputs"]) for entry in essential.values()) < sum(len(e["inputs"]) for e in whole.values()) / 2
+    (first, _), (second, sampled) = render(server, whole), render(server, essential)
+    assert sampled
+    assert np.array_equal(pixels(first), pixels(second))
 
 
 def expected_frames(prompt: dict[str, Any]) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -103,9 +104,9 @@ NODES = {
             "prompts": ("STRING", "0: a seed in dark soil\n0.5: a green sprout\n1.0: a tree in bloom", False),
             "frames": ("INT", 16, False),
             "latent": ("LATENT", None, False),
+            "interpolation": ("COMBO", "linear", True),
             "prefix": ("STRING", "", False),
             "suffix": ("STRING", "", False),
-            "interpolation": ("COMBO", "linear", True),
         },
         ["CONDITIONING"],
     ),
@@ -230,6 +231,22 @@ def test_inputs_and_outputs(adn, node_id):
         for entry in schema.inputs
     }
     assert (inputs, [entry.get_io_type() for entry in schema.outputs]) == NODES[node_id]
+    assert list(inputs) == list(NODES[node_id][0])  # workflows hold the values of widgets by position
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_an_input_with_a_default_may_be_missing(adn, node_id):
+    """A prompt that was saved before an input existed stays valid, and the missing input has its default."""
+    node = adn[node_id]
+    widgets = {entry.id: getattr(entry, "input_override", None) or entry for entry in node.GET_SCHEMA().inputs}
+    defaults = {
+        name: value for name, entry in widgets.items() if (value := getattr(entry, "default", None)) is not None
+    }
+    assert not defaults.keys() & node.INPUT_TYPES().get("required", {}).keys()
+    parameters = inspect.signature(node.execute).parameters
+    assert {name: value for name, value in defaults.items() if name in parameters} == {
+        name: parameters[name].default for name in defaults if name in parameters
+    }
 
 
 @pytest.mark.parametrize(("node_id", "input_id"), OPTIONS)

@@ -24,9 +24,7 @@ def as_lists(**inputs: Any) -> dict[str, Any]:
 
 def train(node: Any, **inputs: Any) -> Any:
     given = {"latents": [moving_square()], "conditioning": [prompt(5)], "frames": FRAMES, "steps": 3} | inputs
-    widgets = [getattr(entry, "input_override", None) or entry for entry in node.GET_SCHEMA().inputs]
-    defaults = {entry.id: getattr(entry, "default", None) for entry in widgets}
-    return run(node, **as_lists(**{k: v for k, v in defaults.items() if v is not None} | given))
+    return run(node, **as_lists(**given))
 
 
 def moving_square(frames: int = FRAMES) -> dict[str, Tensor]:
