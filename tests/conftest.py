@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from selection import LONGEST_FIRST, PURE, WORKERS
+from selection import LONGEST_FIRST, ONE_VERSION, WORKERS
 
 import animatediff_native
 
@@ -25,14 +25,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "autograd: the test needs gradients and runs outside of inference mode")
-    config.addinivalue_line("markers", "pure: the test does not touch ComfyUI; one version is enough for it")
+    config.addinivalue_line("markers", "one_version: the outcome is the same with every ComfyUI; the newest is enough")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that do not touch ComfyUI, and begin with the files that take longest."""
+    """Mark the tests that need one ComfyUI alone, and begin with the files that take longest."""
     for item in items:
-        if any(item.path.match(pattern) for pattern in PURE):
-            item.add_marker("pure")
+        if any(item.path.match(pattern) for pattern in ONE_VERSION):
+            item.add_marker("one_version")
     items.sort(key=lambda item: [not item.path.match(pattern) for pattern in LONGEST_FIRST])
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 WORKERS = 2  # processes, of about a gigabyte each
 
-# Files that neither import nor start ComfyUI: `test --comfyui all` runs them on the newest one alone.
-PURE = (
+# Files that neither import nor start ComfyUI: `test --comfyui all` runs them on the newest one alone, like the tests
+# that are marked so because they ask what shipped weights have learned, or how processes of a training end.
+ONE_VERSION = (
     "old_workflows/test_command.py",
     "old_workflows/test_convert.py",
     "old_workflows/test_odd_files.py",

@@ -99,6 +99,7 @@ def scenes(shape: str, n: int) -> shapes.Scene:
     return replace(scene, shape=kind, colour=colour)
 
 
+@pytest.mark.one_version
 @pytest.mark.parametrize("model", ["base", "personalised"])
 def test_stills_follow_the_outlines(miniature, model):
     drawn = shapes.draw(scenes("star", 6))
@@ -110,6 +111,7 @@ def test_stills_follow_the_outlines(miniature, model):
     assert distance(led, drawn) < 3
 
 
+@pytest.mark.one_version
 def test_the_outline_says_which_shape_where_the_prompt_does_not(miniature):
     told = {0.0: 0, 1.0: 0}
     for strength in told:
@@ -121,6 +123,7 @@ def test_the_outline_says_which_shape_where_the_prompt_does_not(miniature):
     assert told[0.0] <= 8
 
 
+@pytest.mark.one_version
 @pytest.mark.parametrize("model", ["base", "personalised"])
 def test_every_frame_of_a_clip_follows_its_own_outline(miniature, model):
     scene = shapes.random_clip(1, evaluate.FRAMES, torch.Generator().manual_seed(32))

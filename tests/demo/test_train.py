@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from animatediff_native.demo import autoencoder, evaluate, train
 
 
+@pytest.mark.one_version
 @pytest.mark.autograd
 def test_every_stage_runs_and_its_files_load(tmp_path, monkeypatch):
     arguments = ["train", "--quick", "--run-dir", str(tmp_path / "run"), "--models", str(tmp_path / "models")]

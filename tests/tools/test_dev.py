@@ -27,7 +27,7 @@ def execute(environment, command, cwd=None):
 dev.execute = execute
 sys.exit(dev.main(["test", *sys.argv[1:]]))
 """
-ONLY_COMFYUI = ["-m", "not pure"]
+ONLY_COMFYUI = ["-m", "not one_version"]
 
 
 def dev_test(*arguments: str) -> tuple[list[list[str]], int, str]:

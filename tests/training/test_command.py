@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_run_support import configuration, drawn_clips, write_config
+from training_run_support import configuration, drawn_clips, fit_a_line, write_config
 
 from animatediff_native.training import command
 
@@ -64,6 +65,7 @@ def wait_for_state(file: Path, before: int = 0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.one_version
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 def test_a_training_that_was_stopped_and_killed_ends_like_one_that_was_not(whole, clips, tmp_path):
     config = write_config(tmp_path / "run.toml", configuration(clips, tmp_path / "out", **STEPS))
@@ -80,6 +82,7 @@ def test_a_training_that_was_stopped_and_killed_ends_like_one_that_was_not(whole
     assert same(train(config), whole)
 
 
+@pytest.mark.one_version
 def test_two_processes_learn_what_one_does_with_the_same_clips_in_a_step(clips, tmp_path):
     """Compared by the losses and the gradients: Adam makes steps of one size of gradients that are but rounding."""
     pytest.importorskip("accelerate")
@@ -100,6 +103,7 @@ def test_two_processes_learn_what_one_does_with_the_same_clips_in_a_step(clips, 
     assert list((tmp_path / "1 at once").rglob("events.out.tfevents.*"))
 
 
+@pytest.mark.one_version
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signals to groups of processes")
 def test_ctrl_c_stops_all_processes_after_a_step(clips, tmp_path):
     """The terminal sends it to the launcher, to each of them, and to those that decode shards for them."""
@@ -129,39 +133,34 @@ def test_an_error_is_a_sentence_and_no_traceback(clips, tmp_path, capsys):
     assert "lora.rank: " in said and "Traceback" not in said
 
 
-KILLED = """
-import sys, torch
-from pathlib import Path
-from typing import Any
-from torch.nn import Parameter
-from animatediff_native.training.loop import FitOptions, Training, seeded
-weight = Parameter(torch.zeros(400, 400))
-loss = lambda generator: (weight - torch.randn(400, 400, generator=generator)).square().mean()
-file, options = Path(sys.argv[1]) / "line.pt", FitOptions(150, 0.1)
-Training(file, {"weight": weight}, options, save_every=0.0).run(seeded(loss, 0))
-torch.save(weight.data, Path(sys.argv[1]) / "end.pt")
-"""
-
-
+@pytest.mark.one_version
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot fork")
 def test_nothing_is_lost_in_ten_kills_at_random_moments(tmp_path):
-    def run(folder: Path) -> subprocess.Popen[bytes]:
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            [sys.executable, "-P", "-c", KILLED, str(folder)], env=environment, stderr=subprocess.DEVNULL
-        )
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["animatediff_native.demo.fine_tune", "torch._dynamo"])  # imported once for all
+
+    def run(folder: Path) -> Any:
+        process = processes.Process(target=fit_a_line, args=(folder,))
+        process.start()
+        return process
+
+    def finish(folder: Path) -> None:
+        process = run(folder)
+        process.join(200)
+        assert process.exitcode == 0
 
     chance, done = random.Random(0), 0
-    assert run(tmp_path / "whole").wait(200) == 0
+    finish(tmp_path / "whole")
     for _ in range(10):
         process, state = run(tmp_path / "killed"), tmp_path / "killed" / "line.pt"
         before = state.stat().st_mtime_ns if state.exists() else 0
-        while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns != before):
+        while process.is_alive() and not (state.exists() and state.stat().st_mtime_ns != before):
             time.sleep(0.005)  # until it is under way
         time.sleep(chance.random() * 0.2)
         process.kill()
-        process.wait()
+        process.join()
         now = len(torch.load(state)["losses"])
         assert now >= done
         done = now
-    assert run(tmp_path / "killed").wait(200) == 0
+    finish(tmp_path / "killed")
     assert torch.equal(torch.load(tmp_path / "killed" / "end.pt"), torch.load(tmp_path / "whole" / "end.pt"))
