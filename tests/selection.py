@@ -7,10 +7,15 @@ WORKERS = 2  # processes, of about a gigabyte each
 # Files that neither import nor start ComfyUI: `test --comfyui all` runs them on the newest one alone, like the tests
 # that are marked so because they ask what shipped weights have learned, or how processes of a training end.
 ONE_VERSION = (
+    "evaluation/test_media.py",
+    "motion_models/test_files.py",
     "old_workflows/test_command.py",
     "old_workflows/test_convert.py",
     "old_workflows/test_odd_files.py",
     "old_workflows/test_old_nodes.py",
+    "sampling/test_prompt_blending.py",
+    "sampling/test_prompt_schedule.py",
+    "sampling/test_timeline.py",
     "sampling/test_window_picture.py",
     "test_docs.py",
     "test_repository.py",
@@ -23,14 +28,15 @@ ONE_VERSION = (
 LONGEST_FIRST = (
     "browser/test_running.py",
     "browser/test_graphs.py",
-    "test_other_packs.py",
     "training/test_command.py",
-    "browser/test_old_workflows.py",
-    "browser/test_converted_workflows.py",
     "test_repository.py",
+    "browser/test_old_workflows.py",
+    "test_other_packs.py",
     "test_server.py",
+    "browser/test_converted_workflows.py",
     "browser/test_at_home.py",
     "demo/test_*.py",
-    "test_archive.py",
     "test_manager.py",
+    "test_archive.py",
+    "sampling/test_animate.py",
 )

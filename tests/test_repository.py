@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import tomllib
-from selection import LONGEST_FIRST, PURE
+from selection import LONGEST_FIRST, ONE_VERSION
 
 from animatediff_native.tools.environment.downloads import COMFYUI_DEFAULT, COMFYUI_RELEASES
 
@@ -101,7 +101,7 @@ COMFYUI |= {"comfy_support", "node_support", "server_support"}
 FIXTURES = {"adn", "object_info", "server"}  # that start ComfyUI
 
 
-@pytest.mark.parametrize("pattern", PURE)
+@pytest.mark.parametrize("pattern", ONE_VERSION)
 def test_tests_that_run_on_one_comfyui_alone_do_not_touch_it(pattern):
     files = list((ROOT / "tests").glob(pattern))
     assert files

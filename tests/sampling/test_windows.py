@@ -77,6 +77,7 @@ def wraps(window: Sequence[int]) -> bool:
     return any(b < a for a, b in pairwise(window))
 
 
+@pytest.mark.one_version
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @examples(1000)
 @given(arguments())
@@ -220,6 +221,7 @@ def core_weights(fuse: str, found: Windows, frames: int, overlap: int) -> tuple[
     return clip / counts, counts.flatten()
 
 
+@pytest.mark.one_version
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("fuse", FUSES)
 @examples(60)
