@@ -5,7 +5,7 @@ import os
 import folder_paths
 from comfy_api.latest import ComfyExtension
 
-WEB_DIRECTORY = "web"  # holds the nodes' help pages
+WEB_DIRECTORY = "web"  # the nodes' help pages, and a mend of the page's "Replace All"
 
 
 class AnimateDiffExtension(ComfyExtension):

@@ -39,16 +39,8 @@ def test_the_page_offers_to_replace_old_nodes(page, picture, name):
     picture()
 
 
-@pytest.fixture
-def frozen_by_the_newest_frontend(request, frontend, name) -> None:
-    if frontend == "newest frontend":
-        reason = "after Replace All this frontend still draws the nodes that it removed, and its canvas freezes"
-        always = name != "looped_closed_loop"  # which another change of the graph sometimes saves in time
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=always))
-
-
 @every_old_workflow
-def test_the_page_replaces_old_nodes_and_the_workflow_runs(page, picture, name, frozen_by_the_newest_frontend):
+def test_the_page_replaces_old_nodes_and_the_workflow_runs(page, picture, name):
     offer(page, name).click()
     page.browser.wait_for_function("() => window.app.graph.nodes.some(node => node.type.startsWith('ADN_Old'))")
     assert unknown(page) == []
