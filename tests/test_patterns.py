@@ -48,10 +48,10 @@ def uses() -> Iterator[Use]:
                 called = {m.attr for m in methods if isinstance(m.value, ast.Name) and m.value.id == attribute}
                 yield from (Use(f"{name}.{attribute}", value, method) for method in sorted(called or {"match"}))
         for call in calls:
-            func, text = call.func, call.args[0] if call.args else None
-            if isinstance(func, ast.Attribute) and isinstance(text, ast.Constant) and isinstance(text.value, str):
-                if isinstance(func.value, ast.Name) and func.value.id == "re" and func.attr != "compile":
-                    yield Use(f"{name}, line {call.lineno}", re.compile(text.value), func.attr)
+            match call:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=method), args=[ast.Constant(text), *_]):
+                    if method != "compile":
+                        yield Use(f"{name}, line {call.lineno}", re.compile(text), method)
 
 
 def one_of(class_: Any) -> str:
