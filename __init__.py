@@ -20,9 +20,10 @@ class AnimateDiffExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type]:
         from .nodes import NODES
+        from .nodes.checks import checked
         from .old_workflows.stand_ins import STAND_INS
 
-        return [*NODES, *STAND_INS]
+        return [checked(node) for node in (*NODES, *STAND_INS)]
 
 
 def register_folder(name: str) -> None:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from .key_layouts import HOTSHOT_KEYS, ORIGINAL_KEYS, module_layout, to_original, unwrap
 from .motion_model import MotionModel, MotionModelConfig, sinusoids
 
+FRAMES = re.compile(r"[1-9][0-9]{0,3}")
+LONGEST_ENCODING = 4096  # positions
 # One digit per index: real files need no more, and a hostile one cannot ask for a million layers.
 MOTION_KEY = re.compile(r"(down_blocks\.\d|up_blocks\.\d|mid_block)\.motion_modules\.\d\.temporal_transformer\.")
 
@@ -150,6 +152,10 @@ def read_motion_file(loaded: Any, name: str, metadata: Mapping[str, str] | None 
     if not state_dict:
         raise ValueError(unknown_kind(name, next(iter(keys.state_dict))))
     config = read_config(state_dict, keys.pe_length or family.pe_length, family.norm_over_frames, name)
+    if config.pe_length > LONGEST_ENCODING:
+        raise ValueError(
+            f"{name} has {config.pe_length} positions, more than the {LONGEST_ENCODING} that work: {CHOOSE}."
+        )
     shapes = shapes_of(config)
     if not keys.pe_length:
         state_dict |= {key: sinusoids(*shape[1:]) for key, shape in shapes.items() if is_pe(key)}
@@ -163,7 +169,7 @@ def read_motion_file(loaded: Any, name: str, metadata: Mapping[str, str] | None 
 def family_in(metadata: Mapping[str, str]) -> Family | None:
     """Return the family that a saved motion module names, since its weights alone may look like another family's."""
     family, frames = FAMILIES.get(metadata.get("family", "")), metadata.get("trained_frames", "")
-    return replace(family, trained_frames=int(frames)) if family and frames.isdecimal() else family
+    return replace(family, trained_frames=int(frames)) if family and FRAMES.fullmatch(frames) else family
 
 
 def is_pe(key: str) -> bool:
@@ -246,6 +252,8 @@ def check_weights(state_dict: Mapping[str, Tensor], shapes: Mapping[str, torch.S
             raise ValueError(incomplete(name, key))
         if tensor.shape != shape:
             raise ValueError(damaged(name, f"{key} has the shape {list(tensor.shape)} instead of {list(shape)}"))
+        if not tensor.is_floating_point():
+            raise ValueError(damaged(name, f"{key} holds {str(tensor.dtype).removeprefix('torch.')} values"))
         if not is_finite(tensor):
             raise ValueError(damaged(name, f"{key} holds NaN or infinite values"))
     unknown = next((key for key in state_dict if key not in shapes), None)

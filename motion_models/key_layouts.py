@@ -10,11 +10,13 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 # Entries that hold the weights of a file: the official trainer's, DeepSpeed's, SparseCtrl's and CameraCtrl's.
 WRAPPERS = ("state_dict", "module", "model", "controlnet", "pose_encoder_state_dict", "lora_state_dict")
 PREFIXES = ("module.", "unet.", "model.")
+LONGEST_KEY = 300  # characters; twice as many as those of any known file
 
 
 class ModuleLayout(NamedTuple):
@@ -80,13 +82,21 @@ PROJECTIONS = {"attention": ATTENTION, "attention and feed-forward": f"{ATTENTIO
 
 
 def unwrap(loaded: Any) -> dict[str, Tensor]:
-    """Return the tensors of a file without the dicts and prefixes that trainers wrap them in."""
+    """Return the plain tensors of a file without the dicts and prefixes that trainers wrap them in."""
+    for _ in WRAPPERS:
+        inner = (loaded.get(wrapper) for wrapper in WRAPPERS) if isinstance(loaded, Mapping) else ()
+        loaded = next((content for content in inner if isinstance(content, Mapping)), loaded)
     if not isinstance(loaded, Mapping):
         return {}
-    for wrapper in WRAPPERS:
-        if isinstance(loaded.get(wrapper), Mapping):
-            return unwrap(loaded[wrapper])
-    return {without_prefix(key): t for key, t in loaded.items() if isinstance(key, str) and isinstance(t, Tensor)}
+    named = {key: value for key, value in loaded.items() if isinstance(key, str) and len(key) <= LONGEST_KEY}
+    return {without_prefix(key): value for key, value in named.items() if is_plain(value)}
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether something is a tensor whose numbers are in memory, each by itself."""
+    if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_meta:
+        return False
+    return not (value.is_nested or value.is_quantized)
 
 
 def without_prefix(key: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,13 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 import torch
+from torch import Tensor
 
 from .formats import AGAIN, Family, MotionFile, hint, is_pe, read_motion_file, stretch
+from .key_layouts import unwrap
 from .motion_model import MotionModel, MotionModelConfig
 
+MOST_SHARED = 2  # times that a file uses each of its numbers, on the average, since layers can share weights
 # torch's error for a pickle that asks for more than tensors and plain values.
 FOREIGN_OBJECTS = re.compile(r"unsupported (global|class)|unrecognized function", re.IGNORECASE)
 
@@ -84,15 +88,16 @@ def read_file(path: str, stretch_to: int) -> MotionFile:
     return stretch(file, stretch_to) if stretch_to else file
 
 
-def load_weights(path: str) -> tuple[Any, dict[str, str]]:
-    """Return the content of a file and its metadata.
+def load_weights(path: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a file and its metadata.
 
     Raises ValueError, one sentence for the user, if the file cannot be read or holds more than weights.
     """
     name = os.path.basename(path)
     try:
-        weights, metadata = comfy.utils.load_torch_file(path, return_metadata=True)  # never runs code from the file
-        return weights, metadata or {}
+        check_zip(path)
+        content, metadata = comfy.utils.load_torch_file(path, return_metadata=True)  # never runs code from the file
+        weights, size = unwrap(content), os.path.getsize(path)
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror or error}.") from error
     except MemoryError:
@@ -103,6 +108,17 @@ def load_weights(path: str) -> tuple[Any, dict[str, str]]:
                 f"{name} holds more than weights, and nothing in it was run: use its .safetensors file instead."
             ) from error
         raise ValueError(f"{name} is not a weights file, or is truncated: {AGAIN}.") from error
+    if sum(tensor.numel() * tensor.element_size() for tensor in weights.values()) > MOST_SHARED * size:
+        raise ValueError(f"{name} promises more weights than it holds: {AGAIN}.")
+    return weights, metadata or {}
+
+
+def check_zip(path: str) -> None:
+    """Raise BadZipFile if a .ckpt file is packed: torch never packs one, and a small file could fill the memory."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if sum(entry.file_size for entry in file.infolist()) > os.path.getsize(path):
+                raise zipfile.BadZipFile(f"{path} unpacks to more than it holds")
 
 
 def build_patcher(

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import comfy.lora
-from comfy.weight_adapter import LoRAAdapter
 from torch import Tensor
 
-from .formats import AGAIN, Keys, is_finite
-from .key_layouts import layer_spellings, unwrap
+from .formats import AGAIN, Keys
+from .key_layouts import layer_spellings
 from .loader import LoadedMotionModel, MotionLora, load_weights
+from .lora_checks import UnusableKey, check_layer
 
 CHOOSE = "choose one such as v2_lora_PanLeft.ckpt"
 OTHER_CHANGES = (".diff", ".diff_b", ".set_weight", ".w_norm", ".b_norm")  # ComfyUI would read them as LoRAs
@@ -26,23 +26,14 @@ def apply_motion_lora(motion: LoadedMotionModel, path: str, strength: float) -> 
     Raises ValueError, one sentence for the user, if the file is not a motion LoRA or fits no layer.
     """
     name = os.path.basename(path)
-    keys = Keys(unwrap(load_weights(path)[0]))
+    keys = Keys(load_weights(path)[0])
     if not keys.has("lora"):
         raise ValueError(f"{name} is not a motion LoRA: {CHOOSE}.")
     if not keys.motion:
         raise ValueError(
             f"{name} is a LoRA for the image model, which does not change motion: use Load LoRA for this file."
         )
-    weights = motion.patcher.model.state_dict()
-    paths = (key.removesuffix(".weight") for key in weights if key.endswith(".weight"))
-    layers = {spelling: f"{path}.weight" for path in paths for spelling in layer_spellings(path)}
-    low_rank = {key: tensor for key, tensor in keys.state_dict.items() if not key.endswith(OTHER_CHANGES)}
-    patches: dict[str, Any] = comfy.lora.load_lora(low_rank, layers, log_missing=False)
-    if not patches:
-        raise ValueError(
-            f"{name} fits no layer of {motion.name}: choose a motion LoRA that was made for this kind of motion module."
-        )
-    check_shapes(patches, weights, name, motion.name)
+    patches = read_patches(keys.state_dict, motion, name)
     report(name, keys.state_dict, patches, motion)
     loras = with_lora(motion.loras, MotionLora(path, patches, strength))
     patcher = motion.bare.clone()
@@ -58,22 +49,26 @@ def with_lora(loras: tuple[MotionLora, ...], new: MotionLora) -> tuple[MotionLor
     return (*remaining, dataclasses.replace(new, strength=strength)) if strength else remaining
 
 
-def check_shapes(patches: Mapping[str, Any], weights: Mapping[str, Tensor], name: str, module: str) -> None:
-    """Raise ValueError if up @ down does not have the shape of its weight, or is not finite."""
-    for key, adapter in patches.items():
-        if not isinstance(adapter, LoRAAdapter):
-            continue
-        up, down = adapter.weights[:2]
-        if (up.shape[0], down.shape[1], up.shape[1]) != (*weights[key].shape, down.shape[0]):
-            raise ValueError(
-                f"{name} does not fit {module}, because its change of {key} is {up.shape[0]} x {down.shape[1]} "
-                f"instead of {' x '.join(map(str, weights[key].shape))}: choose a motion LoRA that was made for this "
-                "kind of motion module."
-            )
-        if not (is_finite(up) and is_finite(down)):
-            raise ValueError(
-                f"{name} is a damaged motion LoRA, because its change of {key} holds NaN or infinite values: {AGAIN}."
-            )
+def read_patches(lora: Mapping[str, Tensor], motion: LoadedMotionModel, name: str) -> dict[str, Any]:
+    """Return ComfyUI's patches by the keys of a motion model's weights. ValueError if there is none, or a wrong one."""
+    weights = motion.patcher.model.state_dict()
+    paths = (key.removesuffix(".weight") for key in weights if key.endswith(".weight"))
+    layers = {spelling: f"{path}.weight" for path in paths for spelling in layer_spellings(path)}
+    # Copied, since the tensors of a .safetensors file are the file itself, which may be replaced while they are in use.
+    low_rank = {key: tensor.clone() for key, tensor in lora.items() if not key.endswith(OTHER_CHANGES)}
+    kind = "choose a motion LoRA that was made for this kind of motion module"
+    try:
+        for layer, key in layers.items():
+            check_layer(low_rank, layer, tuple(weights[key].shape))
+    except UnusableKey as error:
+        fault = f"{error.key} {error.fault}"
+        if error.misfit:
+            raise ValueError(f"{name} does not fit {motion.name}, because {fault}: {kind}.") from error
+        raise ValueError(f"{name} is a damaged motion LoRA, {fault}: {AGAIN}.") from error
+    patches = comfy.lora.load_lora(low_rank, layers, log_missing=False)
+    if not patches:
+        raise ValueError(f"{name} fits no layer of {motion.name}: {kind}.")
+    return patches
 
 
 def report(name: str, lora: Mapping[str, Tensor], patches: Mapping[str, Any], motion: LoadedMotionModel) -> None:

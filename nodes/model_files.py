@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import folder_paths
+
+from ..motion_models.files import take_name, unfinished_name
 
 
 class ModelFolder(NamedTuple):
@@ -49,18 +50,27 @@ MOTION_MODULES = ModelFolder("animatediff_models", "motion module", "v3_sd15_mm.
 MOTION_LORAS = ModelFolder("animatediff_motion_lora", "motion LoRA", "v2_lora_PanLeft.ckpt")
 
 
-@contextmanager
-def new_file(filename_prefix: str) -> Iterator[str]:
-    """Yield a numbered .safetensors path in ComfyUI's output folder, to write within the context.
+def save_new(filename_prefix: str, write: Callable[[str], None]) -> str:
+    """Write a numbered .safetensors file in ComfyUI's output folder with `write`, which takes a path; return its path.
 
     ValueError if the path is outside of that folder or cannot be written.
     """
     output = folder_paths.get_output_directory()
-    if not Path(output, filename_prefix).resolve().is_relative_to(Path(output).resolve()):
-        raise ValueError(f"{filename_prefix} is outside ComfyUI's output folder: choose a path inside it.")
+
+    def names() -> Iterator[Path]:
+        while True:
+            folder, name, counter, *_ = folder_paths.get_save_image_path(filename_prefix, output)
+            yield Path(folder, f"{name}_{counter:05}_.safetensors")
+
     try:
-        folder, name, counter, *_ = folder_paths.get_save_image_path(filename_prefix, output)
-        yield os.path.join(folder, f"{name}_{counter:05}_.safetensors")
+        if not Path(output, filename_prefix).resolve().is_relative_to(Path(output).resolve()):
+            raise ValueError(f"{filename_prefix} is outside ComfyUI's output folder: choose a path inside it.")
+        unfinished = unfinished_name(next(names()).parent)
+        try:
+            write(str(unfinished))
+            return str(take_name(unfinished, names()))
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise ValueError(
             f"{filename_prefix} could not be written to {output}: free disk space or choose another name "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy_api.latest import io
 
 from ..sampling.prompt_blending import INTERPOLATIONS, blend
@@ -85,8 +86,8 @@ class PromptSchedule(io.ComfyNode):
             raise ValueError("This checkpoint has no text encoder: connect Load CLIP to 'clip' instead.")
         frames = len(latent["samples"]) if latent is not None else frames
         shown = blends(parse(prompts), frames)
-        encoded = {
-            prompt: clip.encode_from_tokens_scheduled(clip.tokenize(join(prefix, prompt, suffix)))
-            for prompt in distinct_prompts(shown)
-        }
+        encoded = {}
+        for prompt in distinct_prompts(shown):
+            throw_exception_if_processing_interrupted()  # thousands of prompts take minutes
+            encoded[prompt] = clip.encode_from_tokens_scheduled(clip.tokenize(join(prefix, prompt, suffix)))
         return io.NodeOutput(blend(encoded, shown, interpolation))

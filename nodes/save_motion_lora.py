@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from comfy_api.latest import io
 
 from ..motion_models.key_layouts import LORA_LAYOUTS
 from ..motion_models.saving import motion_lora_file, write
-from .model_files import MOTION_LORAS, new_file
+from .model_files import MOTION_LORAS, save_new
 from .schema import Schema
 from .sockets import MotionLora
 
@@ -44,6 +46,6 @@ class SaveMotionLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, motion_lora, filename_prefix: str = PREFIX, layout: str = "AnimateDiff") -> io.NodeOutput:
-        with new_file(filename_prefix) as path:
-            write(motion_lora_file(motion_lora.weights, layout, motion_lora.scale), motion_lora.notes, path)
+        weights = motion_lora_file(motion_lora.weights, layout, motion_lora.scale)
+        path = save_new(filename_prefix, partial(write, weights, motion_lora.notes))
         return io.NodeOutput(ui={"text": [path]})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from comfy_api.latest import io
 
 from ..motion_models.saving import save
-from .model_files import MOTION_MODULES, new_file
+from .model_files import MOTION_MODULES, save_new
 from .schema import Schema
 from .sockets import MotionModel
 
@@ -37,6 +39,5 @@ class SaveMotionModule(io.ComfyNode):
 
     @classmethod
     def execute(cls, motion_module, filename_prefix: str = PREFIX) -> io.NodeOutput:
-        with new_file(filename_prefix) as path:
-            save(motion_module, path)
+        path = save_new(filename_prefix, partial(save, motion_module))
         return io.NodeOutput(ui={"text": [path]})

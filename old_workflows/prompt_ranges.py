@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
-# Begins at a quotation mark, or where a run of blanks or digits does, so that every run is read once.
+# Begins at a quotation mark, or where a run of blanks or digits does, and has no two blanks in a row that could divide
+# one run between them: every run is read once.
 RANGE = re.compile(
-    r'("|(?<![\d. \t-]))[ \t]*(-?[\d.]{1,20})[ \t]*:[ \t]*(-?[1-9]\d*(?:\.\d*)?|0?\.\d+|)[ \t]*\1(?=\s*[:=]\s*")'
+    r'(?:(")|(?<![\d. \t-]))[ \t]*(-?[\d.]{1,20})[ \t]*:(?:[ \t]*(-?[1-9]\d{0,20}(?:\.\d*)?|0?\.\d+))?(?(1)[ \t]*")'
+    r'(?=\s*[:=]\s*")'
 )
 
 
@@ -15,7 +17,7 @@ def as_prompt_schedule(text: str) -> str:
     until just before the half."""
 
     def reworded(match: re.Match[str]) -> str:
-        quote, first, end = match.groups()
+        quote, first, end = match.groups("")
         return f"{quote}{first}-{before(end)}{quote}" if end else f"{quote}{first} hold{quote}"
 
     return RANGE.sub(reworded, text)

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..nodes.prompt_schedule import PromptSchedule
 from ..sampling.prompt_schedule import parse
 from .enumerations import INTERPOLATIONS
+from .inputs import MAX_LENGTH
 from .prompt_ranges import as_prompt_schedule
 
 
@@ -34,8 +35,13 @@ def encoded(
 
 
 def last_frame(prompts: str) -> int:
-    """Return the last frame that has a prompt. Raises ValueError if that depends on the length of the clip."""
-    ends = [key.last for key in parse(prompts)]
+    """Return the last frame that has a prompt. Raises ValueError if that depends on the length of the clip, or lies
+    beyond the longest one."""
+    keys, longest = parse(prompts), MAX_LENGTH.settings["max"]
+    ends = [key.last for key in keys]
+    for key in keys:
+        if key.last.number >= longest:
+            raise key.place.error(f"this frame lies beyond the {longest} that a clip can have: write a smaller one.")
     if any(end.relative or end.number < 0 for end in ends):
         raise ValueError(
             "Frames such as 0.5 or -1 depend on the length of the clip: set max_length to the number of frames."

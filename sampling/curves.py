@@ -6,7 +6,6 @@ A source is a function from a number of frames, or of evenly spaced moments of t
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,11 +40,18 @@ class Curve:
 
     def over_frames(self, frames: int) -> Tensor:
         """Return the numbers of each frame: (frames, 1, 1) or (frames, h, w), or (1, ...) where one counts for all."""
-        return self.source(frames)
+        return finite(self.source(frames))
 
     def over_sampling(self) -> Tensor:
         """Return the numbers at `SAMPLING_POINTS` moments from the start of the sampling to its end."""
-        return self.source(SAMPLING_POINTS).flatten()
+        return finite(self.source(SAMPLING_POINTS)).flatten()
+
+
+def finite(numbers: Tensor) -> Tensor:
+    """Return the same numbers. ValueError if one is NaN or infinite."""
+    if not numbers.isfinite().all():
+        raise ValueError("A Motion Curve holds NaN or infinite numbers: correct its keyframes or its source.")
+    return numbers
 
 
 def parse(text: str, over: str = FRAMES) -> Source:
@@ -134,16 +140,15 @@ def from_audio(waveform: Tensor, sample_rate: int, frame_rate: float, low: float
 
     Silence is `low` and the loudest frame of the clip `high`. A sound is silent after its end.
     """
+    if sample_rate <= 0:
+        raise ValueError(f"The sound has a sample rate of {sample_rate}: connect another.")
     energy = waveform.cpu().double().square().flatten(0, -2).mean(0)
-    frames = max(1, math.ceil(len(energy) / sample_rate * frame_rate))
-    edges = (torch.arange(frames + 1) * (sample_rate / frame_rate)).round().long().clamp_max(len(energy))
-    until = torch.cat([energy.new_zeros(1), energy.cumsum(0)])[edges]
-    rms = (until.diff().clamp_min(0.0) / edges.diff().clamp_min(1)).sqrt().float()
+    total = torch.cat([energy.new_zeros(1), energy.cumsum(0)])
 
     def loudness(n: int) -> Tensor:
-        heard = torch.zeros(n)
-        heard[: len(rms)] = rms[:n]
-        return between(low, high, (heard / heard.max().clamp_min(1e-9)).view(n, 1, 1))
+        edges = (torch.arange(n + 1) * (sample_rate / frame_rate)).round().clamp_max(len(energy)).long()
+        rms = (total[edges].diff().clamp_min(0.0) / edges.diff().clamp_min(1)).sqrt().float()
+        return between(low, high, (rms / rms.max().clamp_min(1e-9)).view(n, 1, 1))
 
     return loudness
 

@@ -14,6 +14,7 @@ from .prompt_schedule import Blend, distinct_prompts
 Conditioning = list[list[Any]]
 """Conditioning as in ComfyUI: [[tensor (b, tokens, c), {"pooled_output": (b, c), ...}], ...]."""
 
+MOST_TOKENS = 1 << 15  # 425 times CLIP's 77
 NEARLY_PARALLEL = 0.9995  # cosine from which an arc is as good as straight, and its sine too small to divide by
 
 
@@ -41,9 +42,14 @@ def over_frames(vectors: Mapping[str, Any], shown: Sequence[Blend], mix: Callabl
 def same_length(tokens: Sequence[Tensor]) -> list[Tensor]:
     """Return tensors (..., tokens, c) repeated to the least common multiple of their lengths.
 
-    Attention over a prompt's tokens is the same however often they are repeated.
+    Attention over a prompt's tokens is the same however often they are repeated. ValueError if that takes too many.
     """
-    length = math.lcm(*(prompt.shape[-2] for prompt in tokens))
+    lengths = {prompt.shape[-2] for prompt in tokens}
+    length = math.lcm(*lengths)
+    if length > MOST_TOKENS:
+        raise ValueError(
+            f"The prompts have {len(lengths)} different lengths, which cannot be blended: shorten the longest."
+        )
     return [torch.cat([prompt] * (length // prompt.shape[-2]), dim=-2) for prompt in tokens]
 
 

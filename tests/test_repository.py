@@ -68,6 +68,7 @@ BROUGHT = {
     "folder_paths",
     "latent_preview",
     "numpy",
+    "psutil",
     "pydantic",
     "safetensors",
     "torch",

@@ -67,7 +67,7 @@ class Config:
     save_every: float = 60.0
     """Seconds between states to resume from."""
     custom_nodes: tuple[Path, ...] = ()
-    """Node packs without which ComfyUI cannot load the checkpoint."""
+    """Node packs without which ComfyUI cannot load the checkpoint. Their code runs: name only those you trust."""
 
 
 def read_config(file: Path) -> Config:

@@ -48,6 +48,25 @@ class Clips:
                 f"{len(self.prompts)} prompts for {len(self.latents)} clips: give one, or one for every clip."
             )
 
+    def check(self, model: Any) -> None:
+        """Raise ValueError if a MODEL does not take these latents and prompts."""
+        channels = model.model.latent_format.latent_channels
+        width = model.model.model_config.unet_config.get("context_dim")
+        for number, latents in enumerate(self.latents, 1):
+            if latents.ndim != 4 or latents.shape[1] != channels:
+                raise ValueError(
+                    f"Clip {number} has the shape {list(latents.shape)}, and this model takes frames of {channels} "
+                    "channels: encode the clips with the VAE of this checkpoint."
+                )
+            if not latents.isfinite().all():
+                raise ValueError(f"Clip {number} holds NaN or infinite values: encode it again.")
+        for prompt in (*self.prompts, *([] if self.empty is None else [self.empty])):
+            if width is not None and prompt.context.shape[-1] != width:
+                raise ValueError(
+                    f"A prompt has {prompt.context.shape[-1]} features, and this model takes {width}: encode the "
+                    "prompts with the text encoder of this checkpoint."
+                )
+
     def encoded(self, model: Any, options: MotionOptions) -> EncodedClips:
         """Return the clips as a training takes them."""
         prompts = list(self.prompts) * (len(self.latents) if len(self.prompts) == 1 else 1)
@@ -99,12 +118,12 @@ class Job:
         prompts = [prompt_of(entry, "conditioning") for entry in conditioning]
         empty = prompt_of(inputs["empty_prompt"], "empty_prompt") if "empty_prompt" in inputs else None
         objective = objective_of(inputs, device)
+        clips = Clips(latents=samples, prompts=prompts, empty=empty, frames=inputs["frames"], stride=inputs["stride"])
+        clips.check(inputs["model"])
         return cls(
             name=name,
             model=inputs["model"],
-            clips=Clips(
-                latents=samples, prompts=prompts, empty=empty, frames=inputs["frames"], stride=inputs["stride"]
-            ),
+            clips=clips,
             objective=objective,
             fit=FitOptions(inputs["steps"], inputs["learning_rate"]),
             task=TaskOptions(seed=inputs["seed"], dtype=objective.dtype, recompute=inputs["recompute"]),

@@ -163,6 +163,8 @@ class Weights:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
+        if not all(isfinite(loss) for loss in state["losses"]) or state["weights"].keys() != set(self.names):
+            raise ValueError("it is not the state of this training")
         for value, average, name in zip(self.values, self.averages, self.names, strict=True):
             value.data.copy_(state["weights"][name])
             average.copy_(state["averages"][name])
@@ -205,7 +207,8 @@ class Training:
         self.weights = Weights(parameters, options)
         state = self.processes.from_first(read_state(file, self.settings) if self.processes.index == 0 else None)
         if state is not None:
-            self.weights.restore(state)
+            with damage_of(file):
+                self.weights.restore(state)
         self.saved_steps = len(self.weights.losses)
         self.next_save = time.monotonic() + save_every
 
@@ -272,13 +275,26 @@ class Training:
 
 
 def read_state(file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the state of a run, None if there is none. ValueError if it is of a run with other settings."""
+    """Return the state of a run, None if there is none. ValueError if it is damaged, or of another run's settings."""
     if not file.exists():
         return None
-    state = torch.load(file, weights_only=True, map_location="cpu")
-    if state["settings"] != settings:
+    with damage_of(file):
+        state = torch.load(file, weights_only=True, map_location="cpu")
+        same = state["settings"] == settings
+    if not same:
         raise ValueError(f"{file} is from a run with other settings: delete it, or choose another folder.")
     return state
+
+
+@contextmanager
+def damage_of(file: Path) -> Iterator[None]:
+    """Within the context, raise ValueError for whatever goes wrong with a state."""
+    try:
+        yield
+    except Exception as error:  # torch raises a dozen kinds for a broken file
+        raise ValueError(
+            f"{file} is damaged, and this training cannot resume from it: delete it to begin anew."
+        ) from error
 
 
 def write_state(state: dict[str, Any], file: Path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from subprocess import PIPE
+
 import pytest
 from safetensors import SafetensorError
 
@@ -44,11 +49,57 @@ def test_a_folder_that_cannot_be_made_is_an_os_error_that_says_what_to_do(file):
         pass
 
 
-def test_processes_that_write_one_file_do_not_share_the_unfinished_one(file):
-    with whole_file(file, shared=True) as one, whole_file(file) as two:
+def test_two_that_write_one_file_do_not_share_the_unfinished_one(file):
+    with whole_file(file) as one, whole_file(file) as two:
         assert one != two
         one.write_text("one")
         two.write_text("two")
+    assert list(file.parent.iterdir()) == [file]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from typing import Any
+from animatediff_native.motion_models.files import take_name, unfinished_name
+folder = Path(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(50):
+    unfinished = unfinished_name(folder)
+    unfinished.write_text(sys.argv[2])
+    print(take_name(unfinished, (folder / f"{number}.txt" for number in range(1000))).name)
+unfinished_name(folder).write_text("half")
+sys.stdin.readline()
+"""
+
+
+def test_processes_that_save_under_one_name_lose_no_file_and_leave_nothing(tmp_path):
+    """Each of them is killed while it writes one more file; the next save removes what that leaves."""
+    commands = ([sys.executable, "-c", WRITER, str(tmp_path), name] for name in "ab")
+    writers = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) for command in commands]
+    taken = {}
+    pipes: list[tuple[Any, Any]] = [(writer.stdin, writer.stdout) for writer in writers]
+    for _, lines in pipes:
+        assert lines.readline() == "ready\n"
+    for go, _ in pipes:
+        go.write("go\n")
+        go.flush()
+    for name, (_, lines) in zip("ab", pipes, strict=True):
+        taken |= {lines.readline().strip(): name for _ in range(50)}
+    assert len(taken) == 100
+    assert {file.name: file.read_text() for file in tmp_path.glob("*.txt")} == taken
+    while len(list(tmp_path.glob("*.part"))) < 2:
+        time.sleep(0.01)
+    with whole_file(tmp_path / "a.json") as unfinished:
+        unfinished.write_text("a")
+    assert len(list(tmp_path.glob("*.part"))) == 2  # of processes that still write
+    for writer in writers:
+        writer.kill()
+        writer.communicate()
+    with whole_file(tmp_path / "a.json") as unfinished:
+        unfinished.write_text("a")
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_missing_folder_is_made(tmp_path):

@@ -167,7 +167,7 @@ REFUSED: dict[str, Callable[[], dict[str, Tensor]]] = {
     "fits no layer of v2_1.safetensors": lambda: {
         "down_blocks.9.motion_modules.0.temporal_transformer.to_q_lora.up.weight": torch.zeros(2, 2)
     },
-    "is 16 x 32 instead of 32 x 32": lambda: dict(
+    "_lora.up.weight is 16 x 4: choose": lambda: dict(
         zip(official(next(iter(change()))), (torch.zeros(16, 4), torch.zeros(4, 32)), strict=True)
     ),
     "holds NaN": lambda: dict(

@@ -32,7 +32,7 @@ class Cache:
         if not _is_whole(file):
             data = save(make())
             try:
-                with whole_file(file, shared=True) as unfinished:
+                with whole_file(file, sweep=False) as unfinished:
                     unfinished.write_bytes(data)
             except OSError as error:
                 raise ValueError(f"'cache': {error}") from error

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import re
 import signal
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +25,9 @@ from .encoding import EncodeFrames, random_clip
 from .items import Item, Prompt, draws
 from .options import DataOptions, check_address, is_address
 
+LARGEST_FILE = 1 << 30
+"""Bytes of a file in a shard, which is read at once."""
+MOST_SHARDS = 1_000_000
 MAX_FAILURES = 1000
 """Samples in a row that may be unusable before the training is given up."""
 
@@ -207,6 +213,9 @@ def expand(pattern: str) -> list[str]:
         from webdataset.shardlists import expand_urls
     except ImportError as error:
         raise ValueError("'shards' needs the package webdataset: pip install .[training]") from error
+    ranges = re.findall(r"\{(\d{1,99})\.\.(\d{1,99})", pattern)
+    if math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST_SHARDS:
+        raise ValueError(f"'shards' is a pattern of more than {MOST_SHARDS} files: correct its numbers.")
     shards = expand_urls(pattern)
     missing = [shard for shard in shards if not is_address(shard) and not Path(shard).is_file()]
     if missing or not shards:
@@ -216,18 +225,26 @@ def expand(pattern: str) -> list[str]:
 
 def read_samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield names and files (contents by suffix) of a shard's samples; what follows damage is left out."""
-    from webdataset.tariterators import group_by_keys, tar_file_expander
-
-    def stop(error: Exception) -> bool:
-        reason = error.args[0] if error.args else error
-        logging.warning(f"Training: the shard {shard} is damaged, and what follows is left out ({reason}).")
-        return False
+    from webdataset.tariterators import group_by_keys
 
     with _open(shard) as stream:
-        files = tar_file_expander([{"url": shard, "stream": stream}], handler=stop)
-        for sample in group_by_keys(files, handler=lambda _error: True):
+        for sample in group_by_keys(_files(shard, stream), handler=lambda _error: True):
             contents = {suffix: data for suffix, data in sample.items() if not suffix.startswith("__")}
             yield f"{shard}/{sample['__key__']}", contents
+
+
+def _files(shard: str, stream: Any) -> Iterator[dict[str, Any]]:
+    try:
+        with tarfile.open(fileobj=stream, mode="r|*") as tar:
+            for entry in tar:
+                if entry.issparse() or entry.size > LARGEST_FILE:
+                    raise tarfile.TarError(f"{entry.name} is sparse, or larger than {LARGEST_FILE >> 20} MB")
+                if entry.isreg() and not entry.name.startswith("__"):
+                    file: Any = tar.extractfile(entry)
+                    yield {"fname": entry.name, "data": file.read(), "__url__": shard}
+                tar.members = []  # type: ignore[assignment] - which would grow with the shard
+    except Exception as error:  # tarfile, zlib and lzma raise a dozen kinds for a broken file
+        logging.warning(f"Training: the shard {shard} is damaged, and what follows is left out ({error}).")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,10 +63,13 @@ def _find(folder: Path) -> Iterator[tuple[str, tuple[Media, tuple[Path, ...]]]]:
 
 def _number(picture: Path) -> int:
     """Return the number at the end of a picture's name, or -1."""
-    digits = re.search(r"[0-9]+$", picture.stem)
-    return int(digits[0]) if digits else -1
+    return int(picture.stem[len(_without_number(picture)) :] or -1)
+
+
+def _without_number(picture: Path) -> str:
+    return picture.stem.rstrip("0123456789")
 
 
 def _is_sequence(pictures: list[Path]) -> bool:
-    prefixes = {picture.stem.rstrip("0123456789") for picture in pictures}
+    prefixes = {_without_number(picture) for picture in pictures}
     return len(pictures) > 1 and len(prefixes) == 1 and min(map(_number, pictures)) >= 0
