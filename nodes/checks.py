@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from comfy_api.latest import io
-
 
 LARGEST = 1_000_000
 
