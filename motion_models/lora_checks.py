@@ -11,25 +11,32 @@ from .formats import is_finite
 
 # Forms of a change, by the ends of their keys; a form is complete or not there. A shape has a letter for each side, and
 # a letter is one number in a layer: o and i are the layer's own outputs and inputs, r, s, t and u are ranks.
-FORMS: tuple[Mapping[str, tuple[str, ...]], ...] = (
-    {".lora_up.weight": ("or",), ".lora_down.weight": ("ri",)},
-    {"_lora.up.weight": ("or",), "_lora.down.weight": ("ri",)},
-    {".lora.up.weight": ("or",), ".lora.down.weight": ("ri",)},
-    {".lora_B.weight": ("or",), ".lora_A.weight": ("ri",)},
-    {".lora_B.default.weight": ("or",), ".lora_A.default.weight": ("ri",)},
-    {".lora_B": ("or",), ".lora_A": ("ri",)},
-    {".lora_linear_layer.up.weight": ("or",), ".lora_linear_layer.down.weight": ("ri",)},
+Form = Mapping[str, tuple[str, ...]]
+PAIRS = (
+    (".lora_up.weight", ".lora_down.weight"),
+    ("_lora.up.weight", "_lora.down.weight"),
+    (".lora.up.weight", ".lora.down.weight"),
+    (".lora_B.weight", ".lora_A.weight"),
+    (".lora_B.default.weight", ".lora_A.default.weight"),
+    (".lora_B", ".lora_A"),
+    (".lora_linear_layer.up.weight", ".lora_linear_layer.down.weight"),
+)
+FLATTENED: tuple[Form, ...] = (  # by ComfyUI, so that they may be written for a convolution of one pixel
+    *({up: ("or",), down: ("ri",)} for up, down in PAIRS),
+    {".a1.weight": ("iu", "ui"), ".a2.weight": ("ui", "iu"), ".b1.weight": ("ou", "ui"), ".b2.weight": ("ui", "ou")},
+)
+FORMS: tuple[Form, ...] = (
+    *FLATTENED,
     {".hada_w1_a": ("os",), ".hada_w1_b": ("si",), ".hada_w2_a": ("ot",), ".hada_w2_b": ("ti",)},  # LoHa
     {".lokr_w1": ("ab",)},  # LoKr, whose factors may each be of two more: a * c is o, b * d is i
     {".lokr_w2": ("cd",)},
     {".lokr_w1_a": ("as",), ".lokr_w1_b": ("sb",)},
     {".lokr_w2_a": ("ct",), ".lokr_w2_b": ("td",)},
-    {".a1.weight": ("iu", "ui"), ".a2.weight": ("ui", "iu"), ".b1.weight": ("ou", "ui"), ".b2.weight": ("ui", "ou")},
     {".oft_blocks": ("knn",)},  # k * n is o
 )
 SCALARS = {".alpha": ("", "1"), ".reshape_weight": ("2",)}
-EXTRAS: Mapping[str, tuple[str, ...]] = {
-    ".lora_mid.weight": ("rr",),
+EXTRAS: Form = {
+    ".lora_mid.weight": ("rr11",),
     ".dora_scale": ("o1", "1i"),
     ".rescale": ("o1", "o"),
     **SCALARS,
@@ -61,7 +68,7 @@ def check_layer(lora: Mapping[str, Tensor], layer: str, shape: tuple[int, ...]) 
     check_shapes(lora, layer, rows, shape)
 
 
-def forms_of(lora: Mapping[str, Tensor], layer: str) -> Iterator[Mapping[str, tuple[str, ...]]]:
+def forms_of(lora: Mapping[str, Tensor], layer: str) -> Iterator[Form]:
     """Yield the forms of which a layer has a part, and those that they need."""
     parts = [form for form in FORMS if any(layer + end in lora for end in form)]
     yield from parts
@@ -76,15 +83,13 @@ def check_numbers(tensor: Tensor, key: str, scalar: bool) -> None:
         raise UnusableKey(key, "holds NaN or infinite values")
 
 
-def check_shapes(
-    lora: Mapping[str, Tensor], layer: str, rows: Mapping[str, tuple[str, ...]], shape: tuple[int, ...]
-) -> None:
+def check_shapes(lora: Mapping[str, Tensor], layer: str, rows: Form, shape: tuple[int, ...]) -> None:
     """Raise UnusableKey for the first key whose shape disagrees with those before it."""
     sides = [dict(zip("oi", shape, strict=True))]
     for end, shapes in rows.items():
         tensor = lora[layer + end]
         size = list(tensor.shape)
-        while len(size) > 2 and size[-1] == 1:  # written for a convolution of one pixel
+        while any(end in form for form in FLATTENED) and len(size) > 2 and size[-1] == 1:
             size.pop()
         sides = [joined for side, letters in product(sides, shapes) for joined in agreeing(side, letters, size)]
         if not sides or (end == ".reshape_weight" and tensor.tolist() != list(shape)):

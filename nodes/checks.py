@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from comfy_api.latest import io
+
+LARGEST = 1_000_000
 
 
 def checked(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
@@ -25,15 +26,14 @@ def checked(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 
 
 def check_numbers(schema: io.Schema, inputs: Mapping[str, Any]) -> None:
-    """Raise ValueError if a number is NaN or infinite, or a whole one outside the limits of its input."""
-    limits = {entry.id: entry for entry in schema.inputs if isinstance(entry, io.Int.Input) and entry.max is not None}
+    """Raise ValueError if a whole number lies outside the limits of its input, or another is NaN or beyond all use."""
+    whole = {entry.id: entry for entry in schema.inputs if isinstance(entry, io.Int.Input) and entry.max is not None}
     for name, value in inputs.items():
+        low, high = (whole[name].min, whole[name].max) if name in whole else (-LARGEST, LARGEST)
         for number in numbers(value):
-            if not -math.inf < number < math.inf:  # false for NaN
-                raise ValueError(f"{name} is {number}, which is not a number to compute with: set another.")
-            if name in limits and not limits[name].min <= number <= limits[name].max:
-                shown = number if abs(number) < 10**20 else "a number of many digits"
-                raise ValueError(f"{name} is {shown}, but goes from {limits[name].min} to {limits[name].max}.")
+            if not low <= number <= high:  # nor is NaN
+                shown = number if isinstance(number, float) or abs(number) < 10**20 else "a number of many digits"
+                raise ValueError(f"{name} is {shown}, but goes from {low} to {high}.")
 
 
 def numbers(value: Any) -> Iterator[int | float]:

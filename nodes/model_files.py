@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import folder_paths
 
 from ..motion_models.files import take_name, unfinished_name
+from ..sampling.timeline import cut
 
 
 class ModelFolder(NamedTuple):
@@ -55,24 +57,22 @@ def save_new(filename_prefix: str, write: Callable[[str], None]) -> str:
 
     ValueError if the path is outside of that folder or cannot be written.
     """
-    output = folder_paths.get_output_directory()
-
-    def names() -> Iterator[Path]:
-        while True:
-            folder, name, counter, *_ = folder_paths.get_save_image_path(filename_prefix, output)
-            yield Path(folder, f"{name}_{counter:05}_.safetensors")
-
+    output, shown = folder_paths.get_output_directory(), cut(" ".join(filename_prefix.split()))
+    if not filename_prefix.isprintable():
+        raise ValueError(f"{shown} has characters that file names cannot have: choose another name.")
+    if not Path(output, filename_prefix).resolve().is_relative_to(Path(output).resolve()):
+        raise ValueError(f"{shown} is outside ComfyUI's output folder: choose a path inside it.")
     try:
-        if not Path(output, filename_prefix).resolve().is_relative_to(Path(output).resolve()):
-            raise ValueError(f"{filename_prefix} is outside ComfyUI's output folder: choose a path inside it.")
-        unfinished = unfinished_name(next(names()).parent)
+        folder, name, counter, *_ = folder_paths.get_save_image_path(filename_prefix, output)
+        unfinished = unfinished_name(Path(folder))
         try:
             write(str(unfinished))
-            return str(take_name(unfinished, names()))
+            names = (Path(folder, f"{name}_{number:05}_.safetensors") for number in count(counter))
+            return str(take_name(unfinished, names))
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise ValueError(
-            f"{filename_prefix} could not be written to {output}: free disk space or choose another name "
+            f"{shown} could not be written to {output}: free disk space or choose another name "
             f"({error.__cause__ or error})."
         ) from error

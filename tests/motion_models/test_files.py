@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from subprocess import PIPE
+from typing import Any
 
 import pytest
 from safetensors import SafetensorError

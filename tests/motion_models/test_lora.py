@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -186,3 +187,80 @@ def test_other_files_are_refused_in_one_sentence(words, tmp_path):
     assert message.startswith("a.safetensors ")
     assert words in message
     assert "\n" not in message and message.endswith(".")
+
+
+LAYER = next(iter(change()))
+UP, DOWN = f"{LAYER}.lora_up.weight", f"{LAYER}.lora_down.weight"
+PLAIN = {UP: torch.ones(32, 4), DOWN: torch.ones(4, 32)}
+OTHER_FORMS: dict[str, dict[str, Tensor]] = {
+    "LoHa": {"hada_w1_a": torch.ones(32, 4), "hada_w1_b": torch.ones(4, 32), "hada_w2_a": torch.ones(32, 2),
+             "hada_w2_b": torch.ones(2, 32)},
+    "LoKr": {"lokr_w1": torch.ones(4, 8), "lokr_w2_a": torch.ones(8, 2), "lokr_w2_b": torch.ones(2, 4)},
+    "GLoRA": {"a1.weight": torch.ones(32, 4), "a2.weight": torch.ones(4, 32), "b1.weight": torch.ones(32, 4),
+              "b2.weight": torch.ones(4, 32)},
+    "OFT": {"oft_blocks": torch.rand(4, 8, 8)},
+    "DoRA": {"lora_up.weight": torch.ones(32, 4), "lora_down.weight": torch.ones(4, 32),
+             "dora_scale": torch.ones(32, 1)},
+}  # fmt: skip
+NAN = torch.tensor(float("nan"))
+# A change of one of these, and the key and the words with which it is refused.
+FAULTS: dict[str, tuple[dict[str, Tensor | None], str]] = {
+    "NaN alpha": ({".alpha": NAN}, ".alpha holds NaN"),
+    "no alpha": ({".alpha": torch.zeros(0)}, ".alpha is 0"),
+    "two alphas": ({".alpha": torch.ones(2)}, ".alpha is 2"),
+    "complex alpha": ({".alpha": torch.ones((), dtype=torch.complex64)}, ".alpha holds complex64 values"),
+    "NaN scale": ({".dora_scale": torch.full((32, 1), NAN)}, ".dora_scale holds NaN"),
+    "NaN mid": ({".lora_mid.weight": torch.full((4, 4, 1, 1), NAN)}, ".lora_mid.weight holds NaN"),
+    "flat mid": ({".lora_mid.weight": torch.ones(4, 4)}, ".lora_mid.weight is 4 x 4"),
+    "reshape": ({".reshape_weight": torch.tensor([10**6, 10**7])}, ".reshape_weight is 2"),
+    "no down": ({".lora_down.weight": None}, ".lora_down.weight is missing"),
+    "no up": ({".lora_up.weight": None}, ".lora_up.weight is missing"),
+    "rank 0": ({".lora_up.weight": torch.ones(32, 0)}, ".lora_up.weight is 32 x 0"),
+    "one number": ({".lora_up.weight": torch.tensor(1.0)}, ".lora_up.weight is one number"),
+    "integers": ({".lora_up.weight": torch.ones(32, 4, dtype=torch.int8)}, ".lora_up.weight holds int8 values"),
+    "infinite": ({".lora_down.weight": torch.full((4, 32), float("inf"))}, ".lora_down.weight holds NaN or infinite"),
+    "ranks differ": ({".lora_down.weight": torch.ones(5, 32)}, ".lora_down.weight is 5 x 32"),
+}  # fmt: skip
+
+
+def refused(motion: Any, lora: dict[str, Any], file: Any) -> str:
+    torch.save(lora, file)
+    with pytest.raises(ValueError, match=rf"^{file.name} (is a damaged motion LoRA, |does not fit )[^\n]+\.$") as error:
+        apply_motion_lora(motion, str(file), 1.0)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_tensor_that_is_used_is_checked(fault, tmp_path):
+    tensors, words = FAULTS[fault]
+    lora = PLAIN | {LAYER + end: tensor for end, tensor in tensors.items()}
+    message = refused(load_motion(tmp_path), {key: t for key, t in lora.items() if t is not None}, tmp_path / "a.ckpt")
+    assert LAYER + words in message
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_other_forms_of_changes_apply_and_are_checked_as_well(form, tmp_path):
+    """Each of their tensors once of NaN, once of another shape, and once missing."""
+    other = list(change())[1]
+    motion, form = load_motion(tmp_path), {f"{other}.{end}": t for end, t in OTHER_FORMS[form].items()}
+    torch.save(PLAIN | form, tmp_path / "good.ckpt")
+    altered = weights(apply_motion_lora(motion, str(tmp_path / "good.ckpt"), 1.0))
+    assert altered[f"{other}.weight"].isfinite().all()
+    assert not torch.equal(altered[f"{other}.weight"], weights(motion)[f"{other}.weight"])
+    for key, tensor in form.items():
+        for wrong in (torch.full_like(tensor, NAN), torch.cat([tensor, tensor]), tensor[None]):
+            assert key.rpartition(".")[0] in refused(motion, PLAIN | form | {key: wrong}, tmp_path / "a.ckpt")
+        if not key.endswith(("dora_scale", "oft_blocks")):
+            rest = {k: t for k, t in form.items() if k != key}
+            assert f"{key} is missing" in refused(motion, PLAIN | rest, tmp_path / "a.ckpt")
+
+
+def test_a_file_that_is_overwritten_or_cut_while_it_is_used_changes_nothing(tmp_path):
+    file = tmp_path / "lora.safetensors"
+    motion = apply_motion_lora(load_motion(tmp_path), write(file, change(), official), 1.0)
+    expected = weights(motion)
+    with file.open("r+b") as stream:
+        stream.write(bytes(file.stat().st_size))
+    assert_close(weights(motion), expected)
+    os.truncate(file, 10)  # a map of the file would end the process now
+    assert_close(weights(motion), expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -196,6 +197,79 @@ def test_what_is_no_file_of_the_folder_is_not_found(load, motion_folder, name):
     save(module(), motion_folder.parent / "outside.safetensors")
     with pytest.raises(FileNotFoundError, match=re.escape(name)):
         load(name)
+
+
+def nested(levels: int) -> dict:
+    content: dict = module()
+    for _ in range(levels):
+        content = {"module": content, "epoch": 1}
+    return content
+
+
+def of_itself() -> dict:
+    content: dict = {"epoch": 1}
+    content["module"] = content
+    return content
+
+
+def packed(path: Path) -> None:
+    """A file of a few KB that unpacks to 40 MB, which torch would read."""
+    save({"x": torch.zeros(10_000_000)}, path)
+    entries = {entry.filename: zipfile.ZipFile(path).read(entry) for entry in zipfile.ZipFile(path).infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in entries.items():
+            file.writestr(name, data)
+
+
+def with_weight(tensor: object, key: str = MODULE + "proj_out.weight") -> dict:
+    return module() | {key: tensor}
+
+
+PE = MODULE + "transformer_blocks.0.attention_blocks.0.pos_encoder.pe"
+WEIGHT = torch.ones(32, 32)
+HOSTILE: dict[str, tuple[str, Callable[[], dict]]] = {
+    "inflated": ("promises more weights than it holds", lambda: with_weight(torch.ones(1).expand(10**5, 10**5))),
+    "long": ("promises more weights than it holds", lambda: with_weight(torch.ones(1).expand(1, 10**8, 32), PE)),
+    "nested": ("not a motion module", lambda: nested(300)),
+    "of itself": ("not a motion module", of_itself),
+    "meta": (MODULE + "proj_out.weight is missing", lambda: with_weight(WEIGHT.to("meta"))),
+    "sparse": (MODULE + "proj_out.weight is missing", lambda: with_weight(WEIGHT.to_sparse())),
+    "quantised": (
+        MODULE + "proj_out.weight is missing",
+        lambda: with_weight(torch.quantize_per_tensor(WEIGHT, 0.1, 0, torch.qint8)),
+    ),
+    "ragged": (
+        MODULE + "proj_out.weight is missing",
+        lambda: with_weight(torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])),
+    ),
+    "integer": (MODULE + "proj_out.weight holds int64 values", lambda: with_weight(WEIGHT.long())),
+    "complex": (MODULE + "proj_out.weight holds complex64 values", lambda: with_weight(WEIGHT.to(torch.complex64))),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_that_is_not_what_it_seems_is_refused(load, motion_folder, name):
+    words, content = HOSTILE[name]
+    save(content(), motion_folder / f"{name}.ckpt")
+    assert words in refusal(load, f"{name}.ckpt")
+
+
+def test_a_packed_file_is_refused_before_it_is_unpacked(load, motion_folder):
+    packed(motion_folder / "packed.ckpt")
+    assert "is not a weights file" in refusal(load, "packed.ckpt")
+
+
+@pytest.mark.parametrize("key", [MODULE + "x" * 100_000, "module." * 15_000 + "x", 7, b"bytes"])
+def test_a_key_that_no_module_has_does_not_matter(load, motion_folder, key):
+    save(module() | {key: WEIGHT}, motion_folder / "keys.ckpt")
+    assert load("keys.ckpt").family.name == "AnimateDiff v3"
+
+
+@pytest.mark.parametrize("frames", ["9" * 5000, "0", "-1", "1e9", "٣", "99999"])
+def test_a_number_of_trained_frames_that_cannot_be_is_ignored(load, motion_folder, frames):
+    metadata = {"family": "AnimateDiff v3", "trained_frames": frames}
+    safetensors.torch.save_file(module(), motion_folder / "frames.safetensors", metadata)
+    assert load("frames.safetensors").family.trained_frames == 16
 
 
 # The folder

@@ -132,6 +132,21 @@ def test_a_saved_lora_means_the_same_in_every_layout(adn, lora_node, model, moti
     assert same(patched(loaded), patched(altered))
 
 
+MISFITS = {
+    "takes frames of 4 channels": {"latents": [{"samples": torch.zeros(FRAMES, 16, 8, 8)}]},
+    "Clip 2 has the shape": {"latents": [moving_square(), {"samples": torch.zeros(1, 4, FRAMES, 8, 8)}]},
+    "Clip 1 holds NaN": {"latents": [{"samples": torch.full((FRAMES, 4, 8, 8), float("nan"))}]},
+    "has 0 frames": {"latents": [{"samples": torch.zeros(0, 4, 8, 8)}]},
+    "A prompt has 64 features": {"conditioning": [[[torch.ones(1, 77, 64), {}]]]},
+}
+
+
+@pytest.mark.parametrize("words", MISFITS)
+def test_latents_and_prompts_of_another_checkpoint_are_refused(lora_node, model, motion, output, words):
+    with pytest.raises(ValueError, match=rf"{words}[^\n]+\.$"):
+        train(lora_node, model=model, motion_module=motion, **MISFITS[words])
+
+
 def test_prompts_and_clips_have_to_match(lora_node, model, motion, output, monkeypatch):
     unloaded = []
     monkeypatch.setattr(comfy.model_management, "unload_all_models", lambda: unloaded.append(True))

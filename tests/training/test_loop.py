@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,6 +188,32 @@ def test_a_half_written_state_is_never_read(tmp_path):
         write_state({"a": torch.zeros(9), "what cannot be written": lambda: None}, tmp_path / "line.pt")
     assert (tmp_path / "line.pt").read_bytes() == whole
     assert sorted(file.name for file in tmp_path.iterdir()) == ["line.png", "line.pt"]
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    state = torch.load(folder / "line.pt")
+    change(state)
+    torch.save(state, folder / "line.pt")
+
+
+DAMAGED_STATES: dict[str, Callable[[Path], Any]] = {
+    "empty": lambda folder: (folder / "line.pt").write_bytes(b""),
+    "text": lambda folder: (folder / "line.pt").write_text("404"),
+    "cut": lambda folder: os.truncate(folder / "line.pt", 1000),
+    "another file": lambda folder: torch.save([torch.ones(3)], folder / "line.pt"),
+    "no weights": lambda folder: changed(folder, lambda state: state.pop("weights")),
+    "other weights": lambda folder: changed(folder, lambda state: state["weights"].update(other=torch.ones(1))),
+    "no losses": lambda folder: changed(folder, lambda state: state.update(losses=None)),
+    "optimiser": lambda folder: changed(folder, lambda state: state["optimizer"].update(param_groups=[])),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_STATES)
+def test_a_damaged_state_says_how_to_begin_anew(tmp_path, damage):
+    train(tmp_path)
+    DAMAGED_STATES[damage](tmp_path)
+    with pytest.raises(ValueError, match=r"line\.pt is damaged, .*: delete it to begin anew\.$"):
+        train(tmp_path)
 
 
 def test_a_run_with_other_settings_is_not_continued(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import tarfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -144,6 +145,21 @@ def test_what_follows_damage_in_a_shard_is_left_out(tmp_path, videos, caplog):
     expected = take(load(shards), 30)
     assert same(take(load(shards), 5, first=25), expected[25:])
     assert "clips-0.tar is damaged" in caplog.text
+
+
+def test_a_sparse_file_in_a_shard_is_not_unpacked(tmp_path, caplog):
+    """A shard of 10 KB whose video is 600 MB of nothing."""
+    entry = tarfile.TarInfo("a.mp4")
+    entry.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(600 << 20)}
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(entry)
+    assert not list(read_samples(str(tmp_path / "a.tar")))
+    assert "a.tar is damaged" in caplog.text
+
+
+def test_a_pattern_of_millions_of_shards_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="more than 1000000 files: correct its numbers"):
+        load(str(tmp_path / "clips-{0..9999}{0..999999999}.tar"))
 
 
 @pytest.mark.parametrize(
