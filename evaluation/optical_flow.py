@@ -78,7 +78,7 @@ class Raft:
             with torch.no_grad():
                 flow = self.model(*pair)[-1]
         finally:
-            block = getattr(self.model, "corr_block", None)
+            block: Any = getattr(self.model, "corr_block", None)
             if hasattr(block, "corr_pyramid"):  # torchvision keeps it in a list, which no .to() moves
                 block.corr_pyramid = []
         return resized(flow, (h, w)).to(first)

@@ -179,7 +179,8 @@ def imports(tree: ast.AST, comfyui: Sources) -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.ImportFrom):
                 yield alias.asname or alias.name, f"{module}.{alias.name}"
             else:
-                yield (alias.asname, module) if alias.asname else (module.split(".")[0],) * 2
+                top = module.split(".")[0]
+                yield alias.asname or top, module if alias.asname else top
 
 
 def of_names(tree: ast.AST, names: dict[str, str], file: Path) -> Iterator[Use]:
