@@ -78,7 +78,9 @@ class Raft:
             with torch.no_grad():
                 flow = self.model(*pair)[-1]
         finally:
-            self.model.corr_block.corr_pyramid = []  # torchvision keeps it in a list, which no .to() moves
+            block: Any = getattr(self.model, "corr_block", None)
+            if hasattr(block, "corr_pyramid"):  # torchvision keeps it in a list, which no .to() moves
+                block.corr_pyramid = []
         return resized(flow, (h, w)).to(first)
 
 

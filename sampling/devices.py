@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -100,8 +101,8 @@ def moved(cond: dict[str, Any], device: torch.device) -> dict[str, Any]:
     cond = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in cond.items()}
     if cond.get("control") is not None:
         cond["control"] = cond["control"].get_instance_for_device(device)
-    cond["model_conds"] = {
-        key: value._copy_with(value.cond.to(device)) if isinstance(getattr(value, "cond", None), Tensor) else value
-        for key, value in cond["model_conds"].items()
-    }
+    cond["model_conds"] = {key: copy.copy(value) for key, value in cond["model_conds"].items()}
+    for value in cond["model_conds"].values():
+        if isinstance(getattr(value, "cond", None), Tensor):
+            value.cond = value.cond.to(device)
     return cond

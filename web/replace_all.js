@@ -15,7 +15,7 @@ app.registerExtension({
     if (!replacements.has(node.comfyClass)) return
     queueMicrotask(() => {
       node.graph?.incrementVersion?.()
-      app.canvas?.setDirtyCanvas(true, true)
+      node.setDirtyCanvas?.(true, true)
     })
   }
 })

@@ -94,8 +94,22 @@ def test_an_example_opens_from_the_template_browser(page, server, workflow, pict
     for _, inputs in found.values():
         inputs.pop("video-preview", None)  # a widget of the page alone
     assert found == {key: (node["class_type"], node["inputs"]) for key, node in expected.items()}
+    app = saved["extra"]["linearData"]
+    assert app["inputs"] and all(widget in found[node][1] for node, widget in app["inputs"])
+    assert {"SaveAnimatedWEBP"} <= {found[node][0] for node in app["outputs"]}
     page.fit()
     picture()
+
+
+def test_an_example_shows_in_app_mode_what_a_person_sets(page, server, picture):
+    page.open_template("animatediff-native", "text_to_animation")
+    page.settle()
+    toggle = "() => window.app.extensionManager.command.execute('Comfy.ToggleLinear')"
+    page.browser.evaluate(toggle)
+    for label in ("Prompt", "Negative prompt", "batch_size", "motion_module", "steps"):
+        page.browser.get_by_text(label, exact=True).filter(visible=True).first.wait_for()
+    picture()
+    page.browser.evaluate(toggle)
 
 
 def overlaps(nodes: list[dict[str, Any]], title: int = 30):

@@ -47,5 +47,5 @@ def test_the_page_replaces_old_nodes_and_the_workflow_runs(page, picture, name):
     make_small(page)
     page.queue()
     told = page.wait_until_done()
-    assert told["errors"] == []
+    assert told["errors"] == [] and page.errors == []
     picture()

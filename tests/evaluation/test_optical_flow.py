@@ -100,6 +100,15 @@ def test_raft_keeps_no_correlations(raft):
     assert not raft.corr_block.corr_pyramid
 
 
+def test_raft_may_keep_its_correlations_under_another_name(raft):
+    """As a faster one of ComfyUI's might."""
+    renamed = torch.nn.ModuleDict({"raft": raft})
+    renamed.forward = raft.forward
+    clip = pan(2, (128, 128), 2, 1)
+    flows = [Raft(model, torch.device("cpu"))(clip[:1], clip[1:]) for model in (raft, renamed)]
+    assert torch.equal(*flows)
+
+
 def test_raft_keeps_no_correlations_when_it_fails(raft):
     def fail(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
         raise MemoryError

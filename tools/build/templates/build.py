@@ -25,6 +25,7 @@ from typing import Any
 from .blueprints import BLUEPRINTS, Blueprint
 from .graph import Graph, Node
 from .graphs import TEMPLATES
+from .parts import SIZE
 
 ROOT = Path(__file__).resolve().parents[3]
 PACK = "animatediff-native"
@@ -47,6 +48,26 @@ SHOWN = {
     "ADN_MotionCurve": 40,
     "MarkdownNote": 200,
 }
+# What a person sets in app mode, from top to bottom: widgets by their node's title or type.
+APP_INPUTS = {
+    "LoadVideo": ("file",),
+    "What the video shows": ("text",),
+    "Prompt": ("text",),
+    "ADN_PromptSchedule": ("prompts",),
+    "Negative prompt": ("text",),
+    SIZE: ("width", "height", "batch_size"),
+    "CheckpointLoaderSimple": ("ckpt_name",),
+    "ADN_LoadMotionModule": ("motion_module",),
+    "LoraLoaderModelOnly": ("lora_name", "strength_model"),
+    "CreateHookLora": ("lora_name",),
+    "ADN_LoadMotionLora": ("motion_lora", "strength"),
+    "ADN_MergeMotionModules": ("ratio",),
+    "ADN_MotionCurve": ("keyframes",),
+    "ADN_SlidingContext": ("context_length", "schedule"),
+    "ADN_TrainMotionLora": ("steps",),
+    "KSampler": ("seed", "steps", "cfg"),
+}
+APP_OUTPUTS = ("SaveVideo", "SaveAnimatedWEBP", "PreviewImage")
 
 BUILD = """async ({nodes, gap, title}) => {
     const graph = window.app.rootGraph, created = {}
@@ -56,6 +77,8 @@ BUILD = """async ({nodes, gap, title}) => {
         if (!node) throw new Error(`The page has no node ${type}.`)
         graph.add(node)
         if (name) node.title = name
+        const prompt = node.inputs.find(input => input.widget?.name === 'text')
+        if (name && prompt) prompt.label = name  // in app mode the node's title is not seen
         Object.assign(node.properties, properties)
         for (const [name, value] of Object.entries(widgets)) {
             const widget = node.widgets.find(widget => widget.name === name)
@@ -141,8 +164,21 @@ def build(page: Any, template: Callable[[Graph], None], version: str) -> dict[st
     nodes = [describe(node, version) for node in graph.nodes]
     workflow = json.loads(page.browser.evaluate(BUILD, {"nodes": nodes, "gap": GAP, "title": TITLE}))
     workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK}/{template.__name__}"))
-    workflow["extra"] = {"ds": {"scale": 0.7, "offset": [80, 120]}}
+    view = {"scale": 0.7, "offset": [80, 120]}
+    workflow["extra"] = {"ds": view, "linearData": app_mode(graph)}
     return workflow
+
+
+def app_mode(graph: Graph) -> dict[str, list[Any]]:
+    """Return the inputs and outputs that ComfyUI's app mode shows; the page numbers nodes as the graph does."""
+    inputs = [
+        [node.key, widget]
+        for name, widgets in APP_INPUTS.items()
+        for node in graph.nodes
+        if name in (node.title, node.type)
+        for widget in widgets
+    ]
+    return {"inputs": inputs, "outputs": [node.key for node in graph.nodes if node.type in APP_OUTPUTS]}
 
 
 def build_blueprint(page: Any, blueprint: Blueprint, version: str) -> dict[str, Any]:
