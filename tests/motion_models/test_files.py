@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from itertools import islice
 from subprocess import PIPE
 
 import pytest
@@ -77,14 +78,13 @@ def test_processes_that_save_under_one_name_lose_no_file_and_leave_nothing(tmp_p
     """Each of them is killed while it writes one more file; the next save removes what that leaves."""
     commands = ([sys.executable, "-c", WRITER, str(tmp_path), name] for name in "ab")
     writers = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) for command in commands]
-    taken = {}
-    for writer in writers:
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    for name, writer in zip("ab", writers, strict=True):
-        taken |= {writer.stdout.readline().strip(): name for _ in range(50)}
+    taken, pipes = {}, [(writer.stdin, writer.stdout) for writer in writers]
+    for _, written in pipes:
+        assert written is not None and written.readline() == "ready\n"
+    for read, _ in pipes:
+        print("go", file=read, flush=True)
+    for name, (_, written) in zip("ab", pipes, strict=True):
+        taken |= {line.strip(): name for line in islice(written or (), 50)}
     assert len(taken) == 100
     assert {file.name: file.read_text() for file in tmp_path.glob("*.txt")} == taken
     while len(list(tmp_path.glob("*.part"))) < 2:
