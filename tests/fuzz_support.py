@@ -17,7 +17,7 @@ import torch
 from comfy_support import motion_state_dict
 from torch import Tensor
 
-State = dict[str, Any]
+State = dict[Any, Any]
 FAMILIES = ("v1", "v2", "v3")
 CHANNELS = (32,)
 

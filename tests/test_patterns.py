@@ -49,7 +49,9 @@ def uses() -> Iterator[Use]:
                 yield from (Use(f"{name}.{attribute}", value, method) for method in sorted(called or {"match"}))
         for call in calls:
             match call:
-                case ast.Call(ast.Attribute(ast.Name("re"), method), [ast.Constant(str() as text), *_]):
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id="re"), attr=method), args=[ast.Constant(str(text)), *_]
+                ):
                     if method != "compile":
                         yield Use(f"{name}, line {call.lineno}", re.compile(text), method)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from itertools import islice
 from subprocess import PIPE
-from typing import Any
 
 import pytest
 from safetensors import SafetensorError
@@ -61,7 +61,6 @@ def test_two_that_write_one_file_do_not_share_the_unfinished_one(file):
 WRITER = """
 import sys
 from pathlib import Path
-from typing import Any
 from animatediff_native.motion_models.files import take_name, unfinished_name
 folder = Path(sys.argv[1])
 print("ready", flush=True)
@@ -79,15 +78,13 @@ def test_processes_that_save_under_one_name_lose_no_file_and_leave_nothing(tmp_p
     """Each of them is killed while it writes one more file; the next save removes what that leaves."""
     commands = ([sys.executable, "-c", WRITER, str(tmp_path), name] for name in "ab")
     writers = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) for command in commands]
-    taken = {}
-    pipes: list[tuple[Any, Any]] = [(writer.stdin, writer.stdout) for writer in writers]
-    for _, lines in pipes:
-        assert lines.readline() == "ready\n"
-    for go, _ in pipes:
-        go.write("go\n")
-        go.flush()
-    for name, (_, lines) in zip("ab", pipes, strict=True):
-        taken |= {lines.readline().strip(): name for _ in range(50)}
+    taken, pipes = {}, [(writer.stdin, writer.stdout) for writer in writers]
+    for _, written in pipes:
+        assert written is not None and written.readline() == "ready\n"
+    for read, _ in pipes:
+        print("go", file=read, flush=True)
+    for name, (_, written) in zip("ab", pipes, strict=True):
+        taken |= {line.strip(): name for line in islice(written or (), 50)}
     assert len(taken) == 100
     assert {file.name: file.read_text() for file in tmp_path.glob("*.txt")} == taken
     while len(list(tmp_path.glob("*.part"))) < 2:

@@ -202,10 +202,10 @@ OTHER_FORMS: dict[str, dict[str, Tensor]] = {
     "DoRA": {"lora_up.weight": torch.ones(32, 4), "lora_down.weight": torch.ones(4, 32),
              "dora_scale": torch.ones(32, 1)},
 }  # fmt: skip
-NAN = torch.tensor(float("nan"))
+NAN = float("nan")
 # A change of one of these, and the key and the words with which it is refused.
 FAULTS: dict[str, tuple[dict[str, Tensor | None], str]] = {
-    "NaN alpha": ({".alpha": NAN}, ".alpha holds NaN"),
+    "NaN alpha": ({".alpha": torch.tensor(NAN)}, ".alpha holds NaN"),
     "no alpha": ({".alpha": torch.zeros(0)}, ".alpha is 0"),
     "two alphas": ({".alpha": torch.ones(2)}, ".alpha is 2"),
     "complex alpha": ({".alpha": torch.ones((), dtype=torch.complex64)}, ".alpha holds complex64 values"),

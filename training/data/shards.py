@@ -239,9 +239,9 @@ def _files(shard: str, stream: Any) -> Iterator[dict[str, Any]]:
             for entry in tar:
                 if entry.issparse() or entry.size > LARGEST_FILE:
                     raise tarfile.TarError(f"{entry.name} is sparse, or larger than {LARGEST_FILE >> 20} MB")
-                if entry.isreg() and not entry.name.startswith("__"):
-                    file: Any = tar.extractfile(entry)
-                    yield {"fname": entry.name, "data": file.read(), "__url__": shard}
+                contents = tar.extractfile(entry) if entry.isreg() and not entry.name.startswith("__") else None
+                if contents is not None:
+                    yield {"fname": entry.name, "data": contents.read(), "__url__": shard}
                 tar.members = []  # type: ignore[assignment] - which would grow with the shard
     except Exception as error:  # tarfile, zlib and lzma raise a dozen kinds for a broken file
         logging.warning(f"Training: the shard {shard} is damaged, and what follows is left out ({error}).")
