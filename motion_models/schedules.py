@@ -36,14 +36,17 @@ BETA_SCHEDULES = {
 }
 
 
-def set_beta_schedule(model: ModelPatcher, name: str) -> None:
+def set_beta_schedule(model: ModelPatcher, name: str) -> Any:
     """Register the named schedule on a copy of the model's own sampling, which keeps its prediction type (eps,
-    v-prediction) and zero terminal SNR. Models without discrete betas (flow) are left unchanged."""
+    v-prediction) and zero terminal SNR. Return that copy.
+
+    Models without discrete betas (flow, continuous) are left unchanged, and nothing is returned.
+    """
     from comfy.model_sampling import ModelSamplingDiscrete
 
     sampling: Any = model.get_model_object("model_sampling")
     if name == KEEP or not isinstance(sampling, ModelSamplingDiscrete):
-        return
+        return None
     schedule = BETA_SCHEDULES[name]
     if schedule.lcm_timesteps:
         sampling = lcm_sampling(model, schedule.lcm_timesteps)
@@ -61,6 +64,12 @@ def set_beta_schedule(model: ModelPatcher, name: str) -> None:
         step = len(sampling.sigmas) // timesteps
         sampling.set_sigmas(sampling.sigmas[step - 1 :: step])
     model.add_object_patch("model_sampling", sampling)
+    return sampling
+
+
+def kind_of_sampling(model: ModelPatcher) -> str:
+    """Return the class of a model's noise levels, named as the node that sets it: "ModelSamplingContinuousEDM"."""
+    return type(model.get_model_object("model_sampling")).__mro__[1].__name__
 
 
 def lcm_sampling(model: ModelPatcher, timesteps: int) -> Any:
