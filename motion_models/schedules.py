@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
+
+    from .loader import LoadedMotionModel
 
 AUTOMATIC = "automatic"
 KEEP = "keep the model's own"
@@ -65,6 +70,32 @@ def set_beta_schedule(model: ModelPatcher, name: str) -> Any:
         sampling.set_sigmas(sampling.sigmas[step - 1 :: step])
     model.add_object_patch("model_sampling", sampling)
     return sampling
+
+
+def set_trained_schedule(model: ModelPatcher, motion: LoadedMotionModel, chosen: str) -> Any:
+    """Give `model` the chosen noise schedule, `AUTOMATIC` being the motion model's, and return what
+    `set_beta_schedule` does. ValueError if a schedule was chosen by name for a model that can have none."""
+    name = motion.family.beta_schedule if chosen == AUTOMATIC else chosen
+    sampling = set_beta_schedule(model, name)
+    if sampling is None and name != KEEP:
+        message = f"{kind_of_sampling(model)} gives the model noise levels without a beta schedule"
+        if chosen != AUTOMATIC:
+            raise ValueError(f'{message}: set beta_schedule to "{KEEP}" instead of "{name}", or remove that node.')
+        logging.warning(f'AnimateDiff: {message}, so {motion.name} goes without the "{name}" that it was trained with.')
+    return sampling
+
+
+def report_other_schedule(model: ModelPatcher, own: Any, motion: str) -> None:
+    """Log it if a later node has undone the noise schedule `own` that a motion model has set."""
+    last: Any = model.get_model_object("model_sampling")
+    if own is None or last is own:
+        return
+    before, after = (sampling.sigmas.cpu() for sampling in (own, last))
+    if before.shape != after.shape or not torch.allclose(before, after):
+        logging.warning(
+            f"AnimateDiff: a later node ({kind_of_sampling(model)}) replaces the noise schedule that {motion} was "
+            "given: place it before Apply AnimateDiff."
+        )
 
 
 def kind_of_sampling(model: ModelPatcher) -> str:

@@ -17,7 +17,7 @@ import comfy.patcher_extension
 import torch
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
-from ..motion_models.schedules import AUTOMATIC, KEEP, kind_of_sampling, set_beta_schedule
+from ..motion_models.schedules import AUTOMATIC, report_other_schedule, set_trained_schedule
 from ..motion_models.unet import Slot, group_norms_over_frames, motion_hooks, unet_norms, unet_slots
 from .calls import CallFrames
 from .clips import STEP_SIZE, prepare_clips
@@ -72,25 +72,13 @@ def animate(
     model = model.clone()
     if settings.strength != 0.0:
         key = add_motion_model(model, motion.patcher)
+        sampling = set_trained_schedule(model, motion, settings.beta_schedule)
         if settings.start_percent == settings.end_percent:
             logging.warning(f"AnimateDiff: {motion.name} never acts: its start_percent is its end_percent.")
-        wrappers = MotionWrappers(key, motion, settings, sampling=trained_sampling(model, motion, settings))
+        wrappers = MotionWrappers(key, motion, settings, sampling=sampling)
         model.add_wrapper_with_key(Wrapper.OUTER_SAMPLE, wrappers.key, wrappers.outer_sample)
         model.add_wrapper_with_key(Wrapper.APPLY_MODEL, wrappers.key, wrappers.apply_model)
     return prepare_clips(model, settings.frame_rate)
-
-
-def trained_sampling(model: ModelPatcher, motion: LoadedMotionModel, settings: MotionSettings) -> Any:
-    """Give `model` the noise schedule of the settings and return it as ComfyUI's model_sampling, or nothing if the
-    model keeps its own. ValueError if a schedule was chosen for a model that has none."""
-    name = motion.family.beta_schedule if settings.beta_schedule == AUTOMATIC else settings.beta_schedule
-    sampling = set_beta_schedule(model, name)
-    if sampling is None and name != KEEP:
-        message = f"{kind_of_sampling(model)} gives the model noise levels without a beta schedule"
-        if settings.beta_schedule != AUTOMATIC:
-            raise ValueError(f'{message}: set beta_schedule to "{KEEP}" instead of "{name}", or remove that node.')
-        logging.warning(f'AnimateDiff: {message}, so {motion.name} goes without the "{name}" that it was trained with.')
-    return sampling
 
 
 def check_base(model: ModelPatcher, motion: LoadedMotionModel) -> None:
@@ -217,7 +205,7 @@ class MotionWrappers:
                 "schedule."
             )
             return executor(noise, *args, **kwargs)
-        self.report_other_schedule(guider.model_patcher)
+        report_other_schedule(guider.model_patcher, self.sampling, self.motion.name)
         self.fit_length(len(noise), guider.model_options)
         options = guider.model_options.setdefault("transformer_options", {})
         options[self.key] = self.begin(guider, noise)
@@ -225,18 +213,6 @@ class MotionWrappers:
         latent = executor(noise, *args, **kwargs)
         refuse_nan(latent)
         return latent
-
-    def report_other_schedule(self, model: ModelPatcher) -> None:
-        """Log it if a node after Apply AnimateDiff has undone the noise schedule."""
-        last = model.get_model_object("model_sampling")
-        if self.sampling is None or last is self.sampling:
-            return
-        own, other = self.sampling.sigmas.cpu(), last.sigmas.cpu()
-        if own.shape != other.shape or not torch.allclose(own, other):
-            logging.warning(
-                f"AnimateDiff: a later node ({kind_of_sampling(model)}) replaces the noise schedule that "
-                f"{self.motion.name} was given: place it before Apply AnimateDiff."
-            )
 
     def begin(self, guider: Any, noise: torch.Tensor) -> Run:
         frames, size = len(noise), (noise.shape[-2], noise.shape[-1])

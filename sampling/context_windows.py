@@ -185,7 +185,7 @@ class SlidingContext(IndexListContextHandler):
         return max(options.frames_in_flight(frames) for options in self.options)
 
     def begin(self, guider: Any, noise: Tensor, sigmas: Sequence[float]) -> None:
-        """Work out every noise level of a run, from `sigmas` and noise (f, c, h, w). A sampler may begin several times."""
+        """Plan a run's noise levels, from `sigmas` and noise (f, c, h, w). A sampler may begin several times."""
         to_sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
         starts = [(to_sigma(options.start_percent), options) for options in self.options]
         plan_by_windows: dict[Any, Plan] = {}

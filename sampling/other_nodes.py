@@ -4,6 +4,7 @@ they read of the shared model before it is loaded."""
 from __future__ import annotations
 
 import dis
+import inspect
 from collections.abc import Iterator
 from functools import partial
 from types import FunctionType, MethodType
@@ -82,9 +83,10 @@ def writes(function: FunctionType | MethodType, name: str) -> bool:
 
 def node_of(function: FunctionType | MethodType) -> str:
     """Return the name on screen of the node whose code a function is, or the function's own."""
+    module: Any = inspect.getmodule(function)
     owner = function.__qualname__.partition(".")[0]
-    schema = getattr(function.__globals__.get(owner), "GET_SCHEMA", None)
-    names = function.__globals__.get("NODE_DISPLAY_NAME_MAPPINGS", {})
+    schema = getattr(getattr(module, owner, None), "GET_SCHEMA", None)
+    names = getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", {})
     return (schema().display_name if schema else names.get(owner)) or owner
 
 

@@ -57,6 +57,9 @@ def test_self_attention_guidance_is_refused_where_windows_divide_a_step(animated
 
 
 class Keeper:
+    def __init__(self):
+        self.last, self.all = None, [0]
+
     def bind(self, value):
         self.last = value
 
@@ -111,7 +114,7 @@ def test_caches_see_the_same_noise_levels_in_every_run(model, load, node, first)
     def cached(model: Any) -> Any:
         return run(getattr(cache_nodes, node), model=model, reuse_threshold=0.5, start_percent=0.3, end_percent=0.7)
 
-    options = {"steps": 10, "cfg": 1.0, "frames": 2}
+    options: Any = {"steps": 10, "cfg": 1.0, "frames": 2}
     still = ksampler(cached(model), **options | {"frames": 1})
     clip = animate(cached(model), load()) if first else cached(animate(model, load()))
     sampled = ksampler(clip, **options)
