@@ -123,6 +123,24 @@ def test_caches_see_the_same_noise_levels_in_every_run(model, load, node, first)
     assert error(ksampler(animate(model, load()), **options), sampled) > 1e-3
 
 
+def test_a_node_before_reads_the_noise_levels_of_this_run(model, load):
+    """It wraps the run from further out than the pack does."""
+    half_way: list[float] = []
+
+    def note(executor, *args, **kwargs):
+        half_way.append(executor.class_obj.model_patcher.model.model_sampling.percent_to_sigma(0.5))
+        return executor(*args, **kwargs)
+
+    observed = model.clone()
+    observed.add_wrapper_with_key("outer_sample", "test", note)
+    clip = animate(observed, load())
+    for sampled in (clip, observed, clip):
+        ksampler(sampled, steps=1, frames=2)
+    expected = [m.get_model_object("model_sampling").percent_to_sigma(0.5) for m in (clip, model, clip)]
+    assert half_way == expected
+    assert half_way[0] != half_way[1]
+
+
 # Latents that change their size
 
 
