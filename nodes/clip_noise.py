@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from comfy_api.latest import io
@@ -56,6 +57,8 @@ class ClipNoiseNode(io.ComfyNode):
     def execute(
         cls, model: io.Model.Type, noise: str = "constant", share: float = 0.5, period: int = 16
     ) -> io.NodeOutput:
+        if noise != "repeated" and period != 16:
+            logging.info(f"Clip Noise: period {period} does nothing with {noise} noise.")
         model = prepare_clips(model.clone())
         options: dict[str, Any] = model.model_options
         options[KEY] = (*options.get(KEY, ()), ClipNoise(noise, share, period))

@@ -17,11 +17,12 @@ import comfy.patcher_extension
 import torch
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
-from ..motion_models.schedules import AUTOMATIC, set_beta_schedule
+from ..motion_models.schedules import AUTOMATIC, report_other_schedule, set_trained_schedule
 from ..motion_models.unet import Slot, group_norms_over_frames, motion_hooks, unet_norms, unet_slots
 from .calls import CallFrames
-from .clips import prepare_clips
+from .clips import STEP_SIZE, prepare_clips
 from .context_windows import ContextOptions, SlidingContext
+from .other_nodes import plain_models
 from .patchers import KEY, add_motion_model, patcher_on
 from .strength import Area, ClipStrength, MotionStrength, moment_of, moments
 
@@ -52,6 +53,13 @@ class MotionSettings:
     frame_rate: float | None = None
     """Frames per second of the live preview; None leaves it as it was."""
 
+    def __post_init__(self):
+        if self.start_percent > self.end_percent:
+            raise ValueError(
+                f"A motion module from start_percent {self.start_percent:g} to end_percent {self.end_percent:g} never "
+                "acts: let it end after it starts, or bypass Apply AnimateDiff."
+            )
+
 
 def animate(
     model: ModelPatcher, motion: LoadedMotionModel, settings: MotionSettings = MotionSettings()
@@ -63,9 +71,11 @@ def animate(
     check_base(model, motion)
     model = model.clone()
     if settings.strength != 0.0:
-        wrappers = MotionWrappers(add_motion_model(model, motion.patcher), motion, settings)
-        automatic = settings.beta_schedule == AUTOMATIC
-        set_beta_schedule(model, motion.family.beta_schedule if automatic else settings.beta_schedule)
+        key = add_motion_model(model, motion.patcher)
+        sampling = set_trained_schedule(model, motion, settings.beta_schedule)
+        if settings.start_percent == settings.end_percent:
+            logging.warning(f"AnimateDiff: {motion.name} never acts: its start_percent is its end_percent.")
+        wrappers = MotionWrappers(key, motion, settings, sampling=sampling)
         model.add_wrapper_with_key(Wrapper.OUTER_SAMPLE, wrappers.key, wrappers.outer_sample)
         model.add_wrapper_with_key(Wrapper.APPLY_MODEL, wrappers.key, wrappers.apply_model)
     return prepare_clips(model, settings.frame_rate)
@@ -113,6 +123,8 @@ class Run:
     end_sigma: float
     moments: list[float]
     """Noise levels at which strength changes over the sampling; empty if it does not."""
+    plain_models: tuple[Any, ...] = ()
+    """Models of the guider's that stay without motion."""
     slots_of: Callable[[torch.nn.Module], tuple[Slot, ...]] = field(default_factory=lambda: cache(unet_slots))
     norms_of: Callable[[torch.nn.Module], tuple[torch.nn.Module, ...]] = field(
         default_factory=lambda: cache(unet_norms)
@@ -166,7 +178,7 @@ class Run:
         conds = (cond for kind in self.guider.conds.values() for cond in kind)
         corners = {cond["uuid"]: cond["area"][-2:] for cond in conds if "area" in cond}
         uuids = [call.prompts.get(uuid, uuid) for uuid in options["uuids"]]
-        if (h, w) != self.latent_size and not corners.keys() >= set(uuids):
+        if (h, w) != options.get(STEP_SIZE, self.latent_size) and not corners.keys() >= set(uuids):
             raise ValueError(
                 "Another node divides the picture into tiles without saying which part each tile is: use a Motion "
                 "Curve without masks, or remove that node."
@@ -181,6 +193,8 @@ class MotionWrappers:
     key: str
     motion: LoadedMotionModel
     settings: MotionSettings
+    sampling: Any = None
+    """ComfyUI's model_sampling with the schedule that this use has set."""
 
     def outer_sample(self, executor, noise: torch.Tensor, *args, **kwargs):
         """Wrap a whole sampling run; noise is (f, c, h, w)."""
@@ -191,6 +205,7 @@ class MotionWrappers:
                 "schedule."
             )
             return executor(noise, *args, **kwargs)
+        report_other_schedule(guider.model_patcher, self.sampling, self.motion.name)
         self.fit_length(len(noise), guider.model_options)
         options = guider.model_options.setdefault("transformer_options", {})
         options[self.key] = self.begin(guider, noise)
@@ -212,6 +227,7 @@ class MotionWrappers:
             start_sigma=sigma(self.settings.start_percent),
             end_sigma=sigma(self.settings.end_percent),
             moments=moments(sigma) if strength.changes_over_sampling else [],
+            plain_models=plain_models(guider),
         )
 
     def fit_length(self, frames: int, model_options: dict[str, Any]) -> None:
@@ -244,7 +260,7 @@ class MotionWrappers:
         """Wrap one UNet call; x is (b f) c h w."""
         options = transformer_options or {}
         run: Run | None = options.get(self.key)
-        if run is None or not run.is_active(options):
+        if run is None or executor.class_obj in run.plain_models or not run.is_active(options):
             return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
         call = run.call_frames(x, options)
         windows = run.attention_windows(call, x.device)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import comfy.patcher_extension
 
 from . import noise as noises
-from .context_windows import ContextOptions, SlidingContext
+from .context_windows import MOTION, ContextOptions, SlidingContext
+from .other_nodes import check_calls, lend_sampling, return_sampling
 from .per_frame import check_frames
 from .progress import FRAME_RATE, show_progress
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 KEY = "animatediff_native.clips"
 RATE = "animatediff_native.frame_rate"
-Wrapper = comfy.patcher_extension.WrappersMP
+Callback, Wrapper = comfy.patcher_extension.CallbacksMP, comfy.patcher_extension.WrappersMP
+STEP_SIZE = "animatediff_native.step_size"
+"""Under which a step's transformer_options hold height and width of the latent, which some samplers change."""
 
 
 def apply_sliding_context(model: ModelPatcher, options: ContextOptions) -> ModelPatcher:
@@ -27,6 +30,15 @@ def apply_sliding_context(model: ModelPatcher, options: ContextOptions) -> Model
     model_options: dict[str, Any] = model.model_options
     handler = model_options.get("context_handler")
     chained = isinstance(handler, SlidingContext)
+    idle = options.idle_settings()
+    if handler is not None and not chained:
+        idle.append("it replaces the Context Windows before it")
+    elif not chained and options.start_percent > 0.0:
+        idle.append(f"start_percent {options.start_percent:g} does nothing without a Sliding Context before it")
+    elif chained and options.start_percent in (earlier.start_percent for earlier in handler.options):
+        idle.append(f"it replaces the one before it, which also starts at {options.start_percent:g}")
+    for sentence in idle:
+        logging.info(f"Sliding Context: {sentence}.")
     model_options["context_handler"] = handler.with_options(options) if chained else SlidingContext(options)
     return model
 
@@ -39,9 +51,11 @@ def prepare_clips(model: ModelPatcher, frame_rate: float | None = None) -> Model
     if frame_rate is not None:
         model_options: dict[str, Any] = model.model_options
         model_options[RATE] = frame_rate
-    for kind, wrapper in ((Wrapper.OUTER_SAMPLE, sample_clip), (Wrapper.SAMPLER_SAMPLE, follow_steps)):
+    for kind, wrapper in WRAPPERS.items():
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
+    model.remove_callbacks_with_key(Callback.ON_REGISTER_ALL_HOOK_PATCHES, KEY)
+    model.add_callback_with_key(Callback.ON_REGISTER_ALL_HOOK_PATCHES, KEY, lend_sampling)
     return model
 
 
@@ -56,6 +70,8 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
         check_frames((cond for kind in guider.conds.values() for cond in kind), frames)
         rate = options.get(RATE, FRAME_RATE)
         callback = show_progress(callback, guider.model_patcher, steps=len(sigmas) - 1, frame_rate=rate)
+        if handler is not None and frames > handler.context_length and not is_inside(handler):
+            check_calls(options)
         if isinstance(handler, SlidingContext):
             options["context_handler"] = handler.for_run(callback)
             arrangements += handler.noise(frames)
@@ -64,7 +80,15 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
             )
         options[noises.KEY] = arrangements
         noise = noises.arrange(noise, seed or 0, arrangements)
-    return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, pbar, seed, **kwargs)
+    try:
+        return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, pbar, seed, **kwargs)
+    finally:
+        return_sampling(guider.model_patcher)
+
+
+def is_inside(handler: Any) -> bool:
+    """Return whether all windows are inside the motion modules, so that the UNet sees the whole clip."""
+    return isinstance(handler, SlidingContext) and all(options.within == MOTION for options in handler.options)
 
 
 def budget_memory(executor, model, noise_shape, conds, *args, **kwargs):
@@ -85,3 +109,17 @@ def follow_steps(executor, guider, sigmas: Tensor, extra_args, callback, noise: 
         return callback(step, *state) if callback is not None else None
 
     return executor(guider, sigmas, extra_args, count_steps, noise, *args, **kwargs)
+
+
+def tell_size(executor, x: Tensor, timestep, model_options: dict[str, Any] | None = None, seed=None):
+    """Wrap a prediction for a whole step, x (f, c, h, w): tell its UNet calls, which may see tiles, its size."""
+    model_options = model_options or {}
+    options = {**model_options.get("transformer_options", {}), STEP_SIZE: (x.shape[-2], x.shape[-1])}
+    return executor(x, timestep, {**model_options, "transformer_options": options}, seed)
+
+
+WRAPPERS = {
+    Wrapper.OUTER_SAMPLE: sample_clip,
+    Wrapper.SAMPLER_SAMPLE: follow_steps,
+    Wrapper.PREDICT_NOISE: tell_size,
+}

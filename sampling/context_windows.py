@@ -66,13 +66,23 @@ class ContextOptions:
                 f"The overlap of {self.overlap} frames must be smaller than the context length of {self.length}."
             )
 
+    def idle_settings(self) -> list[str]:
+        """Return what was set and does nothing, for the log."""
+        idle = {
+            f"context_stride {self.stride} does nothing with {self.schedule} windows": self.stride > 1
+            and self.schedule in ("static", "batched"),
+            f"windows_at_once {self.at_once} does nothing within the {MOTION}": self.at_once > 1
+            and self.within == MOTION,
+        }
+        return [sentence for sentence, holds in idle.items() if holds]
+
     @classmethod
     def of_length(cls, length: int) -> ContextOptions:
         """Return the defaults for a motion module that was trained on that many frames."""
         return cls(length, length // 4)
 
     def windows(self, frames: int, step: int, steps: int) -> WeightedWindows:
-        """Return the windows of one of the sampler's steps."""
+        """Return the windows at one of the `steps` noise levels of a run, the highest being step 0."""
         closing = self.schedule == "closed loop" and step < CLOSING * steps
         stride = self.stride or (WHOLE_LOOP if closing else 1)
         frame_lists = windows(self.schedule, frames, length=self.length, overlap=self.overlap, stride=stride, step=step)
@@ -129,7 +139,7 @@ WeightedWindows = tuple[list[list[int]], list["Tensor"]]
 
 
 class Plan(NamedTuple):
-    """The plan of one step: calls of the model, or one call with windows inside the motion modules."""
+    """The plan of one noise level: calls of the model, or one call with windows inside the motion modules."""
 
     options: ContextOptions
     windows: list[list[int]]
@@ -143,7 +153,8 @@ class SlidingContext(IndexListContextHandler):
     def __init__(self, *options: ContextOptions):
         self.options = sorted(options, key=lambda of_node: of_node.start_percent)
         self.plans: list[Plan] = []
-        self.sigmas: Sequence[float] = ()
+        self.levels: Sequence[float] = ()  # noise levels, falling, each with its plan; a run may take them in any order
+        self.steps: Sequence[int] = ()  # places of the sampler's steps among them
         self.step = 0
         self.progress: Progress | None = None
         longest = max(options, key=lambda of_node: of_node.length)
@@ -174,35 +185,39 @@ class SlidingContext(IndexListContextHandler):
         return max(options.frames_in_flight(frames) for options in self.options)
 
     def begin(self, guider: Any, noise: Tensor, sigmas: Sequence[float]) -> None:
-        """Work out every step of a run, from `sigmas` and noise (f, c, h, w). A sampler may begin several times."""
+        """Plan a run's noise levels, from `sigmas` and noise (f, c, h, w). A sampler may begin several times."""
         to_sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
         starts = [(to_sigma(options.start_percent), options) for options in self.options]
         plan_by_windows: dict[Any, Plan] = {}
-        first_time, self.step, self.plans, self.sigmas = not self.plans, 0, [], sigmas[:-1]
-        for step, sigma in enumerate(self.sigmas):
+        first_time, self.plans = not self.plans, []
+        self.levels = sorted(set(sigmas), reverse=True)[:-1] or list(sigmas[:1])
+        self.steps = [self.step_at(sigma) for sigma in sigmas[:-1]]
+        self.step = self.steps[0] if self.steps else 0
+        for step, sigma in enumerate(self.levels):
             options = next((options for start, options in reversed(starts) if sigma <= start), self.options[0])
-            weighted = options.windows(len(noise), step, len(sigmas) - 1)
+            weighted = options.windows(len(noise), step, len(self.levels))
             key = (options, str(weighted[0]))
             if key not in plan_by_windows:
                 at_once = windows_that_fit(options, model=guider.inner_model, conds=guider.conds, noise=noise)
                 plan_by_windows[key] = make_plan(options, weighted, at_once=at_once, noise=noise)
             self.plans.append(plan_by_windows[key])
         if first_time:
-            logging.info(f"Sliding Context: {describe(self.plans[0], len(noise))}")
+            logging.info(f"Sliding Context: {describe(self.plans[self.step], len(noise))}")
         self.show_windows(None, len(noise))
 
     def next_step(self, step: int, frames: int) -> None:
         """Follow the sampler's report of step `step`."""
         if len(self.options) == 1:
-            self.go_to(step + 1, frames)
+            self.go_to(self.steps[min(step + 1, len(self.steps) - 1)], frames)
 
     def go_to(self, step: int, frames: int) -> None:
         before, self.step = self.plan, step
         self.show_windows(before, frames)
 
     def step_at(self, sigma: float) -> int:
-        """Return the first step with no more noise than that."""
-        return next((step for step, level in enumerate(self.sigmas) if level <= sigma * (1 + 1e-6)), len(self.sigmas))
+        """Return the highest of the noise levels that is not above that one."""
+        below = (step for step, level in enumerate(self.levels) if level <= sigma * (1 + 1e-6))
+        return next(below, len(self.levels) - 1)
 
     def show_windows(self, before: Plan | None, frames: int) -> None:
         """Show the windows on the node if they differ from those of `before`."""
@@ -212,7 +227,7 @@ class SlidingContext(IndexListContextHandler):
 
     @property
     def plan(self) -> Plan | None:
-        return self.plans[min(self.step, len(self.plans) - 1)] if self.plans else None
+        return self.plans[self.step] if self.plans else None
 
     def attention_windows(self, device: torch.device) -> AttentionWindows | None:
         """Return the windows inside the motion modules; None where the UNet sees windows or the whole clip."""

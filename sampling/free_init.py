@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import comfy.model_sampling
 import comfy.patcher_extension
 import comfy.samplers
+import comfy.utils
 import torch
 
 from . import noise as noises
@@ -96,6 +97,8 @@ class FreeInit:
             progress.begin(len(schedule) - 1)
             result = executor(guider, schedule, options, progress, noise, latent, *args)
             clip = progress.clip(result, schedule[-1])
+            if clip.shape != latent.shape:  # SamplerLCMUpscale's has grown
+                clip = comfy.utils.common_upscale(clip, latent.shape[-1], latent.shape[-2], "area", "disabled")
         return result
 
     def reinitialise(self, renoised: Tensor, options: dict[str, Any]) -> Tensor:
@@ -140,7 +143,12 @@ def can_iterate(model: Any, sigmas: Tensor, noise: Tensor) -> bool:
             f"FreeInit is for image models, whose latents have 4 dimensions, and these have {noise.ndim}: remove "
             "FreeInit."
         )
-    why_not = "a single frame has no motion" if len(noise) == 1 else "no noise is added" if not noise.any() else None
+    reasons = {
+        "a single frame has no motion": len(noise) == 1,
+        "no noise is added": not noise.any(),
+        "the noise levels do not fall": len(sigmas) > 1 and bool(sigmas[0] <= sigmas[-1]),
+    }
+    why_not = next((reason for reason, holds in reasons.items() if holds), None)
     if why_not:
         logging.info(f"FreeInit: {why_not}, so the latent is sampled once.")
     return why_not is None and len(sigmas) > 1
@@ -197,6 +205,10 @@ class IterationProgress:
 def apply_free_init(model: ModelPatcher, settings: FreeInit) -> ModelPatcher:
     """Return a clone of `model` that samples with these settings, which replace those of an earlier FreeInit."""
     model = model.clone()
+    if model.get_wrappers(SAMPLER_SAMPLE, KEY):
+        logging.info("FreeInit: it replaces the FreeInit before it.")
+    if settings.filter != "butterworth" and settings.order != FreeInit.order:
+        logging.info(f"FreeInit: order {settings.order} does nothing with the {settings.filter} filter.")
     model.remove_wrappers_with_key(SAMPLER_SAMPLE, KEY)
     model.add_wrapper_with_key(SAMPLER_SAMPLE, KEY, settings.sample)
     return prepare_clips(model)  # inside of it, windows follow the steps of each iteration
