@@ -87,28 +87,14 @@ def frames_of_the_clip(c: Conversion, schedule: Node) -> None:
     """Connect the latent that the sampler behind the schedule begins with: its number of frames counts."""
     if c.new.link_into(schedule, "latent") is not None:
         return
-    waiting, seen = [schedule], []
-    while waiting:
-        node = waiting.pop(0)
-        seen.append(node["id"])
+    for passing in c.new.walk(schedule, onward=True, types=("CONDITIONING", "*", "GUIDER")):
         for name in ("latent_image", "latent", "latent_opt", "optional_latent"):
-            link = c.new.link_into(node, name)
-            if node is not schedule and link is not None and not comes_from(c, link.source, schedule):
+            link = c.new.link_into(passing.target, name)
+            if link is not None and not comes_from(c, link.source, schedule):
                 c.new.connect(link.source, schedule, "latent")
                 return
-        leaving = c.new.links_from(node)
-        passing = (link.target for link in leaving if link.type in ("CONDITIONING", "*", "GUIDER"))
-        waiting += [target for target in passing if target["id"] not in seen]
 
 
 def comes_from(c: Conversion, output: Output, node: Node) -> bool:
     """Return whether an output depends on a node."""
-    waiting, seen = [output.node], []
-    while waiting:
-        current = waiting.pop()
-        if current is node:
-            return True
-        seen.append(current["id"])
-        sources = (link.source.node for link in c.new.links if link.target is current)
-        waiting += [source for source in sources if source["id"] not in seen]
-    return False
+    return output.node is node or any(link.source.node is node for link in c.new.walk(output.node, onward=False))
