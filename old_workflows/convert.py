@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from .animatediff_evolved import convert_loaders
+from .artventurex import convert_first_pack
+from .common_nodes import convert_common
 from .conversion import BYPASSED, ROUTES, Conversion
 from .graph import Node
-from .load_videos import convert_loaders_of_videos
+from .load_videos import convert_clips, convert_loaders_of_videos
 from .old_nodes import is_old
 from .prompts import convert_prompts
 from .rewrites import convert_same, convert_upscaling
 from .save_videos import convert_savers
 
 SAVE_AGAIN = "in ComfyUI, save the workflow and convert it again"
-STEPS = (convert_loaders, convert_same, convert_upscaling, convert_loaders_of_videos, convert_savers, convert_prompts)
+STEPS = (convert_loaders, convert_first_pack, convert_same, convert_upscaling, convert_common, convert_loaders_of_videos, convert_clips, convert_savers, convert_prompts)
 
 
 def convert(workflow: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -40,8 +42,8 @@ def remove_unused(c: Conversion) -> None:
 
 def removable(c: Conversion, node: Node) -> bool:
     led_on = node["id"] in c.old.nodes and c.old.links_from(c.old.nodes[node["id"]])
-    mine = is_old(node["type"]) or node["type"] in ROUTES
-    return bool(mine and led_on and not c.new.links_from(node))
+    mine = is_old(node["type"]) and (led_on or node["outputs"]) or node["type"] in ROUTES and led_on
+    return bool(mine and not c.new.links_from(node))
 
 
 def bypass_the_rest(c: Conversion) -> None:

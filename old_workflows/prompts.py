@@ -56,9 +56,11 @@ def batch_schedule(c: Conversion, node: Node) -> None:
     avoided = c.take_off(node, 1) if with_negative else []
     if node["type"] == FIZZ_LATENT:
         c.pass_on(node, len(outputs) - 1, "num_latents")
-    schedules = [c.place(node, "ADN_PromptSchedule", settings | {"prompts": positive(text)}, linked, (0,))]
+    prefix, suffix = (values[name].partition(NEGATIVE) for name in ("pre_text", "app_text"))
+    around = {"prefix": prefix[0].strip(), "suffix": suffix[0].strip()}
+    schedules = [c.place(node, "ADN_PromptSchedule", settings | around | {"prompts": positive(text)}, linked, (0,))]
     if avoided:
-        below = settings | {"prompts": negative(text)}
+        below = settings | {"prompts": negative(text), "prefix": prefix[2].strip(), "suffix": suffix[2].strip()}
         schedules.append(c.place(node, "ADN_PromptSchedule", below, {"clip": "clip", "latent": "num_latents"}))
         c.put_back(avoided, first_output(schedules[1]))
     if node["type"] == FIZZ:
