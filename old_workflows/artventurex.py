@@ -51,7 +51,9 @@ def slid(c: Conversion, node: Node, model: Output) -> Output:
     legacy = {**node, "type": LEGACY}
     settings = windows(c, legacy, values | {"fuse_method": "flat"}) | {"free_noise": False}
     options = source.node if source is not None and source.node["type"] == OPTIONS else None
-    sliding = c.place(options, "ADN_SlidingContext", settings) if options else c.beside(node, "ADN_SlidingContext", settings)
+    sliding = (
+        c.place(options, "ADN_SlidingContext", settings) if options else c.beside(node, "ADN_SlidingContext", settings)
+    )
     sliding["mode"] = node["mode"]
     c.new.connect(model, sliding, "model")
     return first_output(sliding)

@@ -44,7 +44,9 @@ def constant(c: Conversion, node: Node) -> None:
         random = value["value"] == -1 and "rgthree" in node["type"]
         settings |= {"control_after_generate": "randomize" if random else mode, "value": max(0, value["value"])
                      if random else value["value"]}  # fmt: skip
-    c.place(node, kind, settings, {"value": "string"} if node["type"] == "String to Text" else {}, (3 if output else 0,))
+    c.place(
+        node, kind, settings, {"value": "string"} if node["type"] == "String to Text" else {}, (3 if output else 0,)
+    )
 
 
 def joined_texts(c: Conversion, node: Node) -> None:
@@ -58,7 +60,9 @@ def joined_texts(c: Conversion, node: Node) -> None:
     first, text = joined[0]
     for index, (second, following) in enumerate(joined[1:]):
         settings = {"string_a": text, "string_b": following, "delimiter": values["delimiter"]}
-        join = c.place(node, "StringConcatenate", settings) if not index else c.beside(node, "StringConcatenate", settings)
+        join = (
+            c.place(node, "StringConcatenate", settings) if not index else c.beside(node, "StringConcatenate", settings)
+        )
         for name, source in (("string_a", first), ("string_b", second)):
             if source is not None:
                 c.new.connect(source, join, name)
@@ -91,7 +95,11 @@ def stacked(node: Node) -> Iterator[tuple[str, float, float]]:
         rows = [(value.get("lora"), value.get("strength"), value.get("strengthTwo"))
                 for value in values if isinstance(value, dict) and value.get("on")]  # fmt: skip
     elif node["type"] == "LoRA Stacker":
-        simple, count, groups = values[:1] == ["simple"], values[1], [values[at : at + 4] for at in range(2, len(values), 4)]
+        simple, count, groups = (
+            values[:1] == ["simple"],
+            values[1],
+            [values[at : at + 4] for at in range(2, len(values), 4)],
+        )
         rows = [(group[0], *(group[1:2] * 2 if simple else group[2:4])) for group in groups[:count] if len(group) == 4]
     else:
         groups = [values[at : at + size] for at in range(0, len(values) - size + 1, size)]

@@ -81,7 +81,9 @@ class Conversion:
         """Return the name of an old node that is left out, with its values and those of the nodes that set it up."""
         behind = [link.source.node for link in self.old.walk(node, onward=False) if is_old(link.source.node["type"])]
         nodes = {node["id"]: node} | {entry["id"]: entry for entry in behind}
-        return ", ".join(called(entry) + with_values(entry) for entry in nodes.values() if entry is node or with_values(entry))
+        return ", ".join(
+            called(entry) + with_values(entry) for entry in nodes.values() if entry is node or with_values(entry)
+        )
 
     def say(self, node: Node, sentence: str) -> None:
         sentences = self.said.setdefault(node["id"], [])

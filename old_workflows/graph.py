@@ -285,9 +285,4 @@ def check(workflow: Any) -> None:
     content = workflow if isinstance(workflow, dict) else {}
     if isinstance(content.get("nodes"), list) and isinstance(content.get("links"), list):
         return
-    if any(isinstance(node, dict) and "class_type" in node for node in content.values()):
-        raise ValueError(
-            "This is a prompt in ComfyUI's API format, without positions and titles: open it in ComfyUI, and save it "
-            "from there with Save."
-        )
     raise ValueError("This is not a workflow as ComfyUI's page saves it: it has no nodes and links.")

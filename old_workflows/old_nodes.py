@@ -54,7 +54,9 @@ FRAMES = (
 )
 CONTROL = widgets(strength=1.0, **RANGE)
 CONTROLNET_NAME = (Input("control_net_name", "STRING", "", formerly="cnet"),)
-FORMAT = r"(image|video)/(gif|webp|ffmpeg-gif|gifski|webm|h26[45]-mp4|h264-webm|mp4|(8|16)bit-png|ProRes|av1-webm|\S*-mp4)"
+FORMAT = (
+    r"(image|video)/(gif|webp|ffmpeg-gif|gifski|webm|h26[45]-mp4|h264-webm|mp4|(8|16)bit-png|ProRes|av1-webm|\S*-mp4)"
+)
 COMBINE = (
     *widgets(frame_rate=8, loop_count=0),
     Input("filename_prefix", "STRING", "AnimateDiff", settings={"pattern": f"(?!{FORMAT}$)"}),

@@ -1,4 +1,4 @@
-"""Wires without lines, drawn as plain links: Set and Get, Anything Everywhere, other packs' Reroutes. Needs no ComfyUI."""
+"""Wires without lines, drawn as plain links: Set and Get, Anything Everywhere, Reroutes. Needs no ComfyUI."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ ADE, ADE_LATENT = "ADE_PromptScheduling", "ADE_PromptSchedulingLatents"
 FIZZ, FIZZ_LATENT = "BatchPromptSchedule", "BatchPromptScheduleLatentInput"
 PROMPT = re.compile(r'(:\s*")((?:[^"\\]|\\.)*)(")')
 NEGATIVE = "--neg"
+AROUND = ("pre_text", "app_text")
 WEIGHTS = ("pw_a", "pw_b", "pw_c", "pw_d")
 VALUE = re.compile(r"`\s*(pw_[abcd])\s*`")
 RELATIVE = re.compile(r'(?m)^[ \t]*(?:"[ \t]*)?(-\d|\d{0,9}\.\d)')
@@ -50,17 +51,17 @@ def batch_schedule(c: Conversion, node: Node) -> None:
     text = with_weights(c, node, values)
     settings: dict[str, Any] = {"frames": max(1, int(values.get("max_frames", 16)))}
     linked = {"clip": "clip", "latent": "num_latents", "prompts": "text", "frames": "max_frames"}
-    linked |= {"prefix": "pre_text", "suffix": "app_text"}
+    for new, old in (("prefix", AROUND[0]), ("suffix", AROUND[1])):
+        if c.source(node, old) is not None:
+            linked[new], settings[new], values[old] = old, "", ""
     outputs = node.get("outputs") or []
     with_negative = len(outputs) > 1 and outputs[1]["type"] == "CONDITIONING"
     avoided = c.take_off(node, 1) if with_negative else []
     if node["type"] == FIZZ_LATENT:
         c.pass_on(node, len(outputs) - 1, "num_latents")
-    prefix, suffix = (values[name].partition(NEGATIVE) for name in ("pre_text", "app_text"))
-    around = {"prefix": prefix[0].strip(), "suffix": suffix[0].strip()}
-    schedules = [c.place(node, "ADN_PromptSchedule", settings | around | {"prompts": positive(text)}, linked, (0,))]
+    schedules = [c.place(node, "ADN_PromptSchedule", settings | {"prompts": side(text, values, 0)}, linked, (0,))]
     if avoided:
-        below = settings | {"prompts": negative(text), "prefix": prefix[2].strip(), "suffix": suffix[2].strip()}
+        below = settings | {"prompts": side(text, values, 2)}
         schedules.append(c.place(node, "ADN_PromptSchedule", below, {"clip": "clip", "latent": "num_latents"}))
         c.put_back(avoided, first_output(schedules[1]))
     if node["type"] == FIZZ:
@@ -68,12 +69,16 @@ def batch_schedule(c: Conversion, node: Node) -> None:
             frames_of_the_clip(c, schedule)
 
 
-def positive(text: str) -> str:
-    return PROMPT.sub(lambda match: match[1] + match[2].split(NEGATIVE)[0].rstrip(" ,") + match[3], text)
+def side(text: str, values: dict[str, Any], index: int) -> str:
+    """Return the prompts with what stands before (0) or behind (2) `--neg` in them and in the text around them, joined
+    by blanks as FizzNodes does."""
+    around = [values[name].replace('"', r"\"") for name in AROUND]
 
+    def joined(match: re.Match[str]) -> str:
+        parts = [part.partition(NEGATIVE)[index].strip() for part in (around[0], match[2], around[1])]
+        return match[1] + " ".join(filter(None, parts)) + match[3]
 
-def negative(text: str) -> str:
-    return PROMPT.sub(lambda match: match[1] + match[2].partition(NEGATIVE)[2].strip(" ,") + match[3], text)
+    return PROMPT.sub(joined, text)
 
 
 def with_weights(c: Conversion, node: Node, values: dict[str, Any]) -> str:

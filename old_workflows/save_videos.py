@@ -92,7 +92,7 @@ def save_video(c: Conversion, node: Node, fps: float, crf: Any) -> None:
     for new, old in (("images", "images"), ("fps", "frame_rate")):
         c.carry(node, old, create, new)
     sound, source = c.link(node, "audio"), c.source(node, "audio")
-    if sound is not None and (sound.source.socket["type"] == "AUDIO" or source and source.socket["type"] == "AUDIO"):
+    if sound is not None and (sound.source.socket["type"] == "AUDIO" or (source and source.socket["type"] == "AUDIO")):
         c.new.connect(sound.source, create, "audio")
     elif sound is not None:
         c.say(node, f"audio, from {called(sound.source.node)}, is left out: use Load Audio.")

@@ -123,10 +123,11 @@ def test_fizznodes_prompts_keep_what_is_before_and_behind_and_to_be_avoided():
     found = sources(workflow, nodes_of(workflow, "KSampler")[0])
     wanted, avoided = widgets(found["positive"]), widgets(found["negative"])
     assert "(pink:1.2)" in wanted["prompts"]
-    assert '"summer, green leaves"' in wanted["prompts"]
+    assert '"summer, green leaves 4k"' in wanted["prompts"]
     assert "--neg" not in wanted["prompts"] + avoided["prompts"]
     assert '"24": "snow, rain"' in avoided["prompts"]
-    assert (wanted["suffix"], avoided["suffix"]) == ("4k", "")
+    assert ' 4k"' in wanted["prompts"]
+    assert "4k" not in avoided["prompts"]
     assert sources(workflow, found["positive"])["prefix"]["title"] == "Style"
     assert sources(workflow, found["positive"])["frames"]["title"] == "Frames"
 
