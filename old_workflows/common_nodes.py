@@ -10,7 +10,7 @@ from typing import Any
 
 from .conversion import Conversion, first_output, within
 from .graph import Node, Output
-from .old_nodes import CONSTANTS, INTERPOLATIONS, LORAS, PAGE_ONLY
+from .old_nodes import CONSTANTS, INTERPOLATIONS, LORA_LOADERS, PAGE_ONLY
 
 JOINED = {"Text Concatenate": ("text_a", "text_b", "text_c", "text_d"), "CR Text Concatenate": ("text1", "text2")}
 FITTED = "keep proportion"
@@ -21,7 +21,7 @@ def convert_common(c: Conversion) -> None:
         constant(c, node)
     for node in c.of_type(*JOINED):
         joined_texts(c, node)
-    for node in c.of_type(*LORAS):
+    for node in c.of_type(*LORA_LOADERS):
         loras(c, node)
     for node in c.of_type(*INTERPOLATIONS):
         interpolation(c, node)
@@ -86,11 +86,11 @@ def joined_images(c: Conversion, node: Node) -> None:
         c.new.remove(c.new.nodes[node["id"]])
 
 
-def stacked(node: Node) -> Iterator[tuple[str, float, float]]:
+def stacked(node: Node) -> Iterator[tuple[str, Any, Any]]:
     """Yield name, strength and CLIP strength of the LoRAs that a node of any of the packs holds."""
     saved = node.get("widgets_values") or []
     values = list(saved.values()) if isinstance(saved, dict) else list(saved)
-    switch, size = LORAS[node["type"]]
+    switch, size = LORA_LOADERS[node["type"]]
     if node["type"] == "Power Lora Loader (rgthree)":
         rows = [(value.get("lora"), value.get("strength"), value.get("strengthTwo"))
                 for value in values if isinstance(value, dict) and value.get("on")]  # fmt: skip
@@ -154,7 +154,8 @@ def resized(c: Conversion, node: Node) -> None:
     method = {"nearest": "nearest-exact"}.get(values["interpolation"], values["interpolation"])
     method = method if method in ("nearest-exact", "bilinear", "area", "bicubic", "lanczos") else "lanczos"
     if values.get("mode") == "rescale":
-        c.place(node, "ImageScaleBy", {"upscale_method": method, "scale_by": within(0.01, values["rescale_factor"], 8.0)},
+        factor = within(0.01, values["rescale_factor"], 8.0)
+        c.place(node, "ImageScaleBy", {"upscale_method": method, "scale_by": factor},
                 {"image": "image"}, (0,))  # fmt: skip
         return
     if (values.get("method") == FITTED or values.get("keep_proportion")) and values["width"] and values["height"]:

@@ -81,7 +81,7 @@ SIZES = {  # and which old output is width, height and number of images
 }
 PAGE_ONLY = ("Label (rgthree)", "Fast Groups Bypasser (rgthree)", "Fast Groups Muter (rgthree)", "Bookmark (rgthree)")
 # Packs' nodes that apply LoRAs: whether a switch stands before each one, and the number of values for it
-LORAS = {
+LORA_LOADERS = {
     "CR LoRA Stack": (1, 4),
     "CR Load LoRA": (1, 4),
     "CR Apply LoRA Stack": (0, 4),
@@ -94,7 +94,7 @@ LORAS = {
 }
 LISTS = ("ImpactImageBatchToImageList", "ImageListToImageBatch", "ImpactMakeImageBatch")
 SHOWN = {"ShowText|pysssss": "text", "Display Int (rgthree)": "input", "Display Any (rgthree)": "source"}
-PLAIN = (*SIZES, *PAGE_ONLY, *LORAS, *LISTS, *SHOWN)  # nodes whose widgets are not read by name
+PLAIN = (*SIZES, *PAGE_ONLY, *LORA_LOADERS, *LISTS, *SHOWN)  # nodes whose widgets are not read by name
 CONSTANTS = {
     **dict.fromkeys(
         ("INTConstant", "Int Literal", "ImpactInt", "easy int", "Int Input [Dream]", "CR Integer", "Seed (rgthree)",
@@ -102,7 +102,8 @@ CONSTANTS = {
         "PrimitiveInt",
     ),
     **dict.fromkeys(
-        ("FloatConstant", "Float Literal", "Cfg Literal", "ImpactFloat", "easy float", "Float Input [Dream]", "CR Float"),
+        ("FloatConstant", "Float Literal", "Cfg Literal", "ImpactFloat", "easy float", "Float Input [Dream]",
+         "CR Float"),
         "PrimitiveFloat",
     ),
     **dict.fromkeys(
@@ -286,7 +287,8 @@ OLD_NODES: dict[str, OldNode] = {
     ),
     "smZ CLIPTextEncode": OldNode(widgets(text="", parser="comfy")),
     "Image Resize": OldNode(
-        widgets(mode="rescale", supersample="true", interpolation="lanczos", rescale_factor=2.0, width=1024, height=1536)
+        widgets(mode="rescale", supersample="true", interpolation="lanczos", rescale_factor=2.0, width=1024,
+                height=1536)
     ),
     "ImageResize+": OldNode(
         (*widgets(width=512, height=512, interpolation="nearest"), Input("method", "STRING", "stretch"),
@@ -297,7 +299,9 @@ OLD_NODES: dict[str, OldNode] = {
     "Text Concatenate": OldNode(
         widgets(delimiter=", ", clean_whitespace="true", text_a="", text_b="", text_c="", text_d="")
     ),
-    "CR Text Concatenate": OldNode((*widgets(text1="", text2=""), Input("delimiter", "STRING", "", formerly="separator"))),
+    "CR Text Concatenate": OldNode(
+        (*widgets(text1="", text2=""), Input("delimiter", "STRING", "", formerly="separator"))
+    ),
     **{name: OldNode(widgets(ckpt_name="", clear_cache_after_n_frames=10, multiplier=2)) for name in INTERPOLATIONS},
     **{name: OldNode() for name in PLAIN},
     **{name: OldNode(widgets(value={"PrimitiveInt": 0, "PrimitiveFloat": 0.0}.get(kind, "")))
