@@ -152,7 +152,7 @@ NODE_TYPES = {
     "PrimitiveFloat": new("", {"value": 0.0}, "FLOAT", (270, 58)),
     "PrimitiveStringMultiline": new("", {"value": ""}, "STRING", (300, 120)),
     "StringConcatenate": new("", {"string_a": "", "string_b": "", "delimiter": ""}, "STRING", (300, 160)),
-    "PreviewAny": new("source", {}, "", (220, 80)),
+    "PreviewAny": NodeType({"source": "*"}, {}, {}, (220, 80)),
     "FrameInterpolationModelLoader": new("", {"model_name": ""}, "INTERP_MODEL", (300, 58)),
     "FrameInterpolate": new("interp_model images", {"multiplier": 2}, "IMAGE", (270, 82)),
     # Hidden stand-in nodes, for what no other node does
