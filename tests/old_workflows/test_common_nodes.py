@@ -69,10 +69,12 @@ def test_what_is_left_out_is_said_with_its_values():
 
 def test_an_input_that_names_no_link_is_not_connected():
     drawing = Drawing()
-    combine, checkpoint = drawing.node("VHS_VideoCombine"), drawing.node("CheckpointLoaderSimple")
-    combine["inputs"].append({"name": "vae", "type": "VAE", "link": None})
-    drawing.workflow["links"].append([900, checkpoint["id"], 2, combine["id"], len(combine["inputs"]) - 1, "VAE"])
-    assert len(nodes_of(drawing.convert()[0], "VAEDecode")) == 1
+    sampler, encode = drawing.node("KSampler"), drawing.node("CLIPTextEncode")
+    index, socket = next(entry for entry in enumerate(sampler["inputs"]) if entry[1]["name"] == "positive")
+    socket["link"] = None
+    drawing.workflow["links"].append([900, encode["id"], 0, sampler["id"], index, "CONDITIONING"])
+    workflow, _ = drawing.convert()
+    assert "positive" not in sources(workflow, nodes_of(workflow, "KSampler")[0])
 
 
 def test_images_are_never_decoded():
