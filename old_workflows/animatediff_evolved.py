@@ -10,7 +10,7 @@ from .enumerations import AUTOMATIC, BETA_SCHEDULES, KEEP, our_beta_schedule
 from .graph import Link, Node, Output, set_value, value_of
 from .motion_strength import clipped, motion_strength
 from .node_types import USE_EVOLVED_SAMPLING
-from .noise import noise_nodes, seeds, uses_free_noise
+from .noise import custom_cfg, noise_nodes, seeds, sigma_schedule, uses_free_noise
 
 V1 = ("AnimateDiffLoaderV1", "ADE_AnimateDiffLoaderV1Advanced")
 LOADERS = ("ADE_AnimateDiffLoaderGen1", "ADE_AnimateDiffLoaderWithContext", *V1)
@@ -48,7 +48,7 @@ def loader(c: Conversion, node: Node) -> None:
     if node["type"] in V1:
         c.pass_on(node, 1, "latents")
     if values.get("apply_v2_models_properly") is False:
-        c.say(node, "apply_v2_models_properly is always on.")
+        c.say(node, "apply_v2_models_properly is always on; with a v2 module, its middle block acts too.")
     scale = {"motion_scale": clipped(c, node, values["motion_scale"])} if "motion_scale" in values else {}
     apply = c.place(node, "ADN_ApplyAnimateDiff", scale, {"model": "model"}, (0,))
     with_strength(c, node, apply)
@@ -80,6 +80,7 @@ def lead_through(c: Conversion, node: Node, links: list[Link], row: list[Node], 
             c.new.connect(source, new, "model")
         source = first_output(new)
     c.new.redirect(links, source)
+    custom_cfg(c, node)
 
 
 def before(c: Conversion, node: Node, row: list[Node], schedule: str) -> list[Node]:
@@ -89,6 +90,7 @@ def before(c: Conversion, node: Node, row: list[Node], schedule: str) -> list[No
         nearest = "lcm" if schedule.startswith("lcm") else "autoselect"
         c.say(node, f'beta_schedule "{schedule}" becomes "{our_beta_schedule(nearest)}".')
         schedule = nearest
+    schedule = sigma_schedule(c, node) or schedule
     ours, sample_settings = our_beta_schedule(schedule), seeds(c, node)
     for new in row:
         set_value(new, "beta_schedule", ours or KEEP)
@@ -163,9 +165,9 @@ def module_settings(c: Conversion, node: Node, values: dict[str, Any]) -> dict[s
     return settings
 
 
-def motion_loras(c: Conversion, node: Node, module: Output) -> Output:
+def motion_loras(c: Conversion, node: Node, module: Output, name: str = "motion_lora") -> Output:
     """Return the motion module with all motion LoRAs that an old node was given."""
-    for old in reversed(c.chain(node, "motion_lora", {LORA: "prev_motion_lora"})):
+    for old in reversed(c.chain(node, name, {LORA: "prev_motion_lora", "AnimateDiffLoraLoader": "lora_stack"})):
         settings = {"strength": within(-10.0, c.values(old)["strength"], 10.0)}
         lora = c.place(old, "ADN_LoadMotionLora", settings, {"motion_lora": "name", "strength": "strength"})
         c.new.connect(module, lora, "motion_module")

@@ -43,6 +43,8 @@ def windows(c: Conversion, node: Node, values: dict[str, Any]) -> dict[str, Any]
     if schedule == "looped" and values.get("use_on_equal_length"):
         c.say(node, "use_on_equal_length is left out: a clip that fits into one window is not divided.")
     length = within(2, values["context_length"], 128)
+    if length != values["context_length"]:
+        c.say(node, f"context_length {values['context_length']} becomes {length}, the nearest possible.")
     stride = 0 if schedule in ("static", "batched") else within(1, values["context_stride"], 8)
     if values["context_stride"] > 8:
         c.say(node, f"context_stride {values['context_stride']} becomes 8, the largest possible.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from .graph import GAP, TITLE, Graph, Link, Node, Output, position, width_and_height
 from .old_nodes import is_old, name_of, row_of
+from .plain import plain
 
 ROUTES = ("Reroute", "PrimitiveNode")
 MUTED, BYPASSED = 2, 4
@@ -20,6 +21,7 @@ class Conversion:
     """
 
     def __init__(self, workflow: dict[str, Any]):
+        workflow = plain(workflow)
         self.old, self.new = Graph(workflow), Graph(workflow)
         self.placed: dict[Any, Node] = {}
         self.said: dict[Any, list[str]] = {}
@@ -50,7 +52,7 @@ class Conversion:
             nodes.append(source.node)
             source = self.source(source.node, inputs[source.node["type"]])
         if source is not None:
-            self.say(node, f"{name}, from {called(source.node)}, is left out.")
+            self.say(node, f"{name}, from {self.described(source.node)}, is left out.")
         return nodes
 
     def follow(self, node: Node, *names: str) -> None:
@@ -74,6 +76,14 @@ class Conversion:
         return entry.formerly if entry and entry.formerly in sockets else name
 
     # Reporting
+
+    def described(self, node: Node) -> str:
+        """Return the name of an old node that is left out, with its values and those of the nodes that set it up."""
+        behind = [link.source.node for link in self.old.walk(node, onward=False) if is_old(link.source.node["type"])]
+        nodes = {node["id"]: node} | {entry["id"]: entry for entry in behind}
+        return ", ".join(
+            called(entry) + with_values(entry) for entry in nodes.values() if entry is node or with_values(entry)
+        )
 
     def say(self, node: Node, sentence: str) -> None:
         sentences = self.said.setdefault(node["id"], [])
@@ -99,7 +109,7 @@ class Conversion:
                     self.say(node, f"{name} is connected, and keeps the value that it shows instead.")
                 else:
                     instead = f": {entry.instead}" if entry and entry.instead else ""
-                    self.say(node, f"{name}, from {called(source.node)}, is left out{instead}.")
+                    self.say(node, f"{name}, from {self.described(source.node)}, is left out{instead}.")
 
     # Placing new nodes
 
@@ -184,6 +194,12 @@ def pass_through(nodes: Sequence[Node], like: Node) -> None:
 
 def called(node: Node) -> str:
     return f"{node['type']} (node {node['id']})"
+
+
+def with_values(node: Node) -> str:
+    saved = node.get("widgets_values") or []
+    values = [value for value in (saved.values() if isinstance(saved, dict) else saved) if value not in (None, "")]
+    return f" with {', '.join(str(value)[:80] for value in values)}" if values else ""
 
 
 def below(node: Node) -> tuple[float, float]:

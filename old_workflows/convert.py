@@ -5,30 +5,46 @@ from __future__ import annotations
 from typing import Any
 
 from .animatediff_evolved import convert_loaders
+from .api_prompts import from_prompt, is_prompt, to_prompt
+from .artventurex import convert_first_pack
+from .common_nodes import convert_common
 from .conversion import BYPASSED, ROUTES, Conversion
 from .graph import Node
-from .load_videos import convert_loaders_of_videos
+from .load_videos import convert_clips, convert_loaders_of_videos
 from .old_nodes import is_old
 from .prompts import convert_prompts
 from .rewrites import convert_same, convert_upscaling
 from .save_videos import convert_savers
 
 SAVE_AGAIN = "in ComfyUI, save the workflow and convert it again"
-STEPS = (convert_loaders, convert_same, convert_upscaling, convert_loaders_of_videos, convert_savers, convert_prompts)
+STEPS = (
+    convert_loaders,
+    convert_first_pack,
+    convert_same,
+    convert_upscaling,
+    convert_common,
+    convert_loaders_of_videos,
+    convert_clips,
+    convert_savers,
+    convert_prompts,
+)
 
 
 def convert(workflow: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the rewritten workflow, and a sentence for each thing that it could not carry over.
 
-    `workflow` is as ComfyUI's page saves it and is not changed. ValueError, in one sentence, if it is something else.
+    `workflow` is as ComfyUI's page saves it, or a prompt as its API takes it, and is not changed. ValueError, in one
+    sentence, if it is something else.
     """
-    c = Conversion(workflow)
+    prompt = is_prompt(workflow)
+    c = Conversion(from_prompt(workflow) if prompt else workflow)
     for step in STEPS:
         step(c)
     c.report_links()
     remove_unused(c)
     bypass_the_rest(c)
-    return c.new.saved(), c.report() + nested(c.new.workflow)
+    saved = c.new.saved()
+    return to_prompt(saved) if prompt else saved, c.report() + nested(saved)
 
 
 def remove_unused(c: Conversion) -> None:
@@ -40,8 +56,8 @@ def remove_unused(c: Conversion) -> None:
 
 def removable(c: Conversion, node: Node) -> bool:
     led_on = node["id"] in c.old.nodes and c.old.links_from(c.old.nodes[node["id"]])
-    mine = is_old(node["type"]) or node["type"] in ROUTES
-    return bool(mine and led_on and not c.new.links_from(node))
+    mine = (is_old(node["type"]) and (led_on or node["outputs"])) or (node["type"] in ROUTES and led_on)
+    return bool(mine and not c.new.links_from(node))
 
 
 def bypass_the_rest(c: Conversion) -> None:

@@ -7,7 +7,7 @@ can come and go; `Graph.saved` counts them again.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -72,10 +72,27 @@ class Graph:
     def source(self, node: Node, name: str) -> Output | None:
         """Return what leads into an input, before any Reroutes on the way."""
         link = self.link_into(node, name)
-        if link is not None and link.source.node["type"] == "Reroute":
-            reroute = link.source.node
-            return self.source(reroute, reroute["inputs"][0]["name"]) if reroute["inputs"] else None
-        return link.source if link is not None else None
+        for _ in self.links:  # no way is longer, unless it leads round in a circle
+            if link is None or link.source.node["type"] != "Reroute":
+                return link.source if link is not None else None
+            link = next((entry for entry in self.links if entry.target is link.source.node), None)
+        return None
+
+    def walk(self, start: Node, onward: bool, types: Sequence[str] = ()) -> Iterator[Link]:
+        """Yield the links behind or before a node, nearest first, all or those of some types. Each node is visited
+        once."""
+        waiting, seen = [start], {start["id"]}
+        while waiting:
+            node = waiting.pop(0)
+            links = self.links_from(node) if onward else [link for link in self.links if link.target is node]
+            for link in links:
+                if types and link.type not in types:
+                    continue
+                yield link
+                following = link.target if onward else link.source.node
+                if following["id"] not in seen:
+                    seen.add(following["id"])
+                    waiting.append(following)
 
     def links_from(self, node: Node, output: int | None = None) -> list[Link]:
         """Return the links of one output, or of all."""
@@ -209,9 +226,9 @@ def fill_in(node: Node) -> None:
 
 def socket_of(inputs: Sequence[Socket], number: int, link: int) -> Socket | None:
     """Return the input that names the link, as the page has it: once a pack has inserted an input, the number is that
-    of another."""
+    of another. An input that names none is not connected, whichever links old files still list."""
     named = next((socket for socket in inputs if socket.get("link") == link), None)
-    return named or next((socket for socket in inputs[number : number + 1] if socket.get("link") is None), None)
+    return named or next((socket for socket in inputs[number : number + 1] if "link" not in socket), None)
 
 
 def fields(entry: Any) -> list[Any]:
@@ -268,9 +285,4 @@ def check(workflow: Any) -> None:
     content = workflow if isinstance(workflow, dict) else {}
     if isinstance(content.get("nodes"), list) and isinstance(content.get("links"), list):
         return
-    if any(isinstance(node, dict) and "class_type" in node for node in content.values()):
-        raise ValueError(
-            "This is a prompt in ComfyUI's API format, without positions and titles: open it in ComfyUI, and save it "
-            "from there with Save."
-        )
     raise ValueError("This is not a workflow as ComfyUI's page saves it: it has no nodes and links.")

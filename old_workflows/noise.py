@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .conversion import BYPASSED, Conversion, called, is_off, within
-from .enumerations import NOISE_TYPES
+from .enumerations import BETA_SCHEDULES, NOISE_TYPES
 from .graph import Node
+from .motion_strength import plain_number
 from .node_types import SAMPLE_SETTINGS
 
 SETTINGS = "ADE_AnimateDiffSamplingSettings"
+SIGMAS = "ADE_SigmaSchedule"
+CFG = {"KSampler": 3, "KSamplerAdvanced": 4, "SamplerCustom": 3, "CFGGuider": 0}  # place among the values
 FREE_INIT, AGAIN = "ADE_IterationOptsFreeInit", "ADE_IterationOptsDefault"
 
 
@@ -28,6 +31,48 @@ def uses_free_noise(c: Conversion, loader: Node) -> bool:
     if is_off(settings, loader):
         c.say(settings, "it is switched off, and so is free_noise.")
     return not is_off(settings, loader)
+
+
+def sigma_schedule(c: Conversion, loader: Node) -> str | None:
+    """Return the noise schedule that sample settings set in place of the loader's, if it has a name here."""
+    settings = settings_node(c, loader)
+    source = c.old.source(settings, "sigma_schedule") if settings is not None else None
+    if source is None or source.node["type"] != SIGMAS or is_off(source.node, loader):
+        return None
+    name = c.values(source.node)["sigma_schedule"]
+    if name not in BETA_SCHEDULES:
+        return None
+    c.follow(settings or loader, "sigma_schedule")
+    return name
+
+
+def custom_cfg(c: Conversion, loader: Node) -> None:
+    """Write the cfg that sample settings set in place of the samplers' own into these, if it is one number."""
+    settings = settings_node(c, loader)
+    source = c.old.source(settings, "custom_cfg") if settings is not None else None
+    if settings is None or source is None or is_off(settings, loader) or is_off(source.node, loader):
+        return
+    multival = c.old.source(source.node, "cfg_multival")
+    values = c.values(multival.node) if multival is not None else c.values(source.node)
+    number = values.get("float_val" if multival is not None else "cfg")
+    if number is None or (multival is not None and plain_number(c, multival.node) is None):
+        return
+    c.follow(settings, "custom_cfg")
+    samplers = [link.target for link in c.old.walk(loader, onward=True, types=("MODEL", "*"))]
+    for sampler in samplers:
+        if sampler["type"] in CFG and sampler["id"] in c.new.nodes:
+            set_cfg(c, c.new.nodes[sampler["id"]], number)
+        elif not {socket["type"] for socket in sampler["outputs"]} & {"MODEL", "SIGMAS", "*"}:
+            c.say(sampler, f"set its cfg to {number:g}, which {called(source.node)} set.")
+    if not samplers:
+        c.say(source.node, f"cfg {number:g} is left out: set the cfg of the sampler.")
+
+
+def set_cfg(c: Conversion, sampler: Node, number: float) -> None:
+    saved, name = sampler["widgets_values"], "cfg"
+    saved[name if isinstance(saved, dict) else CFG[sampler["type"]]] = number
+    if (link := c.new.link_into(sampler, name)) is not None:
+        c.new.redirect([link], None)
 
 
 def seeds(c: Conversion, loader: Node) -> Node | None:

@@ -54,8 +54,14 @@ FRAMES = (
 )
 CONTROL = widgets(strength=1.0, **RANGE)
 CONTROLNET_NAME = (Input("control_net_name", "STRING", "", formerly="cnet"),)
+FORMAT = (
+    r"(image|video)/(gif|webp|ffmpeg-gif|gifski|webm|h26[45]-mp4|h264-webm|mp4|(8|16)bit-png|ProRes|av1-webm|\S*-mp4)"
+)
 COMBINE = (
-    *widgets(frame_rate=8, loop_count=0, filename_prefix="AnimateDiff", format="image/gif", pingpong=False),
+    *widgets(frame_rate=8, loop_count=0),
+    Input("filename_prefix", "STRING", "AnimateDiff", settings={"pattern": f"(?!{FORMAT}$)"}),
+    Input("format", "STRING", "image/gif", settings={"pattern": FORMAT}),
+    *widgets(pingpong=False),
     Input("save_output", "BOOLEAN", True, settings={"options": ("Enabled", "Disabled")}, formerly="save_image"),
 )
 VIDEO = widgets(video="", force_rate=0, force_size="Custom", custom_width=0, custom_height=0) + FRAMES
@@ -63,6 +69,49 @@ WEIGHTS = widgets(pw_a=0.0, pw_b=0.0, pw_c=0.0, pw_d=0.0)
 AROUND = widgets(print_output=False, pre_text="", app_text="", start_frame=0, end_frame=0) + WEIGHTS
 TRAVEL = (*widgets(text="", max_frames=16), *AROUND)
 TRAVEL_LATENT = (*widgets(text=""), *AROUND)
+INTERPOLATIONS = ("RIFE VFI", "FILM VFI", "GMFSS Fortuna VFI", "IFRNet VFI", "IFUnet VFI", "AMT VFI", "M2M VFI")
+SIZES = {  # and which old output is width, height and number of images
+    "Get Image Size": (0, 1, None),
+    "GetImageSize+": (0, 1, 2),
+    "ImageSizeAndBatchSize": (0, 1, 2),
+    "ImageGenResolutionFromImage": (0, 1, None),
+    "ImpactImageInfo": (2, 1, 0),
+    "GetImageSizeAndCount": (1, 2, 3),
+    "VHS_GetImageCount": (None, None, 0),
+}
+PAGE_ONLY = ("Label (rgthree)", "Fast Groups Bypasser (rgthree)", "Fast Groups Muter (rgthree)", "Bookmark (rgthree)")
+# Packs' nodes that apply LoRAs: whether a switch stands before each one, and the number of values for it
+LORA_LOADERS = {
+    "CR LoRA Stack": (1, 4),
+    "CR Load LoRA": (1, 4),
+    "CR Apply LoRA Stack": (0, 4),
+    "LoraStackLoader_PoP": (1, 4),
+    "LoRA Stacker": (0, 4),
+    "Lora Loader Stack (rgthree)": (0, 2),
+    "Power Lora Loader (rgthree)": (0, 1),
+    "Load Lora": (0, 3),
+    "LoraLoader|pysssss": (0, 4),
+}
+LISTS = ("ImpactImageBatchToImageList", "ImageListToImageBatch", "ImpactMakeImageBatch")
+SHOWN = {"ShowText|pysssss": "text", "Display Int (rgthree)": "input", "Display Any (rgthree)": "source"}
+PLAIN = (*SIZES, *PAGE_ONLY, *LORA_LOADERS, *LISTS, *SHOWN)  # nodes whose widgets are not read by name
+CONSTANTS = {
+    **dict.fromkeys(
+        ("INTConstant", "Int Literal", "ImpactInt", "easy int", "Int Input [Dream]", "CR Integer", "Seed (rgthree)",
+         "CR Seed", "Seed Generator", "Seed", "Seed Everywhere", "easy seed"),
+        "PrimitiveInt",
+    ),
+    **dict.fromkeys(
+        ("FloatConstant", "Float Literal", "Cfg Literal", "ImpactFloat", "easy float", "Float Input [Dream]",
+         "CR Float"),
+        "PrimitiveFloat",
+    ),
+    **dict.fromkeys(
+        ("Text Multiline", "Text box", "Text String", "String to Text", "String Literal", "Simple String", "ttN text",
+         "CR Prompt Text", "CR Text", "StringConstant", "StringConstantMultiline", "easy string"),
+        "PrimitiveStringMultiline",
+    ),
+}  # fmt: skip
 
 
 def travel_versions(entries: Sequence[Input]) -> tuple[tuple[str, ...], ...]:
@@ -173,6 +222,9 @@ OLD_NODES: dict[str, OldNode] = {
         widgets(iterations=2, filter="gaussian", d_s=0.25, d_t=0.25, n_butterworth=4, sigma_step=999,
                 apply_to_1st_iter=False, init_type="FreeInit [sampler sigma]", iter_batch_offset=0, iter_seed_offset=1),
     ),
+    "ADE_CustomCFGSimple": OldNode(widgets(cfg=8.0)),
+    "ADE_CustomCFG": OldNode(),
+    "ADE_SigmaSchedule": OldNode(widgets(sigma_schedule="autoselect")),
     "ADE_MultivalScaledMask": OldNode(widgets(min_float_val=0.0, max_float_val=1.0, scaling="absolute")),
     "ADE_AnimateDiffKeyframe": OldNode(widgets(start_percent=0.0, inherit_missing=True, guarantee_steps=1)),
     "ADE_ValueScheduling": OldNode(
@@ -202,11 +254,58 @@ OLD_NODES: dict[str, OldNode] = {
     "VHS_LoadImages": OldNode((*widgets(directory=""), *FRAMES)),
     "VHS_DuplicateLatents": OldNode(widgets(multiply_by=1)),
     "VHS_DuplicateImages": OldNode(widgets(multiply_by=1)),
+    "VHS_SplitImages": OldNode(widgets(split_index=0)),
+    "VHS_LoadAudioUpload": OldNode(widgets(audio="", start_time=0.0, duration=0.0)),
+    "VHS_VAEDecodeBatched": OldNode(unused(per_batch=16)),
+    "VHS_VAEEncodeBatched": OldNode(unused(per_batch=16)),
+    "VHS_MergeImages": OldNode(unused(merge_strategy="match A", scale_method="nearest-exact", crop="disabled")),
+    "VHS_VideoInfo": OldNode(),
+    "VHS_VideoInfoSource": OldNode(),
+    "VHS_VideoInfoLoaded": OldNode(),
+    # The first ComfyUI pack, by ArtVentureX
+    "AnimateDiffModuleLoader": OldNode((inputs.MODEL_NAME,)),
+    "AnimateDiffLoraLoader": OldNode((inputs.LORA_NAME, inputs.LORA_STRENGTH)),
+    "AnimateDiffSlidingWindowOptions": OldNode(
+        (*STRIDED, *unused(context_schedule="uniform"), inputs.CLOSED_LOOP)
+    ),
+    "AnimateDiffSampler": OldNode(
+        (*unused(inject_method="default"),
+         *widgets(frame_number=16, seed=0, control_after_generate="fixed", steps=20, cfg=8.0, sampler_name="euler",
+                  scheduler="normal", denoise=1.0)),
+    ),
     # Advanced-ControlNet
     "ControlNetLoaderAdvanced": OldNode(CONTROLNET_NAME),
     "DiffControlNetLoaderAdvanced": OldNode(CONTROLNET_NAME),
     "ACN_AdvancedControlNetApply": OldNode(CONTROL),
     "ACN_AdvancedControlNetApplySingle": OldNode(CONTROL),
+    # Common packs
+    "CR Latent Batch Size": OldNode(widgets(batch_size=1)),
+    "CannyEdgePreprocessor": OldNode(widgets(low_threshold=100, high_threshold=200, resolution=512)),
+    "Image Save": OldNode(widgets(output_path="", filename_prefix="ComfyUI")),
+    "BNK_CLIPTextEncodeAdvanced": OldNode(
+        widgets(text="", token_normalization="none", weight_interpretation="comfy")
+    ),
+    "smZ CLIPTextEncode": OldNode(widgets(text="", parser="comfy")),
+    "Image Resize": OldNode(
+        widgets(mode="rescale", supersample="true", interpolation="lanczos", rescale_factor=2.0, width=1024,
+                height=1536)
+    ),
+    "ImageResize+": OldNode(
+        (*widgets(width=512, height=512, interpolation="nearest"), Input("method", "STRING", "stretch"),
+         *widgets(condition="always", multiple_of=0, keep_proportion=False)),
+        (("width", "height", "interpolation", "method", "condition", "multiple_of"),
+         ("width", "height", "interpolation", "keep_proportion")),
+    ),
+    "Text Concatenate": OldNode(
+        widgets(delimiter=", ", clean_whitespace="true", text_a="", text_b="", text_c="", text_d="")
+    ),
+    "CR Text Concatenate": OldNode(
+        (*widgets(text1="", text2=""), Input("delimiter", "STRING", "", formerly="separator"))
+    ),
+    **{name: OldNode(widgets(ckpt_name="", clear_cache_after_n_frames=10, multiplier=2)) for name in INTERPOLATIONS},
+    **{name: OldNode() for name in PLAIN},
+    **{name: OldNode(widgets(value={"PrimitiveInt": 0, "PrimitiveFloat": 0.0}.get(kind, "")))
+       for name, kind in CONSTANTS.items()},
 }  # fmt: skip
 ALIASES = {  # the same node under another name
     "AnimateDiffCombine": "ADE_AnimateDiffCombine",

@@ -14,6 +14,7 @@ ADE, ADE_LATENT = "ADE_PromptScheduling", "ADE_PromptSchedulingLatents"
 FIZZ, FIZZ_LATENT = "BatchPromptSchedule", "BatchPromptScheduleLatentInput"
 PROMPT = re.compile(r'(:\s*")((?:[^"\\]|\\.)*)(")')
 NEGATIVE = "--neg"
+AROUND = ("pre_text", "app_text")
 WEIGHTS = ("pw_a", "pw_b", "pw_c", "pw_d")
 VALUE = re.compile(r"`\s*(pw_[abcd])\s*`")
 RELATIVE = re.compile(r'(?m)^[ \t]*(?:"[ \t]*)?(-\d|\d{0,9}\.\d)')
@@ -50,15 +51,17 @@ def batch_schedule(c: Conversion, node: Node) -> None:
     text = with_weights(c, node, values)
     settings: dict[str, Any] = {"frames": max(1, int(values.get("max_frames", 16)))}
     linked = {"clip": "clip", "latent": "num_latents", "prompts": "text", "frames": "max_frames"}
-    linked |= {"prefix": "pre_text", "suffix": "app_text"}
+    for new, old in (("prefix", AROUND[0]), ("suffix", AROUND[1])):
+        if c.source(node, old) is not None:
+            linked[new], settings[new], values[old] = old, "", ""
     outputs = node.get("outputs") or []
     with_negative = len(outputs) > 1 and outputs[1]["type"] == "CONDITIONING"
     avoided = c.take_off(node, 1) if with_negative else []
     if node["type"] == FIZZ_LATENT:
         c.pass_on(node, len(outputs) - 1, "num_latents")
-    schedules = [c.place(node, "ADN_PromptSchedule", settings | {"prompts": positive(text)}, linked, (0,))]
+    schedules = [c.place(node, "ADN_PromptSchedule", settings | {"prompts": side(text, values, 0)}, linked, (0,))]
     if avoided:
-        below = settings | {"prompts": negative(text)}
+        below = settings | {"prompts": side(text, values, 2)}
         schedules.append(c.place(node, "ADN_PromptSchedule", below, {"clip": "clip", "latent": "num_latents"}))
         c.put_back(avoided, first_output(schedules[1]))
     if node["type"] == FIZZ:
@@ -66,12 +69,16 @@ def batch_schedule(c: Conversion, node: Node) -> None:
             frames_of_the_clip(c, schedule)
 
 
-def positive(text: str) -> str:
-    return PROMPT.sub(lambda match: match[1] + match[2].split(NEGATIVE)[0].rstrip(" ,") + match[3], text)
+def side(text: str, values: dict[str, Any], index: int) -> str:
+    """Return the prompts with what stands before (0) or behind (2) `--neg` in them and in the text around them, joined
+    by blanks as FizzNodes does."""
+    around = [values[name].replace('"', r"\"") for name in AROUND]
 
+    def joined(match: re.Match[str]) -> str:
+        parts = [part.partition(NEGATIVE)[index].strip() for part in (around[0], match[2], around[1])]
+        return match[1] + " ".join(filter(None, parts)) + match[3]
 
-def negative(text: str) -> str:
-    return PROMPT.sub(lambda match: match[1] + match[2].partition(NEGATIVE)[2].strip(" ,") + match[3], text)
+    return PROMPT.sub(joined, text)
 
 
 def with_weights(c: Conversion, node: Node, values: dict[str, Any]) -> str:
@@ -87,28 +94,14 @@ def frames_of_the_clip(c: Conversion, schedule: Node) -> None:
     """Connect the latent that the sampler behind the schedule begins with: its number of frames counts."""
     if c.new.link_into(schedule, "latent") is not None:
         return
-    waiting, seen = [schedule], []
-    while waiting:
-        node = waiting.pop(0)
-        seen.append(node["id"])
+    for passing in c.new.walk(schedule, onward=True, types=("CONDITIONING", "*", "GUIDER")):
         for name in ("latent_image", "latent", "latent_opt", "optional_latent"):
-            link = c.new.link_into(node, name)
-            if node is not schedule and link is not None and not comes_from(c, link.source, schedule):
+            link = c.new.link_into(passing.target, name)
+            if link is not None and not comes_from(c, link.source, schedule):
                 c.new.connect(link.source, schedule, "latent")
                 return
-        leaving = c.new.links_from(node)
-        passing = (link.target for link in leaving if link.type in ("CONDITIONING", "*", "GUIDER"))
-        waiting += [target for target in passing if target["id"] not in seen]
 
 
 def comes_from(c: Conversion, output: Output, node: Node) -> bool:
     """Return whether an output depends on a node."""
-    waiting, seen = [output.node], []
-    while waiting:
-        current = waiting.pop()
-        if current is node:
-            return True
-        seen.append(current["id"])
-        sources = (link.source.node for link in c.new.links if link.target is current)
-        waiting += [source for source in sources if source["id"] not in seen]
-    return False
+    return output.node is node or any(link.source.node is node for link in c.new.walk(output.node, onward=False))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from .conversion import BYPASSED, Conversion, called, first_output
+from .conversion import BYPASSED, Conversion, called, first_output, within
 from .graph import Node, set_value, value_of
-from .old_nodes import OLD_NODES, is_old, name_of
+from .old_nodes import OLD_NODES, SHOWN, SIZES, is_old, name_of
 
 
 class Rewrite(NamedTuple):
@@ -16,7 +16,7 @@ class Rewrite(NamedTuple):
     new: str = ""
     inputs: Mapping[str, str] = {}
     """New input -> the old one that its link or value comes from."""
-    outputs: Sequence[int] = (0,)
+    outputs: Sequence[int | None] = (0,)
     passed: tuple[int, str] | None = None
     """The output that handed on an input, and that input."""
     adjust: Callable[[Conversion, Node, Node], None] | None = None
@@ -55,11 +55,34 @@ def bypass_unsupported(c: Conversion, node: Node, control: Node) -> None:
         control["mode"] = control["mode"] or BYPASSED
 
 
+def say_weights(c: Conversion, node: Node, _: Node) -> None:
+    ways = {key: value for key, value in c.values(node).items() if key != "text" and isinstance(value, str)}
+    if any(value not in ("none", "comfy") for value in ways.values()):
+        c.say(node, f"{', '.join(ways.values())}: weights of words are read as ComfyUI reads them.")
+
+
+def scale_thresholds(c: Conversion, node: Node, canny: Node) -> None:
+    values = c.values(node)
+    for name in ("low_threshold", "high_threshold"):
+        set_value(canny, name, round(within(0.01, values[name] / 255, 0.99), 2))
+    c.say(node, f"resolution {values['resolution']} is left out: the lines have the size of the image.")
+
+
+def say_folder(c: Conversion, node: Node, _: Node) -> None:
+    if folder := c.values(node)["output_path"]:
+        c.say(node, f"output_path {folder} is left out: ComfyUI saves to its output folder.")
+
+
+def batch_of_all(c: Conversion, node: Node, rebatch: Node) -> None:
+    set_value(rebatch, "batch_size", 4096)
+
+
 def same(*names: str) -> dict[str, str]:
     return {name: name for name in names}
 
 
 EMPTY_LATENT = "ADE_EmptyLatentImageLarge"
+IMAGE_OF = {"ImpactImageInfo": "value", "VHS_GetImageCount": "images"}
 CONTROLNETS = ("ControlNetLoaderAdvanced", "DiffControlNetLoaderAdvanced")
 REWRITES = {
     EMPTY_LATENT: Rewrite("EmptyLatentImage", same("width", "height", "batch_size"), adjust=cap_batch),
@@ -87,7 +110,22 @@ REWRITES = {
         passed=(1, "model_optional"),
         adjust=check_range,
     ),
-}
+    "VHS_VAEDecodeBatched": Rewrite("VAEDecode", same("samples", "vae")),
+    "VHS_VAEEncodeBatched": Rewrite("VAEEncode", same("pixels", "vae")),
+    "VHS_MergeImages": Rewrite("ImageBatch", {"image1": "images_A", "image2": "images_B"}),
+    # Common packs
+    "CR Latent Batch Size": Rewrite("RepeatLatentBatch", {"samples": "latent", "amount": "batch_size"}),
+    "CannyEdgePreprocessor": Rewrite("Canny", same("image"), adjust=scale_thresholds),
+    "Image Save": Rewrite("SaveImage", same("images", "filename_prefix"), (), adjust=say_folder),
+    "BNK_CLIPTextEncodeAdvanced": Rewrite("CLIPTextEncode", same("clip", "text"), adjust=say_weights),
+    "smZ CLIPTextEncode": Rewrite("CLIPTextEncode", same("clip", "text"), adjust=say_weights),
+    "ImpactImageBatchToImageList": Rewrite("RebatchImages", {"images": "image"}),
+    "ImageListToImageBatch": Rewrite("RebatchImages", same("images"), adjust=batch_of_all),
+    **{name: Rewrite("PreviewAny", {"source": old}, (), passed=(0, old)) for name, old in SHOWN.items()},
+    **{name: Rewrite("GetImageSize", {"image": IMAGE_OF.get(name, "image")}, outputs,
+                     passed=(0, "image") if name == "GetImageSizeAndCount" else None)
+       for name, outputs in SIZES.items()},
+}  # fmt: skip
 
 
 def convert_same(c: Conversion) -> None:

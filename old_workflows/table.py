@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -37,7 +38,8 @@ class Input:
         When a pack inserted a widget, the page gave the values after it to the wrong ones.
         """
         if self.default is None or isinstance(self.default, str):
-            return self.default is None or isinstance(value, str)
+            pattern = self.settings.get("pattern", "")
+            return self.default is None or (isinstance(value, str) and re.match(pattern, value) is not None)
         if isinstance(self.default, bool):
             return isinstance(value, bool) or value in self.settings.get("options", ())
         return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -3,7 +3,8 @@
 
     python tools/convert_workflow.py old.json new.json
 
-Takes a workflow saved by ComfyUI's page, or a picture (.png, .webp) that holds its workflow. The new workflow needs
+Takes a workflow saved by ComfyUI's page, a prompt for its API, or a picture (.png, .webp) that holds one of
+them. The new workflow needs
 only ComfyUI and this pack. What could not be carried over is printed, one line each. The old file is not changed.
 """
 
@@ -33,15 +34,16 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def embedded(path: Path) -> str:
-    """Return the workflow that ComfyUI wrote into a picture."""
+    """Return the workflow that ComfyUI wrote into a picture, or the prompt where there is only that."""
     from PIL import Image  # ComfyUI brings it; JSON files go without
 
     with Image.open(path) as picture:
-        texts = [str(picture.info.get("workflow", "")), *map(str, picture.getexif().values())]
-    workflow = next((text for text in texts if text.removeprefix("workflow:").startswith("{")), None)
-    if workflow is None:
-        raise SystemExit(f"{path} holds no workflow: ComfyUI writes it into the pictures that it saves.")
-    return workflow.removeprefix("workflow:")
+        saved = [*map(str, picture.getexif().values()), *(f"{key}:{text}" for key, text in picture.info.items())]
+    for prefix in ("workflow:{", "prompt:{"):
+        for text in saved:
+            if text.startswith(prefix):
+                return text.partition(":")[2]
+    raise SystemExit(f"{path} holds no workflow: ComfyUI writes it into the pictures that it saves.")
 
 
 def write(path: Path, workflow: dict[str, Any]) -> None:

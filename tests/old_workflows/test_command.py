@@ -53,7 +53,7 @@ def test_the_command_reads_pictures_that_hold_their_workflow(tmp_path, suffix):
     [
         ("{", "is not a workflow: it is not JSON"),
         ("[]", "it has no nodes and links"),
-        ('{"1": {"class_type": "KSampler", "inputs": {}}}', "API format"),
+        ('{"1": {"class_type": "KSampler"}, "2": {}}', "it has no nodes and links"),
         (None, "cannot be read: No such file"),
     ],
 )

@@ -23,6 +23,7 @@ MINIATURE = {
     "file": "moving_star.mp4",
     "folder": "frames",
 }
+NEWER = ("FrameInterpolate", "FrameInterpolationModelLoader")
 SMALL = {"width": 64, "height": 64, "steps": 2}
 FRAMES = 18  # two windows
 
@@ -64,12 +65,15 @@ def test_the_editor_finds_nothing_wrong(name, object_info):
 
 @pytest.mark.parametrize("kind", NODE_TYPES)
 def test_new_nodes_have_the_sockets_and_widgets_of_this_comfyui(kind, object_info):
+    if kind in NEWER and kind not in object_info:
+        pytest.skip(f"This ComfyUI has no {kind} yet.")
     info, made = object_info[kind], NODE_TYPES[kind]
     inputs = info["input"].get("required", {}) | info["input"].get("optional", {})
     assert {name: inputs[name][0] for name in made.sockets} == dict(made.sockets)
     assert [name for name in inputs if name in made.sockets] == list(made.sockets)
     names = [name for name, _ in named_widgets(info["input"], list(made.widgets.values()))]
-    assert names[: len(made.widgets)] == list(made.widgets)
+    widgets = [name for name in made.widgets if name != "control_after_generate"]  # the page's own
+    assert names[: len(widgets)] == widgets
     assert info["output"][: len(made.outputs)] == [*made.outputs.values()]
     if kind.startswith("ADN_"):
         defaults = {name: value for name, value in made.widgets.items() if "default" in inputs[name][1] and value != ""}

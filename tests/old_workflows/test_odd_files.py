@@ -82,8 +82,9 @@ def test_each_version_of_batch_prompt_schedule_is_read(rest):
     values = ['"0": "(rain:`pw_a`)"', 18, *rest]
     workflow, lost = convert(with_node("prompt_travel_fizznodes", "BatchPromptSchedule", widgets_values=values))
     schedule = widgets(nodes_of(workflow, "ADN_PromptSchedule")[0])
-    assert schedule["prompts"] == ('"0": "(rain:0.5)"' if 0.5 in rest else '"0": "(rain:0)"')
-    assert schedule["suffix"] == ("4k" if "4k" in rest else "")
+    prompt = "(rain:0.5)" if 0.5 in rest else "(rain:0)"
+    assert schedule["prompts"] == f'"0": "{prompt} 4k"' if "4k" in rest else f'"0": "{prompt}"'
+    assert schedule["suffix"] == ""
     assert [line.partition(": ")[2] for line in lost if "frame " in line] == ["start_frame 7 is left out."] * (
         7 in rest
     )

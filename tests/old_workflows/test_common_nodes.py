@@ -1,0 +1,232 @@
+"""Small graphs with nodes of common packs, each an example of what published workflows hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conversion_support import nodes_of, read, sampled_through, sources, widgets
+
+from animatediff_native.old_workflows.convert import convert
+
+
+class Drawing:
+    """A workflow of one loader and sampler, in which nodes are added and wired."""
+
+    def __init__(self, name: str = "text_to_video_gen1"):
+        self.workflow = read(name)
+
+    def node(self, type: str) -> dict[str, Any]:
+        return nodes_of(self.workflow, type)[0]
+
+    def add(self, type: str, values: Any, inputs: str = "", outputs: str = "") -> dict[str, Any]:
+        id = max(node["id"] for node in self.workflow["nodes"]) + 1
+        node = {"id": id, "type": type, "pos": [id * 400, 3000], "size": [300, 80], "widgets_values": values}
+        node["inputs"] = [{"name": name, "type": name.upper(), "link": None} for name in inputs.split()]
+        node["outputs"] = [{"name": name, "type": name, "links": []} for name in outputs.split()]
+        self.workflow["nodes"].append(node)
+        return node
+
+    def wire(self, source: dict[str, Any], output: int, target: dict[str, Any], name: str) -> None:
+        id = max(link[0] for link in self.workflow["links"]) + 1
+        socket = next((entry for entry in target["inputs"] if entry["name"] == name), None)
+        if socket is None:
+            socket = {"name": name, "type": source["outputs"][output]["type"], "link": None}
+            target["inputs"].append(socket)
+        socket["link"] = id
+        kind = source["outputs"][output]["type"]
+        self.workflow["links"].append([id, source["id"], output, target["id"], target["inputs"].index(socket), kind])
+
+    def convert(self) -> tuple[dict[str, Any], list[str]]:
+        return convert(self.workflow)
+
+
+def with_sampling(type: str, values: list[Any], name: str, kind: str) -> Drawing:
+    drawing = Drawing()
+    settings = drawing.add("ADE_AnimateDiffSamplingSettings", [0, "default", "comfy", 0], "", "SAMPLE_SETTINGS")
+    drawing.wire(drawing.add(type, values, "", kind), 0, settings, name)
+    drawing.wire(settings, 0, drawing.node("ADE_AnimateDiffLoaderGen1"), "sample_settings")
+    return drawing
+
+
+def test_a_custom_cfg_goes_into_the_sampler():
+    workflow, lost = with_sampling("ADE_CustomCFGSimple", [2.0], "custom_cfg", "CUSTOM_CFG").convert()
+    assert nodes_of(workflow, "KSampler")[0]["widgets_values"][3] == 2.0
+    assert lost == []
+
+
+def test_a_sigma_schedule_replaces_the_loaders_noise_schedule():
+    names = {"sigma_schedule": "SIGMA_SCHEDULE"}
+    workflow, lost = with_sampling("ADE_SigmaSchedule", ["lcm"], *next(iter(names.items()))).convert()
+    assert widgets(sampled_through(workflow)[0])["beta_schedule"] == "LCM"
+    assert lost == []
+
+
+def test_what_is_left_out_is_said_with_its_values():
+    _, lost = with_sampling("ADE_NoiseLayerAdd", [3, "auto1111", 0.7], "noise_layers", "NOISE_LAYERS").convert()
+    assert any("ADE_NoiseLayerAdd" in line and "with 3, auto1111, 0.7" in line for line in lost)
+
+
+def test_an_input_that_names_no_link_is_not_connected():
+    drawing = Drawing()
+    sampler, encode = drawing.node("KSampler"), drawing.node("CLIPTextEncode")
+    index, socket = next(entry for entry in enumerate(sampler["inputs"]) if entry[1]["name"] == "positive")
+    socket["link"] = None
+    drawing.workflow["links"].append([900, encode["id"], 0, sampler["id"], index, "CONDITIONING"])
+    workflow, _ = drawing.convert()
+    assert "positive" not in sources(workflow, nodes_of(workflow, "KSampler")[0])
+
+
+def test_images_are_never_decoded():
+    drawing = Drawing()
+    drawing.wire(drawing.node("CheckpointLoaderSimple"), 2, drawing.node("VHS_VideoCombine"), "vae")
+    assert len(nodes_of(drawing.convert()[0], "VAEDecode")) == 1
+
+
+def test_each_node_of_a_long_chain_is_visited_once():
+    """Both conditionings of each Apply come from the one before, so the ways double with every node."""
+    drawing = Drawing("prompt_travel_fizznodes_2023")
+    sampler, nodes = drawing.node("KSampler"), {node["id"]: node for node in drawing.workflow["nodes"]}
+    links = {link[0]: link for link in drawing.workflow["links"]}
+    ends = {socket["name"]: links[socket["link"]] for socket in sampler["inputs"]}
+    before = {name: (nodes[ends[name][1]], ends[name][2]) for name in ("positive", "negative")}
+    for _ in range(40):
+        control = drawing.add(
+            "ControlNetApplyAdvanced", [1.0, 0.0, 1.0], "positive negative", "CONDITIONING CONDITIONING"
+        )
+        for index, (name, (source, output)) in enumerate(list(before.items())):
+            drawing.wire(source, output, control, name)
+            before[name] = (control, index)
+    for name, (source, output) in before.items():
+        drawing.wire(source, output, sampler, name)
+    (schedule,) = nodes_of(drawing.convert()[0], "ADN_PromptSchedule")
+    assert next(socket["link"] for socket in schedule["inputs"] if socket["name"] == "latent") is not None
+
+
+@pytest.mark.parametrize("frames, windows", [(16, False), (24, True)])
+def test_the_first_packs_sampler_becomes_apply_animatediff_and_ksampler(frames, windows):
+    drawing = Drawing()
+    sampler = drawing.node("KSampler")
+    seed, control, *rest = sampler["widgets_values"]
+    sampler |= {"type": "AnimateDiffSampler", "widgets_values": ["default", frames, seed, control, *rest]}
+    loader = drawing.add("AnimateDiffModuleLoader", ["mm_sd_v15_v2.ckpt"], "lora_stack", "MOTION_MODULE")
+    lora = drawing.add("AnimateDiffLoraLoader", ["v2_lora_ZoomIn.ckpt", 0.6], "lora_stack", "MOTION_LORA_STACK")
+    drawing.wire(lora, 0, loader, "lora_stack")
+    drawing.wire(loader, 0, sampler, "motion_module")
+    drawing.wire(drawing.node("CheckpointLoaderSimple"), 0, sampler, "model")
+    workflow, _ = drawing.convert()
+    row = sampled_through(workflow)
+    assert [node["type"] for node in row] == ["ADN_ApplyAnimateDiff"] + ["ADN_SlidingContext"] * windows
+    assert widgets(nodes_of(workflow, "KSampler")[0])["steps"] == rest[0]
+    lora = sources(workflow, row[0])["motion_module"]
+    assert widgets(lora) == {"motion_lora": "v2_lora_ZoomIn.ckpt", "strength": 0.6}
+    assert widgets(sources(workflow, lora)["motion_module"])["motion_module"] == "mm_sd_v15_v2.ckpt"
+
+
+def test_split_clips_and_audio_have_counterparts():
+    drawing = Drawing()
+    combine = drawing.node("VHS_VideoCombine")
+    split = drawing.add("VHS_SplitImages", [8], "images", "IMAGE INT IMAGE INT")
+    drawing.wire(drawing.node("VAEDecode"), 0, split, "images")
+    drawing.wire(split, 2, combine, "images")
+    audio, reroute = (
+        drawing.add("VHS_LoadAudioUpload", ["a.mp3", 1.5, 0], "", "AUDIO"),
+        drawing.add("Reroute", None, "*", "*"),
+    )
+    drawing.wire(audio, 0, reroute, "*")
+    drawing.wire(reroute, 0, combine, "audio")
+    workflow, lost = drawing.convert()
+    (video,) = nodes_of(workflow, "CreateVideo")
+    assert widgets(sources(workflow, video)["images"]) == {"batch_index": 8, "length": 4096}
+    trim = sources(workflow, sources(workflow, video)["audio"])["*"]
+    assert widgets(trim)["start_index"] == 1.5
+    assert sources(workflow, trim)["audio"]["type"] == "LoadAudio"
+    assert lost == []
+
+
+def test_a_stack_of_loras_becomes_a_chain():
+    drawing = Drawing()
+    stack = drawing.add(
+        "CR LoRA Stack", ["On", "a", 0.5, 0.4, "Off", "b", 1, 1, "On", "c", 0.3, 0.2], "lora_stack", "LORA_STACK"
+    )
+    apply = drawing.add("CR Apply LoRA Stack", [], "model clip lora_stack", "MODEL CLIP")
+    for output, name in enumerate(("model", "clip")):
+        drawing.wire(drawing.node("CheckpointLoaderSimple"), output, apply, name)
+    drawing.wire(stack, 0, apply, "lora_stack")
+    drawing.wire(apply, 0, drawing.node("ADE_AnimateDiffLoaderGen1"), "model")
+    first, second, _ = sampled_through(drawing.convert()[0])
+    assert list(widgets(first).values()) == ["a", 0.5, 0.4]
+    assert list(widgets(second).values()) == ["c", 0.3, 0.2]
+
+
+@pytest.mark.parametrize("name", ["SetNode", "ue"])
+def test_wires_without_lines_become_links(name):
+    drawing = Drawing()
+    checkpoint, loader = drawing.node("CheckpointLoaderSimple"), drawing.node("ADE_AnimateDiffLoaderGen1")
+    socket = next(entry for entry in loader["inputs"] if entry["name"] == "model")
+    if name == "ue":
+        socket["link"] = None
+        wire = {"upstream": str(checkpoint["id"]), "upstream_slot": 0, "downstream": loader["id"]}
+        drawing.workflow["extra"] = {"ue_links": [wire | {"downstream_slot": loader["inputs"].index(socket)}]}
+    else:
+        drawing.wire(checkpoint, 0, drawing.add("SetNode", ["base"], "model", "*"), "model")
+        drawing.wire(drawing.add("GetNode", ["base"], "", "MODEL"), 0, loader, "model")
+    workflow, _ = drawing.convert()
+    assert sources(workflow, sampled_through(workflow)[0])["model"]["id"] == checkpoint["id"]
+    assert not nodes_of(workflow, "SetNode", "GetNode")
+
+
+@pytest.mark.parametrize(
+    "type, values, new, expected",
+    [
+        ("Int Literal", [7], "PrimitiveInt", 7),
+        ("CR Seed", [7, "increment"], "PrimitiveInt", 7),
+        ("Cfg Literal", [1.5], "PrimitiveFloat", 1.5),
+        ("ttN text", ["a boat"], "PrimitiveStringMultiline", "a boat"),
+    ],
+)
+def test_numbers_and_texts_become_primitives(type, values, new, expected):
+    drawing = Drawing()
+    drawing.wire(drawing.add(type, values, "", "X"), 0, drawing.node("KSampler"), "seed")
+    (node,) = nodes_of(drawing.convert()[0], new)
+    assert widgets(node)["value"] == expected
+
+
+@pytest.mark.parametrize(
+    "values, prefix", [(["Enabled", "image/webp", False], "Enabled"), ([True, "a/b", False], "a/b")]
+)
+def test_layouts_are_told_apart_by_what_values_can_be(values, prefix):
+    drawing = Drawing("legacy_loader_2023")
+    drawing.node("ADE_AnimateDiffCombine")["widgets_values"] = [8, 0, *values]
+    (saver,) = nodes_of(drawing.convert()[0], "SaveAnimatedWEBP")
+    assert widgets(saver)["filename_prefix"] == prefix
+
+
+def test_what_is_avoided_before_and_behind_the_prompts_is_split_as_fizznodes_did():
+    drawing = Drawing("prompt_travel_fizznodes")
+    schedule = drawing.node("BatchPromptSchedule")
+    schedule["inputs"] = [socket for socket in schedule["inputs"] if socket["name"] not in ("pre_text", "app_text")]
+    schedule["widgets_values"] = ['"0": "a, --neg b"', 16, False, "c --neg d", "e --neg f", 0, 0, 0, 0, 0, 0]
+    workflow, _ = drawing.convert()
+    ends = sources(workflow, nodes_of(workflow, "KSampler")[0])
+    assert [widgets(ends[name])["prompts"] for name in ("positive", "negative")] == ['"0": "c a, e"', '"0": "d b f"']
+
+
+def test_a_prompt_for_the_api_stays_one():
+    prompt = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}},
+        "2": {"class_type": "ADE_AnimateDiffLoaderGen1",
+              "inputs": {"model": ["1", 0], "model_name": "mm.ckpt", "beta_schedule": "lcm"}},
+        "3": {"class_type": "KSampler", "inputs": {"model": ["2", 0], "cfg": 2.0}, "_meta": {"title": "Sample"}},
+        "4": {"class_type": "VHS_VideoCombine",
+              "inputs": {"images": ["3", 0], "frame_rate": 8, "filename_prefix": "a", "format": "video/h264-mp4",
+                         "crf": 30}},
+    }  # fmt: skip
+    converted, lost = convert(prompt)
+    assert lost == []
+    assert converted["1"] == prompt["1"]
+    apply = converted[converted["3"]["inputs"]["model"][0]]
+    assert (apply["class_type"], apply["inputs"]["beta_schedule"]) == ("ADN_ApplyAnimateDiff", "LCM")
+    assert apply["inputs"]["model"] == ["1", 0]
+    saved = converted["4"]["inputs"]
+    assert (saved["codec"], saved["codec.encoding.crf"], saved["filename_prefix"]) == ("h264", 30.0, "a")
