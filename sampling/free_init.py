@@ -44,7 +44,7 @@ def low_pass(kind: str, size: tuple[int, int, int], spatial: float, temporal: fl
 
     `size` is (f, h, w). `spatial` and `temporal` are stop frequencies; 1 is the highest there is, at 0 nothing passes.
     """
-    if 0 in (spatial, temporal):
+    if min(spatial, temporal) < 1e-6:  # whose square may be no number above 0
         return torch.zeros(size).unsqueeze(1)
     if kind == "box":
         return box(size, spatial, temporal).unsqueeze(1)

@@ -6,7 +6,7 @@ import os
 import pickle
 import random
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import torch
 from comfy_support import motion_state_dict
 from torch import Tensor
 
+from animatediff_native.motion_models.key_layouts import HOTSHOT_KEYS, from_original
+from animatediff_native.motion_models.motion_model import MotionModelConfig
+
 State = dict[Any, Any]
-FAMILIES = ("v1", "v2", "v3")
 CHANNELS = (32,)
 
 
@@ -32,10 +34,23 @@ class Runs:
         return os.mkdir, (str(self.marker),)
 
 
+def long() -> State:
+    return motion_state_dict(config=MotionModelConfig.for_unet(CHANNELS, mid=True, pe_length=64))
+
+
+FAMILIES: dict[str, Callable[[], State]] = {
+    **{name: partial(motion_state_dict, name, channels=CHANNELS) for name in ("v1", "v2", "v3")},
+    "LongAnimateDiff": long,
+    "AnimateLCM": lambda: {key: t for key, t in FAMILIES["v2"]().items() if "pos_encoder" not in key},
+    "SDXL": lambda: motion_state_dict("v3", channels=(32, 32, 32)),
+    "HotshotXL": lambda: {from_original(key, HOTSHOT_KEYS): t for key, t in FAMILIES["v3"]().items()},
+    "diffusers": lambda: {diffusers_oracle.rename(key): t for key, t in FAMILIES["v2"]().items()},
+}
+
+
 @cache
-def module(family: str, layout: str) -> State:
-    state_dict = motion_state_dict(family, channels=CHANNELS)
-    return {diffusers_oracle.rename(key) if layout == "diffusers" else key: t for key, t in state_dict.items()}
+def module(family: str) -> State:
+    return FAMILIES[family]()
 
 
 @cache
@@ -203,4 +218,4 @@ def write_hostile(folder: Path, state: State, rng: random.Random) -> tuple[Path,
 
 
 def save_module(file: Path) -> None:
-    safetensors.torch.save_file(module("v2", "original"), file)
+    safetensors.torch.save_file(module("v2"), file)

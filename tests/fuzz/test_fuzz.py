@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import resource
 import string
 import sys
 from collections.abc import Callable, Iterator
@@ -29,7 +28,8 @@ from animatediff_native.demo import evaluate
 from animatediff_native.demo.train import MODELS
 from animatediff_native.training.in_graph import Trained
 
-ROUNDS = int(os.environ.get("ADN_FUZZ_ROUNDS", "60"))
+resource = pytest.importorskip("resource", reason="Windows does not tell the most memory that a process had")
+ROUNDS = int(os.environ.get("ADN_FUZZ_ROUNDS", "100"))
 SEED = int(os.environ.get("ADN_FUZZ_SEED", "1"))
 MOST_MEMORY = 1 << 20  # KB that the process may grow by
 PACK = str(Path(__file__).parents[2])
@@ -83,7 +83,7 @@ def unchanged(clip, motion_folder, tmp_path, monkeypatch) -> Iterator[None]:
 @pytest.mark.timeout(max(100, ROUNDS))
 def test_hostile_motion_modules(adn, motion_folder):
     for rng in rounds("module"):
-        state = fuzz_support.module(rng.choice(fuzz_support.FAMILIES), rng.choice(["original", "diffusers"]))
+        state = fuzz_support.module(rng.choice(list(fuzz_support.FAMILIES)))
         file, faults = fuzz_support.write_hostile(motion_folder, state, rng)
         inputs = {"motion_module": file.name, "stretch_to": rng.choice([0, 0, 0, 17, 40])}
         case = f"{rng.name}, {file.name} with {faults}"  # type: ignore[attr-defined]

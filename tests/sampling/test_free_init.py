@@ -227,3 +227,10 @@ def test_what_a_noise_mask_protects_stays(model):
     )  # fmt: skip
     torch.testing.assert_close(found[..., SIZE // 2 :], latent[..., SIZE // 2 :])
     assert error(found[..., : SIZE // 2], plain[..., : SIZE // 2]) > DIFFERENT
+
+
+@pytest.mark.parametrize("kind", FILTERS)
+@pytest.mark.parametrize("tiny", [5e-324, 1e-170, 1e-30, 1e-7])
+def test_a_frequency_of_almost_nothing_passes_nothing(kind, tiny):
+    for spatial, temporal in ((tiny, 0.25), (0.25, tiny), (tiny, tiny)):
+        assert not low_pass(kind, (6, 8, 8), spatial=spatial, temporal=temporal).any()
