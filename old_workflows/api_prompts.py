@@ -23,8 +23,14 @@ def from_prompt(prompt: dict[str, Any]) -> dict[str, Any]:
     nodes, links = {}, []
     for index, (key, entry) in enumerate(prompt.items()):
         values = {name: value for name, value in entry.get("inputs", {}).items() if not is_link(value, prompt)}
-        nodes[key] = {"id": ids[key], "type": entry["class_type"], "pos": [index % 6 * COLUMN, index // 6 * ROW],
-                      "inputs": [], "outputs": [], "widgets_values": values}  # fmt: skip
+        nodes[key] = {
+            "id": ids[key],
+            "type": entry["class_type"],
+            "pos": [index % 6 * COLUMN, index // 6 * ROW],
+            "inputs": [],
+            "outputs": [],
+            "widgets_values": values,
+        }
         if title := entry.get("_meta", {}).get("title"):
             nodes[key]["title"] = title
     for key, entry in prompt.items():
@@ -67,8 +73,11 @@ def to_prompt(workflow: dict[str, Any]) -> dict[str, Any]:
             names = (*NODE_TYPES[node["type"]].widgets, *(CODEC if node["type"] == "SaveVideo" else ()))
             saved = dict(zip(names, saved, strict=False))
         inputs |= saved
-        inputs |= {socket["name"]: entering for socket in node["inputs"]
-                   if (entering := source(links.get(socket["link"]))) is not None}  # fmt: skip
+        inputs |= {
+            socket["name"]: entering
+            for socket in node["inputs"]
+            if (entering := source(links.get(socket["link"]))) is not None
+        }
         kept = {name: value for name, value in inputs.items() if name not in PAGE}
         prompt[str(id)] = {"class_type": node["type"], "inputs": kept}
         if title := node.get("title"):

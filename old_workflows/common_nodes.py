@@ -36,25 +36,28 @@ def convert_common(c: Conversion) -> None:
 
 def constant(c: Conversion, node: Node) -> None:
     """Rewrite a number or text, or a seed, for which -1 meant a new one each time."""
-    kind, output, value = CONSTANTS[node["type"]], len(node["outputs"]) == 4 and node["type"] == "Seed", c.values(node)
-    settings: dict[str, Any] = {"value": value["value"]}
+    kind, value = CONSTANTS[node["type"]], c.values(node)["value"]
+    settings: dict[str, Any] = {"value": value}
     if kind == "PrimitiveInt":
-        saved = node.get("widgets_values") or [0]
-        mode = saved[1] if isinstance(saved, list) and len(saved) > 1 and isinstance(saved[1], str) else "fixed"
-        random = value["value"] == -1 and "rgthree" in node["type"]
-        settings |= {"control_after_generate": "randomize" if random else mode, "value": max(0, value["value"])
-                     if random else value["value"]}  # fmt: skip
-    c.place(
-        node, kind, settings, {"value": "string"} if node["type"] == "String to Text" else {}, (3 if output else 0,)
-    )
+        settings["control_after_generate"] = after_generate(node)
+        if value == -1 and "rgthree" in node["type"]:
+            settings = {"value": 0, "control_after_generate": "randomize"}
+    linked = {"value": "string"} if node["type"] == "String to Text" else {}
+    output = 3 if node["type"] == "Seed" and len(node["outputs"]) == 4 else 0  # behind those of other types
+    c.place(node, kind, settings, linked, (output,))
+
+
+def after_generate(node: Node) -> str:
+    """Return what happens to a number after each run, which the page saves behind it."""
+    saved = node.get("widgets_values")
+    return saved[1] if isinstance(saved, list) and len(saved) > 1 and isinstance(saved[1], str) else "fixed"
 
 
 def joined_texts(c: Conversion, node: Node) -> None:
     """Rewrite a node that joins several texts as a chain of nodes that join two."""
     values, names = c.values(node), JOINED[node["type"]]
-    links = [c.link(node, name) for name in names]
-    joined = [(link.source if link else None, values[name])
-              for name, link in zip(names, links, strict=True) if link or values[name]]  # fmt: skip
+    sources = [(c.source(node, name), values[name]) for name in names]
+    joined = [(source, text) for source, text in sources if source or text]
     joined += [(None, "")] * (2 - len(joined))
     leaving = c.take_off(node, 0)
     first, text = joined[0]
@@ -92,14 +95,11 @@ def stacked(node: Node) -> Iterator[tuple[str, Any, Any]]:
     values = list(saved.values()) if isinstance(saved, dict) else list(saved)
     switch, size = LORA_LOADERS[node["type"]]
     if node["type"] == "Power Lora Loader (rgthree)":
-        rows = [(value.get("lora"), value.get("strength"), value.get("strengthTwo"))
-                for value in values if isinstance(value, dict) and value.get("on")]  # fmt: skip
+        on = [value for value in values if isinstance(value, dict) and value.get("on")]
+        rows = [(value.get("lora"), value.get("strength"), value.get("strengthTwo")) for value in on]
     elif node["type"] == "LoRA Stacker":
-        simple, count, groups = (
-            values[:1] == ["simple"],
-            values[1],
-            [values[at : at + 4] for at in range(2, len(values), 4)],
-        )
+        simple, count = values[:1] == ["simple"], values[1]
+        groups = [values[at : at + 4] for at in range(2, len(values), 4)]
         rows = [(group[0], *(group[1:2] * 2 if simple else group[2:4])) for group in groups[:count] if len(group) == 4]
     else:
         groups = [values[at : at + size] for at in range(0, len(values) - size + 1, size)]
@@ -155,8 +155,7 @@ def resized(c: Conversion, node: Node) -> None:
     method = method if method in ("nearest-exact", "bilinear", "area", "bicubic", "lanczos") else "lanczos"
     if values.get("mode") == "rescale":
         factor = within(0.01, values["rescale_factor"], 8.0)
-        c.place(node, "ImageScaleBy", {"upscale_method": method, "scale_by": factor},
-                {"image": "image"}, (0,))  # fmt: skip
+        c.place(node, "ImageScaleBy", {"upscale_method": method, "scale_by": factor}, {"image": "image"}, (0,))
         return
     if (values.get("method") == FITTED or values.get("keep_proportion")) and values["width"] and values["height"]:
         c.say(node, "keep proportion is left out: set width or height to 0 to let it follow the other one.")

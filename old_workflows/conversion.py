@@ -91,8 +91,11 @@ class Conversion:
             sentences.append(sentence)
 
     def report(self) -> list[str]:
-        return [f"{called(node)}: {sentence}"
-                for node in self.old.nodes.values() for sentence in self.said.get(node["id"], ())]  # fmt: skip
+        return [
+            f"{called(node)}: {sentence}"
+            for node in self.old.nodes.values()
+            for sentence in self.said.get(node["id"], ())
+        ]
 
     def report_links(self) -> None:
         """Say of each link into a converted node that leads nowhere now."""

@@ -133,8 +133,11 @@ def convert_clips(c: Conversion) -> None:
         values = c.values(node)
         leaving, start, duration = c.take_off(node, 0), values["start_time"], values["duration"]
         audio = first_output(c.place(node, "LoadAudio", {}, {"audio": "audio"}))
-        linked = {new: link for new, old in (("start_index", "start_time"), ("duration", "duration"))
-                  if (link := c.link(node, old)) is not None}  # fmt: skip
+        linked = {
+            new: link
+            for new, old in (("start_index", "start_time"), ("duration", "duration"))
+            if (link := c.link(node, old)) is not None
+        }
         if start or duration or linked:
             trim = c.beside(node, "TrimAudioDuration", {"start_index": start, "duration": duration or WHOLE})
             c.new.connect(audio, trim, "audio")
@@ -150,9 +153,11 @@ def split(c: Conversion, node: Node) -> None:
     index = c.link(node, "split_index")
     c.followed.add((node["id"], "split_index"))
     for half, (name, settings) in enumerate(
-        (("length", {"length": within(1, values["split_index"], ALL)}),
-         ("batch_index", {"batch_index": values["split_index"], "length": ALL}))
-    ):  # fmt: skip
+        (
+            ("length", {"length": within(1, values["split_index"], ALL)}),
+            ("batch_index", {"batch_index": values["split_index"], "length": ALL}),
+        )
+    ):
         frames, counts = links[2 * half : 2 * half + 2]
         if not frames and not counts:
             continue

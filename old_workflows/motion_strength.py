@@ -91,7 +91,7 @@ def value_schedule(c: Conversion, node: Node) -> str | None:
     for entry in (part.strip() for part in re.split(r",|\n", c.values(node)["values"])):
         match = ENTRY.fullmatch(entry)
         if entry and (match is None or match[1].startswith("-")):
-            c.say(node, f"{entry} is a keyframe that Motion Curve does not know; the schedule is left out.")
+            c.say(node, f"{entry[:40]} is a keyframe that Motion Curve does not know; the schedule is left out.")
             return None
         if match is not None:
             position = f"{float(match[1]) * 100:g}%" if "." in match[1] else match[1]

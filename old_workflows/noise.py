@@ -87,8 +87,9 @@ def seeds(c: Conversion, loader: Node) -> Node | None:
 
 def shifts_seeds(c: Conversion, settings: Node) -> bool:
     values, linked = c.values(settings), ("batch_offset", "seed_offset", "seed_override")
-    return bool(values["batch_offset"] or values["seed_offset"]
-                or any(c.source(settings, name) is not None for name in linked))  # fmt: skip
+    return bool(
+        values["batch_offset"] or values["seed_offset"] or any(c.source(settings, name) is not None for name in linked)
+    )
 
 
 def noise_nodes(c: Conversion, loader: Node, context_length: int) -> list[Node]:

@@ -47,8 +47,14 @@ def link_set_and_get(graph: Graph) -> None:
             link = next((link for link in graph.links if link.target is before), None)
         if link is not None:
             graph.redirect(graph.links_from(node), link.source)
-    remove(graph, [node for node in graph.nodes.values()
-                   if node["type"] in (SET, GET) and label(node) in names and not graph.links_from(node)])  # fmt: skip
+    remove(
+        graph,
+        [
+            node
+            for node in graph.nodes.values()
+            if node["type"] in (SET, GET) and label(node) in names and not graph.links_from(node)
+        ],
+    )
 
 
 def label(node: Node) -> Any:
