@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-WORKERS = 2  # processes, of about a gigabyte each
+WORKERS = 3  # processes, of about a gigabyte each: one more than cores, since servers and pages keep tests waiting
 
 # Files that neither import nor start ComfyUI: `test --comfyui all` runs them on the newest one alone, like the tests
 # that are marked so because they ask what shipped weights have learned, or how processes of a training end.

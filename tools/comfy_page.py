@@ -105,12 +105,21 @@ class ComfyPage:
 
     def open_template(self, pack: str, name: str) -> None:
         """Open a template through the template browser."""
+        from playwright.sync_api import TimeoutError
+
         self.browser.get_by_role("button", name="Templates").click()
         self.browser.get_by_role("button", name=pack).last.click()
-        self.browser.get_by_test_id(f"template-workflow-{name}").click()
-        self.browser.wait_for_function(
-            "name => window.app.extensionManager.workflow.activeWorkflow?.filename.startsWith(name)", arg=name
-        )
+        template = self.browser.get_by_test_id(f"template-workflow-{name}")
+        template.click()
+        opened = "name => window.app.extensionManager.workflow.activeWorkflow?.filename.startsWith(name)"
+        for _ in range(10):
+            try:
+                self.browser.wait_for_function(opened, arg=name, timeout=PATIENCE / 10)
+                return
+            except TimeoutError:
+                if template.is_visible():  # the click met a card that the page was still moving
+                    template.click()
+        raise ValueError(f"The template {name} does not open.")
 
     def search_library(self, text: str) -> Any:
         """Type into the open node library's search field and return the entries that it shows."""
