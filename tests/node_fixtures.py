@@ -15,6 +15,8 @@ from node_support import CHANNELS, core_nodes, run, small_model
 
 from animatediff_native.__init__ import comfy_entrypoint
 
+__all__ = ["adn", "animated", "apply", "installed", "load_motion", "model", "motion", "motion_folder"]
+
 
 @pytest.fixture(scope="session")
 def adn() -> dict[str, Any]:
