@@ -1,4 +1,4 @@
-"""Check the numbers that nodes are given, which ComfyUI does where they are typed in: never NaN, nor linked ones."""
+"""Check the numbers that nodes are given. ComfyUI checks only those that are typed in, and lets NaN through."""
 
 from __future__ import annotations
 
