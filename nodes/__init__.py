@@ -3,6 +3,7 @@
 from .apply_animatediff import ApplyAnimateDiff
 from .clip_noise import ClipNoiseNode
 from .free_init import FreeInitNode
+from .keyframe_images import KeyframeImagesNode
 from .load_motion_lora import LoadMotionLora
 from .load_motion_module import LoadMotionModule
 from .merge_motion_modules import MergeMotionModules
@@ -20,6 +21,7 @@ NODES = [
     LoadMotionModule,
     LoadMotionLora,
     ApplyAnimateDiff,
+    KeyframeImagesNode,
     SlidingContextNode,
     ClipNoiseNode,
     FreeInitNode,

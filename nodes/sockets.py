@@ -10,3 +10,5 @@ MotionStrength = io.Custom("MOTION_STRENGTH_ADN")
 """Strength and motion scale over frames, regions, UNet levels and the sampling."""
 MotionCurve = io.Custom("MOTION_CURVE_ADN")
 """A number that changes over the frames of a clip or over its sampling."""
+Keyframes = io.Custom("KEYFRAMES_ADN")
+"""Pictures and the frames of a clip that they belong to."""

@@ -15,6 +15,8 @@ import latent_preview
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from .keyframe_picture import draw_keyframes
+from .keyframes import Keyframes
 from .window_picture import draw_windows
 
 FRAME_RATE = 8.0  # of the videos that AnimateDiff's motion modules were trained on
@@ -112,3 +114,10 @@ def show_progress(callback: Callback | None, model: Any, steps: int, frame_rate:
         return None
     previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
     return Progress(callback, steps, LivePreview(previewer, frame_rate) if previewer is not None else None)
+
+
+def show_keyframes(keyframes: Keyframes, clip: int) -> None:
+    """Show the pictures with their frames in a clip of so many frames on the node that they come from."""
+    if keyframes.node is not None:
+        picture = draw_keyframes(keyframes.images, keyframes.frames_of(clip))
+        comfy.utils.ProgressBar(1, node_id=keyframes.node).update_absolute(1, preview=("PNG", picture, None))

@@ -62,6 +62,15 @@ NODES = {
         },
         ["MODEL"],
     ),
+    "ADN_KeyframeImages": (
+        {
+            "images": ("IMAGE", None, False),
+            "frames": ("STRING", "", False),
+            "vae": ("VAE", None, False),
+            "resize": ("COMBO", "crop", True),
+        },
+        ["KEYFRAMES_ADN,IMAGE"],
+    ),
     "ADN_SlidingContext": (
         {
             "model": ("MODEL", None, False),
