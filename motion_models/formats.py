@@ -99,16 +99,14 @@ CHOOSE = "choose an AnimateDiff motion module, such as v3_sd15_mm.ckpt"
 NOT_YET = f"which is not supported yet: {CHOOSE}"
 AGAIN = "download it again"
 OTHER_NODE = f"not a motion module: {CHOOSE}; for this file use"
+SPARSE_CTRL = f"a SparseCtrl model, {OTHER_NODE} Load SparseCtrl"
 
 # The first row whose test holds gives the file's family, or ends the sentence "<file> is ..." that refuses it.
 # Files with a motion module and something else come before plain modules; files without one come last.
 TABLE: tuple[tuple[Callable[[Keys], bool], Family | str], ...] = (
     (lambda k: k.motion and k.has("lora"), f"a motion LoRA, {OTHER_NODE} Load Motion LoRA"),
     (lambda k: k.has("lora|hada_w1|lokr_w1"), f"a LoRA for the image model, {OTHER_NODE} Load LoRA"),
-    (
-        lambda k: k.motion and k.has(r"controlnet_|zero_convs|input_hint_block"),
-        f"a SparseCtrl model, which only steers a motion module: {CHOOSE}",
-    ),
+    (lambda k: k.motion and k.has(r"controlnet_|zero_convs|input_hint_block"), SPARSE_CTRL),
     (
         lambda k: k.has(r"encoder_conv_in\.|qkv_merge|encoder_down_conv_blocks"),
         f"a CameraCtrl encoder, which only steers a motion module: {CHOOSE}",
@@ -262,15 +260,15 @@ def check_weights(state_dict: Mapping[str, Tensor], shapes: Mapping[str, torch.S
 
 
 def incomplete(name: str, key: str) -> str:
-    return f"{name} is an incomplete motion module, because {key} is missing: {AGAIN}."
+    return f"{name} is incomplete, because {key} is missing: {AGAIN}."
 
 
 def damaged(name: str, fault: str) -> str:
-    return f"{name} is a damaged motion module, because {fault}: {AGAIN}."
+    return f"{name} is damaged, because {fault}: {AGAIN}."
 
 
 def unknown_kind(name: str, key: str) -> str:
-    return f"{name} is a motion module of an unknown kind, with the key {key}: {CHOOSE}."
+    return f"{name} is of an unknown kind, with the key {key}: choose another file."
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -131,13 +131,14 @@ def build_patcher(
         model, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
     )
     if not patcher.is_dynamic():
-        # The weights of a .safetensors file are the file itself, which may be replaced while they are in use.
-        convert_weights(model, patcher.offload_device, copy=path.lower().endswith((".safetensors", ".sft")))
+        convert_weights(model, patcher.offload_device, path)
     patcher.cached_patcher_init = (load_motion_patcher, (path, stretch_to))
     return patcher
 
 
-def convert_weights(model: MotionModel, device: torch.device, copy: bool) -> None:
-    """Give the weights of a motion model its dtype, one at a time, so that they are never in memory twice."""
+def convert_weights(model: Any, device: torch.device, path: str) -> None:
+    """Give the weights of a model from that file its dtype, one at a time, so that they are never in memory twice."""
+    # The weights of a .safetensors file are the file itself, which may be replaced while they are in use.
+    copy = path.lower().endswith((".safetensors", ".sft"))
     for key, parameter in model.named_parameters():
         parameter.data = parameter.data.to(device, parameter.dtype if is_pe(key) else model.dtype, copy=copy)

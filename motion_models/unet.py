@@ -1,6 +1,7 @@
 """Touches comfy. Find the places of motion modules in ComfyUI's UNet, and run them there for one call.
 
-A caller finds the slots and norms of a UNet once, and hangs hooks on them around each call.
+A caller finds the slots and norms of a UNet once, and hangs hooks on them around each call. A ControlNet is a UNet
+without its way up.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ def unet_slots(unet: Any) -> tuple[Slot, ...]:
     A module follows the SpatialTransformer of its block, or the ResBlock if there is none. It comes before an Upsample
     and before the skip connection to the way up (arXiv 2307.04725, section 4.2).
     """
-    if not all(hasattr(unet, name) for name in ("input_blocks", "middle_block", "output_blocks")):
+    if not all(hasattr(unet, name) for name in ("input_blocks", "middle_block")):
         return ()
     slots = []
-    for direction, blocks in (("down_blocks", unet.input_blocks), ("up_blocks", unet.output_blocks)):
+    ways = (("down_blocks", unet.input_blocks), ("up_blocks", getattr(unet, "output_blocks", ())))
+    for direction, blocks in ways:
         level = index = 0
         for block in blocks:
             if find(block, ResBlock):

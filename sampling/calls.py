@@ -12,6 +12,8 @@ from typing import Any
 
 KEY = "animatediff_native.call"
 """Under which Sliding Context puts a call's `CallFrames` into transformer_options."""
+ATTENTION_WINDOWS = "animatediff_native.attention_windows"
+"""Under which it puts a function of a device that returns the windows inside motion modules, or None."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,17 @@ class CallFrames:
     indices: tuple[int, ...] | None = None
     """Frame numbers of all windows, one window after the other. None for the whole clip, or where nothing tells."""
     windows: int = 1
+    loop: bool = False
+    """Whether the clip's last frame comes before its first."""
     prompts: Mapping[uuid.UUID, uuid.UUID] = field(default_factory=dict)
     """From the names that prompts have in this call to their own."""
+
+    @classmethod
+    def of_control(cls, frames: int, options: Mapping[str, Any]) -> CallFrames:
+        """Return which frames a call of a ControlNet holds, if it holds so many for each cond."""
+        of_window, window = options.get("ad_params", {}), options.get("context_window")
+        clip = getattr(window, "total_frames", of_window.get("full_length", frames))
+        return cls.from_options(clip, options) or cls(frames, frames)
 
     @classmethod
     def from_options(cls, clip: int, options: Mapping[str, Any]) -> CallFrames | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import comfy.patcher_extension
 
 from . import noise as noises
+from .calls import ATTENTION_WINDOWS
 from .context_windows import MOTION, ContextOptions, SlidingContext
 from .other_nodes import check_calls, lend_sampling, return_sampling
 from .per_frame import check_frames
@@ -115,6 +116,9 @@ def tell_size(executor, x: Tensor, timestep, model_options: dict[str, Any] | Non
     """Wrap a prediction for a whole step, x (f, c, h, w): tell its UNet calls, which may see tiles, its size."""
     model_options = model_options or {}
     options = {**model_options.get("transformer_options", {}), STEP_SIZE: (x.shape[-2], x.shape[-1])}
+    handler = model_options.get("context_handler")
+    if isinstance(handler, SlidingContext):
+        options[ATTENTION_WINDOWS] = handler.attention_windows
     return executor(x, timestep, {**model_options, "transformer_options": options}, seed)
 
 

@@ -29,7 +29,7 @@ from .calls import KEY, CallFrames
 from .devices import spread_over_devices
 from .noise import FreeNoise
 from .per_frame import controls_of, hints_of_window
-from .windows import fuse_weights, windows
+from .windows import fuse_weights, windows, wraps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,9 +95,9 @@ class ContextOptions:
 class Window(IndexListContextWindow):
     """The frames of one call of the model: one window's, or those of several windows one after the other."""
 
-    def __init__(self, windows: Sequence[Sequence[int]], frames: int):
+    def __init__(self, windows: Sequence[Sequence[int]], frames: int, loop: bool = False):
         super().__init__([i for window in windows for i in window], dim=0, total_frames=frames)
-        self.count = len(windows)
+        self.count, self.loop = len(windows), loop
         self.indices: dict[torch.device, Tensor] = {}
 
     def get_tensor(self, full: Tensor, device=None, dim=None, retain_index_list=()) -> Tensor:
@@ -123,6 +123,7 @@ class Window(IndexListContextWindow):
             length=len(indices) // self.count,
             indices=indices,
             windows=self.count,
+            loop=self.loop,
             prompts=prompts,
         )
 
@@ -291,13 +292,14 @@ def make_plan(options: ContextOptions, weighted: WeightedWindows, at_once: int, 
 
 def calls(weighted: WeightedWindows, at_once: int, noise: Tensor) -> Iterator[Call]:
     frame_lists, weights = weighted
+    loop = any(map(wraps, frame_lists))
     for first in range(0, len(frame_lists), at_once):
         group = slice(first, first + at_once)
         parts = [
             (torch.tensor(frames, device=noise.device), weight.to(noise).view(-1, 1, 1, 1))
             for frames, weight in zip(frame_lists[group], weights[group], strict=True)
         ]
-        window = Window(frame_lists[group], len(noise))
+        window = Window(frame_lists[group], len(noise), loop)
         window.indices[noise.device] = torch.cat([index for index, _ in parts])
         yield Call(window, parts)
 
