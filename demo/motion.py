@@ -1,7 +1,7 @@
 """Trains the miniature's motion module on clips of the base model's own look, and a motion LoRA for it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -60,8 +60,8 @@ def losses(unet: UNetModel, model: MotionModel, clips: DrawnClips, options: Moti
 
     slots = unet_slots(unet)
 
-    def moving(frames: int):
-        return motion_hooks(slots, model, frames)
+    def moving(latents: Tensor, _generators: Sequence[torch.Generator]):
+        return motion_hooks(slots, model, latents.shape[1])
 
     loss = MotionLoss(unet=FrozenUNet(unet), moving=moving, alphas=alphas_cumprod("motion"), options=options)
     return loss.steps(clips, OneProcess())

@@ -50,6 +50,8 @@ class SparseCtrlConfig:
     text_features: int
     takes_latents: bool
     """Whether it sees pictures as latents (rgb), or as they are (scribble)."""
+    heads: int = 8
+    """Heads of its spatial attention."""
 
     def encoder(self) -> dict[str, Any]:
         """Return the arguments of ComfyUI's ControlNet, which takes from their lists."""
@@ -66,7 +68,7 @@ class SparseCtrlConfig:
             "transformer_depth_output": [0] * 3 * len(channels),
             "transformer_depth_middle": 1,
             "context_dim": self.text_features,
-            "num_heads": 8,
+            "num_heads": self.heads,
             "legacy": False,
             "use_spatial_transformer": True,
         }

@@ -13,6 +13,7 @@ from .data.options import is_address
 from .loop import FitOptions
 from .lora import LoraOptions
 from .motion import MotionOptions
+from .sparse_ctrl import SparseCtrlOptions
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Config:
     """A configuration, whose nested options are its tables."""
 
     __pydantic_config__ = {"extra": "forbid"}
-    train: Literal["motion module", "motion LoRA", "domain adapter"]
+    train: Literal["motion module", "motion LoRA", "domain adapter", "SparseCtrl"]
     checkpoint: Path
     """The image model, with its text encoder and VAE."""
     output: Path
@@ -48,7 +49,8 @@ class Config:
     name: str = "motion"
     """Name of the finished file."""
     motion_module: Path | None = None
-    """Motion module that a motion LoRA alters, or that is fine-tuned; without one, a module starts from scratch."""
+    """Motion module that a motion LoRA alters, that is fine-tuned, or that moves the clips of a SparseCtrl; without
+    one, a module starts from scratch."""
     positions: int = 32
     """Frames of the longest clip of a module that starts from scratch."""
     middle: bool = False
@@ -61,6 +63,7 @@ class Config:
     """VAE instead of the checkpoint's."""
     objective: MotionOptions = field(default_factory=MotionOptions)
     lora: LoraOptions = field(default_factory=LoraOptions)
+    sparse_ctrl: SparseCtrlOptions = field(default_factory=SparseCtrlOptions)
     samples: SampleOptions = field(default_factory=SampleOptions)
     recompute: bool = True
     """Gradient checkpointing: a third more time, a fraction of the memory."""

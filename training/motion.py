@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import Parameter
 
 from .data import Data, Item, Prompt
@@ -19,8 +19,9 @@ from .frozen_unet import FrozenUNet
 from .loop import Losses
 from .processes import OneProcess
 
-Moving = Callable[[int], AbstractContextManager[None]]
-"""Puts motion into the UNet for the calls within the context, which hold this number of frames of each clip."""
+Moving = Callable[[Tensor, Sequence[Generator]], AbstractContextManager[None]]
+"""Puts motion into the UNet for the calls within the context, which see these clean latents (b, f, c, h, w) with noise;
+each clip's own randomness comes from its generator."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class MotionLoss:
         time = torch.stack([drawn.time for drawn in draws])
         alpha = self.alphas[time].to(device)
         noisy = add_noise(latents, noise, alpha)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.options.bf16), self.moving(frames):
+        moving = self.moving(latents, [drawn.generator for drawn in draws])
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.options.bf16), moving:
             out = self.unet(noisy.flatten(0, 1), time.to(device).repeat_interleave(frames), prompts)
         target = velocity(latents, noise, alpha) if self.unet.predicts_velocity else noise
         error = out.float().view_as(target) - target
@@ -121,6 +123,8 @@ class Draw:
     noise: Tensor
     prompt: Prompt
     anchor: int
+    generator: Generator
+    """For what else a task draws."""
 
 
 def draw(item: Item, options: MotionOptions, empty: Prompt | None) -> Draw:
@@ -130,7 +134,8 @@ def draw(item: Item, options: MotionOptions, empty: Prompt | None) -> Draw:
     noise = torch.randn(item.latents.shape, generator=generator)
     anchor = int(torch.randint(1 << 30, (), generator=generator))
     dropped = empty is not None and float(torch.rand((), generator=generator)) < options.caption_dropout
-    return Draw(time, noise, empty if dropped and empty is not None else item.prompt, anchor)
+    prompt = empty if dropped and empty is not None else item.prompt
+    return Draw(time, noise, prompt=prompt, anchor=anchor, generator=generator)
 
 
 def debiased(error: Tensor, anchors: Tensor) -> Tensor:

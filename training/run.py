@@ -21,6 +21,7 @@ from .loop import Progress, Training, print_progress
 from .motion import MotionLoss
 from .processes import OneProcess
 from .samples import render
+from .sparse_ctrl import sparse_ctrl_task
 from .tasks import Task, TaskOptions, adapter_task, lora_task, module_task, start_from, start_from_scratch
 
 IRRELEVANT = ("samples", "save_every", "output", "fit", "custom_nodes", "recompute")
@@ -35,7 +36,7 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
     """
     config.output.mkdir(parents=True, exist_ok=True)
     checkpoint = load_checkpoint(config)
-    with task_for(config, checkpoint.model, processes.device) as task:
+    with task_for(config, checkpoint, processes.device) as task:
         empty, data = prepare_data(config, checkpoint, processes)
         unload_all_models()
         results = Results(config, checkpoint, task, processes)
@@ -110,9 +111,9 @@ def prepare_data(config: Config, checkpoint: Checkpoint, processes: OneProcess) 
     return encode_text(""), data or load()
 
 
-def task_for(config: Config, model: Any, device: torch.device) -> AbstractContextManager[Task]:
-    """Return the task of a configuration. ValueError if a motion LoRA has no motion module to alter."""
-    objective = config.objective
+def task_for(config: Config, checkpoint: Checkpoint, device: torch.device) -> AbstractContextManager[Task]:
+    """Return the task of a configuration. ValueError if it needs a motion module that is not named."""
+    model, objective = checkpoint.model, config.objective
     options = TaskOptions(
         seed=objective.seed,
         dtype=objective.dtype,
@@ -129,7 +130,9 @@ def task_for(config: Config, model: Any, device: torch.device) -> AbstractContex
             model, positions=config.positions, middle=config.middle, seed=objective.seed, device=device
         )
     else:
-        raise ValueError("motion_module: name the file of the motion module that the LoRA is trained for.")
+        raise ValueError(f"motion_module: name the file of the motion module that the {config.train} is trained for.")
+    if config.train == "SparseCtrl":
+        return sparse_ctrl_task(model, checkpoint.vae, start, options, config.sparse_ctrl)
     return (lora_task if config.train == "motion LoRA" else module_task)(model, start, options)
 
 

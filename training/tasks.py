@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import comfy.utils
 import torch
 from comfy.model_sampling import rescale_zero_terminal_snr_sigmas
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import Parameter
 
 from ..motion_models.formats import SDXL, V2, V3, Family
@@ -172,7 +172,7 @@ def adapter_task(model: ModelPatcher, options: TaskOptions, device: torch.device
     ):
         yield Task(
             unet=unet,
-            moving=lambda _frames: nullcontext(),
+            moving=lambda _latents, _generators: nullcontext(),
             parameters=parameters,
             alphas=to_the_end(model, alphas_cumprod("image")),
             file=file,
@@ -190,7 +190,8 @@ def animated(model: ModelPatcher, start: Start, options: TaskOptions) -> Iterato
     norms, limit = ExitStack(), start.model.config.pe_length
 
     @contextmanager
-    def moving(frames: int) -> Iterator[None]:
+    def moving(latents: Tensor, _generators: Sequence[Generator]) -> Iterator[None]:
+        frames = latents.shape[1]
         if frames > limit:
             raise ValueError(
                 f"{frames} frames are more than the {limit} that the motion module was made for: lower 'frames'."

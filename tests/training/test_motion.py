@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,8 @@ class Setting:
             randomise(self.motion, seed)
         self.image = FrozenUNet(self.unet)
 
-    def moving(self, frames: int):
-        return motion_hooks(unet_slots(self.unet), self.motion, frames)
+    def moving(self, latents: Tensor, _generators: Sequence[torch.Generator]):
+        return motion_hooks(unet_slots(self.unet), self.motion, latents.shape[1])
 
     def losses(self, clips: EncodedClips, options: MotionOptions = VELOCITY, empty: Prompt | None = None):
         loss = MotionLoss(self.image, self.moving, alphas_cumprod("motion"), options, empty)
@@ -71,7 +72,7 @@ class Setting:
         for seed in range(4):
             noise = torch.randn(clip.shape, generator=torch.Generator().manual_seed(1000 + seed))
             noisy = add_noise(clip[None], noise[None], alpha)[0]
-            with torch.no_grad(), self.moving(len(clip)):
+            with torch.no_grad(), self.moving(clip[None], []):
                 predicted = self.image(noisy, torch.full((len(clip),), timestep), [PROMPT])
             found.append((predicted - noise).square().mean().item())
         return sum(found) / len(found)

@@ -228,7 +228,7 @@ def test_v1_is_trained_with_the_unets_norms_over_all_frames(tmp_path):
     first, unet = start(model, motion), unet_module
     with torch.no_grad(), tasks.module_task(model, first, tasks.TaskOptions(recompute=False)) as task:
         time = torch.full((FRAMES,), 400)
-        with task.moving(FRAMES):
+        with task.moving(noisy[None], []):
             found = task.unet(noisy, time, told)
         own = model.model.diffusion_model
         norms, slots = unet.unet_norms(own), unet.unet_slots(own)
