@@ -6,6 +6,7 @@ from .free_init import FreeInitNode
 from .keyframe_images import KeyframeImagesNode
 from .load_motion_lora import LoadMotionLora
 from .load_motion_module import LoadMotionModule
+from .load_sparse_ctrl import LoadSparseCtrl
 from .merge_motion_modules import MergeMotionModules
 from .motion_curve import MotionCurveNode
 from .motion_strength import MotionStrengthNode, MotionStrengthPerLevel
@@ -22,6 +23,7 @@ NODES = [
     LoadMotionLora,
     ApplyAnimateDiff,
     KeyframeImagesNode,
+    LoadSparseCtrl,
     SlidingContextNode,
     ClipNoiseNode,
     FreeInitNode,

@@ -71,6 +71,15 @@ NODES = {
         },
         ["KEYFRAMES_ADN,IMAGE"],
     ),
+    "ADN_LoadSparseCtrl": (
+        {
+            "sparse_ctrl": ("COMBO", None, False),
+            "strength": ("FLOAT", 1.0, True),
+            "motion_scale": ("FLOAT", 1.0, True),
+            "far_keyframes": ("COMBO", "nearest", True),
+        },
+        ["CONTROL_NET"],
+    ),
     "ADN_SlidingContext": (
         {
             "model": ("MODEL", None, False),
@@ -214,6 +223,7 @@ OPTIONS = {
         "LCM (100 timesteps)",
         "keep the model's own",
     ],
+    ("ADN_LoadSparseCtrl", "far_keyframes"): ["nearest", "none"],
     ("ADN_SlidingContext", "schedule"): ["static", "uniform", "looped", "closed loop", "batched"],
     ("ADN_SlidingContext", "fuse"): ["pyramid", "flat", "overlap-linear", "relative"],
     ("ADN_SlidingContext", "within"): ["whole UNet", "motion module"],
