@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -113,8 +114,9 @@ class SparseControlNet(comfy.cldm.cldm.ControlNet):
 
 def load_sparse_ctrl(path: str) -> SparseControlNet:
     """Load a SparseCtrl file in the type that ComfyUI chooses. ValueError, one sentence for the user, if it is none."""
-    weights, name = load_weights(path)[0], os.path.basename(path)
-    config, state_dict = read_sparse_ctrl_file(weights, name)
+    weights, metadata = load_weights(path)
+    name = os.path.basename(path)
+    config, state_dict = read_sparse_ctrl_file(weights, name, metadata)
     dtype = comfy.model_management.unet_dtype(
         model_params=comfy.utils.calculate_parameters(state_dict), weight_dtype=comfy.utils.weight_dtype(state_dict)
     )
@@ -124,7 +126,9 @@ def load_sparse_ctrl(path: str) -> SparseControlNet:
     return model
 
 
-def read_sparse_ctrl_file(loaded: Any, name: str) -> tuple[SparseCtrlConfig, dict[str, Tensor]]:
+def read_sparse_ctrl_file(
+    loaded: Any, name: str, metadata: Mapping[str, str] | None = None
+) -> tuple[SparseCtrlConfig, dict[str, Tensor]]:
     """Return the layout and the weights, by the keys of `SparseControlNet`, that were loaded from the file `name`.
 
     Raises ValueError, one sentence for the user, for anything but a complete and finite SparseCtrl model.
@@ -133,6 +137,9 @@ def read_sparse_ctrl_file(loaded: Any, name: str) -> tuple[SparseCtrlConfig, dic
     refuse_others(keys, name)
     weights = {key: t for key, t in keys.state_dict.items() if not is_pe(key) or query_of(key) in keys.state_dict}
     config = read_sparse_ctrl_config(weights, keys.pe_length or V3.pe_length, name)
+    heads = (metadata or {}).get("heads", "")  # of a trained one; its weights do not show how many there are
+    if re.fullmatch("[1248]", heads):
+        config = replace(config, heads=int(heads))
     own_keys, shapes = own_keys_and_shapes(config)
     if not keys.pe_length:
         weights |= {key: sinusoids(*shape[1:]) for key, shape in shapes.items() if is_pe(key)}

@@ -32,6 +32,10 @@ class SampleOptions:
     scheduler: str = "normal"
     size: tuple[int, int] = (256, 256)
     """Width and height."""
+    keyframes: tuple[Path, ...] = ()
+    """Pictures that a SparseCtrl sees in its samples."""
+    keyframe_positions: str = ""
+    """Their frames, as Keyframe Images reads them, such as "0, -1"; empty spreads them evenly."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..evaluation.media import Pictures, UnusableClip
 from ..motion_models.files import whole_file
 from ..motion_models.loader import load_motion_model
 from ..motion_models.lora import apply_motion_lora
 from ..sampling.animate import animate
+from ..sampling.keyframes import KeyframeImages, Keyframes, parse_positions
+from ..sampling.sparse_control import load_sparse_control
+from .data.transforms import fit
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
@@ -32,11 +36,34 @@ def with_learned(config: Config, model: Any, path: Path) -> Any:
         if config.motion_module is None:
             return model
         motion = load_motion_model(str(config.motion_module))
+    elif config.train == "SparseCtrl":
+        motion = load_motion_model(str(config.motion_module))
     elif config.train == "motion LoRA":
         motion = apply_motion_lora(load_motion_model(str(config.motion_module)), str(path), 1.0)
     else:
         motion = load_motion_model(str(path))
     return animate(model, motion)
+
+
+def sample_keyframes(config: Config, vae: Any) -> Keyframes:
+    """Return the keyframes of [samples] in the size of the samples. ValueError names a file that is no picture."""
+    width, height = config.samples.size
+    pictures = []
+    for file in config.samples.keyframes:
+        try:
+            pictures += [fit(frame, (height, width), (0.5, 0.5)) for frame in Pictures((file,)).frames()]
+        except UnusableClip as error:
+            raise ValueError(f"samples.keyframes: {file.name} cannot be used, because {error}.") from error
+    return Keyframes(torch.stack(pictures), parse_positions(config.samples.keyframe_positions), vae)
+
+
+def guided(config: Config, checkpoint: Checkpoint, path: Path, prompts: list[Any]) -> list[Any]:
+    """Return the encoded prompts with a trained SparseCtrl that sees the keyframes of [samples], if there are any."""
+    if config.train != "SparseCtrl" or not config.samples.keyframes:
+        return prompts
+    keyframes = sample_keyframes(config, checkpoint.vae)
+    hint = load_sparse_control(str(path)).set_cond_hint(KeyframeImages.of(keyframes, keyframes.images).movedim(-1, 1))
+    return [[[context, {**values, "control": hint}] for context, values in prompt] for prompt in prompts]
 
 
 def render(config: Config, checkpoint: Checkpoint, path: Path) -> list[tuple[Path, Tensor]]:
@@ -48,7 +75,7 @@ def render(config: Config, checkpoint: Checkpoint, path: Path) -> list[tuple[Pat
     with torch.inference_mode():
         model = with_learned(config, checkpoint.model, path) if config.samples.prompts else None
         for number, prompt in enumerate(config.samples.prompts):
-            latents = sample(model, checkpoint.clip, prompt, config)
+            latents = sample(model, checkpoint, prompt, path, config)
             frames = checkpoint.vae.decode(latents).clamp(0, 1).cpu()
             file = path.with_name(f"{path.stem}_{number}.webp")
             write_webp(frames, file)
@@ -56,10 +83,11 @@ def render(config: Config, checkpoint: Checkpoint, path: Path) -> list[tuple[Pat
     return clips
 
 
-def sample(model: Any, clip: Any, prompt: str, config: Config) -> Tensor:
+def sample(model: Any, checkpoint: Checkpoint, prompt: str, path: Path, config: Config) -> Tensor:
     """Return the latents of a clip (f, c, h, w), as a KSampler with the settings of [samples] gives them."""
-    options, frames = config.samples, config.data.frames
-    positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (prompt, options.negative))
+    options, frames, clip = config.samples, config.data.frames, checkpoint.clip
+    prompts = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (prompt, options.negative)]
+    positive, negative = guided(config, checkpoint, path, prompts)
     latent = torch.zeros(frames, 4, options.size[1] // 8, options.size[0] // 8)
     noise = comfy.sample.prepare_noise(latent, options.seed)
     settings = (options.steps, options.cfg, options.sampler, options.scheduler)

@@ -19,7 +19,7 @@ from comfy_extras.nodes_canny import Canny
 from torch import Generator, Tensor, nn
 
 from ..motion_models.sparse_ctrl import SparseControlNet, SparseCtrlConfig, load_sparse_ctrl, own_keys_and_shapes
-from .frozen_unet import FrozenUNet, attention
+from .frozen_unet import attention
 from .motion import weights
 from .tasks import Start, Task, TaskOptions, animated, noise_schedule, recomputing
 
