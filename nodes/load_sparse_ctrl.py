@@ -18,8 +18,8 @@ class LoadSparseCtrl(io.ComfyNode):
             node_id="ADN_LoadSparseCtrl",
             display_name="Load SparseCtrl",
             category="AnimateDiff",
-            description="Loads a SparseCtrl model, with which a clip follows pictures (rgb) or sketches (scribble) at a "
-            "few of its frames. Use it with Keyframe Images and ComfyUI's Apply ControlNet.",
+            description="Loads a SparseCtrl model, with which a clip follows pictures (rgb) or sketches (scribble) at "
+            "a few of its frames. Use it with Keyframe Images and ComfyUI's Apply ControlNet.",
             search_aliases=[
                 "sparse control",
                 "animatediff controlnet",
@@ -57,8 +57,8 @@ class LoadSparseCtrl(io.ComfyNode):
                     options=list(FAR_KEYFRAMES),
                     default=NEAREST,
                     advanced=True,
-                    tooltip="What a context window of a long clip sees if none of its frames has a picture: the nearest "
-                    "one, or none.",
+                    tooltip="What a context window of a long clip sees if none of its frames has a picture: the "
+                    "nearest one, or none.",
                 ),
             ],
             outputs=[io.ControlNet.Output(tooltip="For Apply ControlNet, whose image is from Keyframe Images.")],

@@ -127,7 +127,8 @@ class SparseControl(comfy.controlnet.ControlNet):
         if self.control_model.config.takes_latents:
             loaded = comfy.model_management.loaded_models(only_currently_used=True)
             pictures = comfy.latent_formats.SD15().process_in(self.keyframes.latents(height, width))
-            comfy.model_management.load_models_gpu(loaded)  # the VAE may have taken their place
+            # The VAE may have taken their place. A model that nobody needs any more is None.
+            comfy.model_management.load_models_gpu([model for model in loaded if model is not None])
         else:
             pictures = self.keyframes.resized(height, width).movedim(-1, 1)
         return F.pad(pictures, (0, 0, 0, 0, 0, 1), value=1.0)
@@ -152,8 +153,9 @@ def check_base(network: SparseControlNet, model: Any) -> None:
     ways_down = {name: c for name, c in channels.items() if name.startswith("down_blocks.")}
     text_features = model.model_config.unet_config.get("context_dim")
     if ways_down != expected or text_features != network.config.text_features:
+        made_for = f"{channels_of_levels(expected)} channels and {network.config.text_features} text features"
         raise ValueError(
-            f"{network.name} is a SparseCtrl model for Stable Diffusion 1.5, a UNet with {channels_of_levels(expected)} "
-            f"channels and {network.config.text_features} text features, but this {type(model).__name__} model has "
-            f"{channels_of_levels(channels)} and {text_features}: use a checkpoint of the base it was made for."
+            f"{network.name} is a SparseCtrl model for Stable Diffusion 1.5, a UNet with {made_for}, but this "
+            f"{type(model).__name__} model has {channels_of_levels(channels)} and {text_features}: use a checkpoint of "
+            "the base it was made for."
         )

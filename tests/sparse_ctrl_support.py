@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import comfy.sd
 import safetensors.torch
 import torch
+from comfy.taesd.taesd import TAESD
 from comfy_support import CHANNELS, CONTEXT, randomise
 from diffusers import SparseControlNetModel
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
@@ -75,18 +77,28 @@ def load_sparse(
 
 
 def oracle_features(
-    oracle: SparseControlNetModel, hint: Tensor, timestep: Tensor, context: Tensor, size: int = 8
+    oracle: SparseControlNetModel, noisy: Tensor, hint: Tensor, timestep: Tensor, context: Tensor
 ) -> list[Tensor]:
-    """What diffusers' network adds to the UNet's features for one clip under one prompt, (1, t, c).
-
-    `hint`, (f, c + 1, h, w), is picture and mask.
-    """
+    """What diffusers' network adds to the UNet's features for one clip: `noisy` (f, c, h, w), `hint`, picture and mask,
+    (f, c + 1, h, w), and `context` (f, t, c)."""
     pictures, mask = hint.movedim(0, 1)[None].split((hint.shape[1] - 1, 1), dim=1)
     out = oracle(
-        torch.ones(1, 4, len(hint), size, size),  # which it ignores
+        noisy.movedim(0, 1)[None],
         timestep.reshape(1),
-        encoder_hidden_states=context.repeat_interleave(len(hint), 0),
+        encoder_hidden_states=context,
         controlnet_cond=pictures,
         conditioning_mask=mask,
     )
     return [*out.down_block_res_samples, out.mid_block_res_sample]
+
+
+def make_vae() -> Any:
+    """A small VAE of ComfyUI's with random weights."""
+    network = TAESD()
+    randomise(network, seed=11)
+    return comfy.sd.VAE(sd=network.state_dict())
+
+
+def pictures(n: int, seed: int = 2) -> Tensor:
+    """(n, 64, 64, 3), of the size of the small models' clips."""
+    return torch.rand(n, 64, 64, 3, generator=torch.Generator().manual_seed(seed))

@@ -23,7 +23,7 @@ TIMESTEP = torch.tensor(500)
 
 @pytest.fixture(scope="module")
 def context() -> torch.Tensor:
-    return torch.randn(1, 77, CONTEXT, generator=torch.Generator().manual_seed(5))
+    return torch.randn(1, 77, CONTEXT, generator=torch.Generator().manual_seed(5)).expand(FRAMES, -1, -1)
 
 
 def hint_of(kind: str, size: int = 8) -> torch.Tensor:
@@ -39,12 +39,12 @@ def hint_of(kind: str, size: int = 8) -> torch.Tensor:
 def test_features_equal_diffusers(kind, context, tmp_path):
     network, hint = load_sparse(tmp_path, kind).control_model, hint_of(kind)
     noisy = torch.randn(FRAMES, 4, 8, 8, generator=torch.Generator().manual_seed(9))
-    features = network(noisy, hint, TIMESTEP.expand(FRAMES), context.expand(FRAMES, -1, -1), frames=FRAMES)
-    expected = oracle_features(sparse_oracle(kind), hint, TIMESTEP, context)
+    features = network(noisy, hint, TIMESTEP.expand(FRAMES), context, frames=FRAMES)
+    expected = oracle_features(sparse_oracle(kind), noisy, hint, TIMESTEP, context)
     assert len(features["output"]) == 12 and len(features["middle"]) == 1
     for ours, theirs in zip([*features["output"], *features["middle"]], expected, strict=True):
         assert relative_error(ours, theirs) < 1e-5
-    blank = network(noisy, torch.zeros_like(hint), TIMESTEP.expand(FRAMES), context.expand(FRAMES, -1, -1), frames=6)
+    blank = network(noisy, torch.zeros_like(hint), TIMESTEP.expand(FRAMES), context, frames=6)
     assert relative_error(blank["middle"][0][5], expected[-1][5]) > 1e-3, "a keyframe is felt at other frames"
 
 
