@@ -74,11 +74,14 @@ class Miniature:
         lora = comfy.utils.load_torch_file(str(models / "loras" / "miniature_neon.safetensors"))
         self.personalised, _ = comfy.sd.load_lora_for_models(self.base, None, lora, 1.0, 0.0)
 
-    def sample(self, model, prompt: str, seed: int, frames: int = FRAMES) -> Tensor:
-        """Return a clip (frames, 3, h, w) in [0, 1]."""
+    def sample(self, model, prompt: str, seed: int, frames: int = FRAMES, control: Any = None) -> Tensor:
+        """Return a clip (frames, 3, h, w) in [0, 1], which follows a ControlNet with its hint if there is one."""
         import comfy.sample
 
         positive, negative = (self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, ""))
+        if control is not None:
+            for conditioning in (positive, negative):
+                conditioning[0][1]["control"] = control
         latent = torch.zeros(frames, 4, shapes.SIZE // 8, shapes.SIZE // 8)
         noise = comfy.sample.prepare_noise(latent, seed)
         latent = comfy.sample.sample(

@@ -1,0 +1,158 @@
+"""Measures how clips follow pictures: `python -m animatediff_native.demo.keyframes`.
+
+The base model and the personalised one, which neither SparseCtrl saw, get drawn pictures as keyframes: one at the
+first frame, one at each end, or sketches at three frames. Writes the table of docs/measurements/keyframes.md.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import metrics, shapes
+from .control import outlines
+from .evaluate import FRAMES, Miniature, with_module
+from .train import DEMO, MODELS, use_cpu
+
+RESULTS = DEMO.parent / "docs" / "measurements" / "keyframes.md"
+LOOKS = {"base": "paper", "personalised": "neon"}
+ENDS, THREE = "0, -1", "0, 8, -1"
+COLUMNS = ("keyframe %", "place px", "shape %", "colour %", "step px", "jerk px")
+HEAD = """# Clips that follow pictures
+
+{date}, {machine}: the miniature with its SparseCtrl models, {seeds} seeds of each row. The personalised model was never
+seen in their training. This measures them:
+
+    python tools/dev.py run -- python -m animatediff_native.demo.keyframes
+
+- *keyframe*: mean difference between a keyframe's picture and the clip's frame there, in percent of white. The
+  autoencoder alone makes {autoencoder}.
+- *place*: distance between the shape in a keyframe and the shape in the clip's frame there.
+- *shape*, *colour*: frames that show what the prompt asks for.
+- *step*, *jerk*: how far the shape moves from frame to frame, and the third difference of its path.
+
+"""
+
+
+@dataclass
+class Measured:
+    """Measurements of the clips of one row."""
+
+    keyframe: list[float] = field(default_factory=list)
+    place: list[float] = field(default_factory=list)
+    shape: list[bool] = field(default_factory=list)
+    colour: list[bool] = field(default_factory=list)
+    step: list[float] = field(default_factory=list)
+    jerk: list[float] = field(default_factory=list)
+
+    def add(self, clip: Tensor, drawn: Tensor, scene: shapes.Scene, keyframes: Sequence[int]) -> None:
+        """Add a clip (f, 3, h, w) that was to follow a drawn one at its keyframes."""
+        frames = [metrics.read_frame(picture) for picture in clip]
+        self.shape += [frame is not None and frame.shape == shapes.SHAPES[int(scene.shape[0])] for frame in frames]
+        colour = list(shapes.COLOURS)[int(scene.colour[0])]
+        self.colour += [frame is not None and frame.colour == colour for frame in frames]
+        for keyframe in keyframes:
+            self.keyframe.append(100 * float((clip[keyframe] - drawn[keyframe]).abs().mean()))
+            frame = frames[keyframe]
+            if frame is not None:
+                self.place.append(float(np.linalg.norm(np.subtract(frame.centroid, scene.centre[keyframe].tolist()))))
+        path = [frame.centroid for frame in frames if frame is not None]
+        if len(path) > 3:
+            self.step.append(metrics.displacement(path))
+            self.jerk.append(metrics.jerk(path))
+
+    def row(self) -> str:
+        shares = (100 * sum(hits) / len(hits) for hits in (self.shape, self.colour))
+        values = (mean(self.keyframe), mean(self.place), *shares, mean(self.step), mean(self.jerk))
+        return " | ".join(f"{value:.1f}" for value in values)
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / max(1, len(values))
+
+
+def guide(miniature: Miniature, pictures: Tensor, positions: str, file: Path) -> Any:
+    """Return a SparseCtrl that sees pictures (n, 3, h, w) at the positions."""
+    from ..sampling.keyframes import KeyframeImages, Keyframes, parse_positions
+    from ..sampling.sparse_control import load_sparse_control
+
+    images = pictures.movedim(1, -1)
+    keyframes = Keyframes(images, parse_positions(positions), miniature.vae)
+    return load_sparse_control(str(file)).set_cond_hint(KeyframeImages.of(keyframes, images).movedim(-1, 1))
+
+
+def drawn_clip(seed: int, look: str) -> tuple[shapes.Scene, Tensor]:
+    """Return a random clip of a look as a scene and as pictures (f, 3, h, w)."""
+    scene = shapes.random_clip(1, FRAMES, torch.Generator().manual_seed(50_000 + seed))
+    return scene, shapes.draw(scene, look)
+
+
+def measure(miniature: Miniature, model: Any, look: str, seeds: int, models: Path) -> dict[str, Measured]:
+    """Return the rows of one model."""
+    from ..sampling.keyframes import parse_positions
+
+    rgb, sketch = (models / "controlnet" / f"miniature_sparse_{sees}.safetensors" for sees in ("rgb", "scribble"))
+    rows = {
+        "none": ("0", None),
+        "first picture": ("0", rgb),
+        "first and last picture": (ENDS, rgb),
+        "three sketches": (THREE, sketch),
+    }
+    measured = {name: Measured() for name in rows}
+    for seed in range(seeds):
+        scene, drawn = drawn_clip(seed, look)
+        prompt = shapes.captions(scene)[0]
+        for name, (positions, file) in rows.items():
+            keyframes = [int(position.frame(FRAMES)) for position in parse_positions(positions)]
+            pictures = outlines(drawn[keyframes]) if file == sketch else drawn[keyframes]
+            control = guide(miniature, pictures, positions, file) if file else None
+            clip = miniature.sample(model, prompt, seed, control=control)
+            measured[name].add(clip, drawn, scene, keyframes)
+    return measured
+
+
+def autoencoder_difference(miniature: Miniature, seeds: int) -> str:
+    """Return how much the autoencoder alone changes the pictures of each look, in percent of white."""
+    differences = []
+    for look in LOOKS.values():
+        pictures = torch.cat([drawn_clip(seed, look)[1][:1] for seed in range(seeds)])
+        decoded = miniature.vae.decode(miniature.vae.encode(pictures.movedim(1, -1))).movedim(-1, 1)
+        differences.append(f"{100 * float((decoded - pictures).abs().mean()):.1f} ({look})")
+    return " and ".join(differences)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=MODELS)
+    parser.add_argument("--seeds", type=int, default=32, help="clips of each row; default 32")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+
+    use_cpu()
+    miniature = Miniature(options.models)
+    module = options.models / "animatediff_models" / "miniature_motion.safetensors"
+    with torch.inference_mode():
+        text = HEAD.format(
+            date=time.strftime("%d %B %Y"),
+            machine=f"{os.cpu_count()} CPU cores, torch {torch.__version__}",
+            seeds=options.seeds,
+            autoencoder=autoencoder_difference(miniature, options.seeds),
+        )
+        text += "| model | keyframes | " + " | ".join(COLUMNS) + " |\n|---|---|" + "--:|" * len(COLUMNS) + "\n"
+        for name, look in LOOKS.items():
+            model = with_module(getattr(miniature, name), module)
+            for keyframes, measured in measure(miniature, model, look, options.seeds, options.models).items():
+                text += f"| {name} | {keyframes} | {measured.row()} |\n"
+    print(text)
+    options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
