@@ -106,6 +106,9 @@ class ClipPictures:
     settings: PictureSettings
     clip: int
     nearest: list[int]
+    """Of each frame, the nearest picture."""
+    away: list[int]
+    """How many frames it is away from it."""
     affinity: Tensor
     strength: Factor
     encode: Callable[[tuple[int, int]], Tensor]
@@ -134,11 +137,13 @@ class ClipPictures:
                 )
             return guider.model_patcher.model.process_latent_in(latents)
 
+        nearest = nearest_picture(places, clip, loop)
         show_keyframes(keyframes, clip)
         return cls(
             settings,
             clip=clip,
-            nearest=nearest_picture(places, clip, loop),
+            nearest=nearest,
+            away=[abs(frame - places[picture]) for frame, picture in enumerate(nearest)],
             affinity=affinities(settings.motion, places, clip),
             strength=strength,
             encode=encode,
@@ -209,7 +214,8 @@ class ClipPictures:
         key = (area, view.size, like.device)
         if key not in self.features:
             latents = cropped(self.latents_in(view.size), area).to(like)
-            positions = self.settings.drift * sinusoids(self.clip, encoder.conv_in.out_channels)[0].to(like)
+            encodings = sinusoids(self.clip, encoder.conv_in.out_channels)[0, self.away]
+            positions = self.settings.drift * encodings.to(like)
             nearest = torch.tensor(self.nearest, device=like.device)
             device = like.device if view.call.indices is None else torch.device("cpu")
             parts = [
