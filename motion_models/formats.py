@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .key_layouts import HOTSHOT_KEYS, ORIGINAL_KEYS, module_layout, to_original, unwrap
 from .motion_model import MotionModel, MotionModelConfig, sinusoids
+from .picture_inputs import LCM_ENCODER, PIA_CONV
 
 FRAMES = re.compile(r"[1-9][0-9]{0,3}")
 LONGEST_ENCODING = 4096  # positions
@@ -33,6 +34,8 @@ class Family:
     """Whether the motion module's own norm does so."""
     pe_length: int = 32
     """Length of the positional encoding, for files that hold none."""
+    picture_input: str = ""
+    """The part that sees pictures, a key of `PICTURE_INPUTS`."""
     trained_frames: int = 16
     """Frames in the clips of its training: later positions were never trained."""
     hint: str = ""
@@ -75,6 +78,14 @@ V2 = Family("AnimateDiff v2")
 V3 = Family("AnimateDiff v3")
 LONG = Family("LongAnimateDiff", trained_frames=64, hint="motion scale 1.28")
 LCM = Family("AnimateLCM", beta_schedule="LCM", pe_length=64, hint="6 steps, cfg 1.5, sampler lcm, its LoRA at 0.8")
+PIA = Family("PIA", unet_norms_over_frames=True, picture_input=PIA_CONV)
+LCM_I2V = Family(
+    "AnimateLCM-I2V",
+    beta_schedule="AnimateLCM-I2V",
+    picture_input=LCM_ENCODER,
+    pe_length=64,
+    hint="2 to 4 steps, cfg 1, sampler lcm, its LoRA at 0.8",
+)
 SDXL = Family(
     "AnimateDiff-SDXL", base="SDXL", beta_schedule="AnimateDiff SDXL", norm_over_frames=True, hint="16 frames, cfg 8.5"
 )
@@ -87,7 +98,7 @@ HOTSHOT = Family(
     hint="8 frames",
 )
 
-FAMILIES = {family.name: family for family in (V1, V2, V3, LONG, LCM, SDXL, HOTSHOT)}
+FAMILIES = {family.name: family for family in (V1, V2, V3, LONG, LCM, PIA, LCM_I2V, SDXL, HOTSHOT)}
 
 # Settings recommended for files that are v2 by their weights and can only be told apart by their names.
 HINTS_BY_NAME = (
@@ -116,8 +127,8 @@ TABLE: tuple[tuple[Callable[[Keys], bool], Family | str], ...] = (
     (lambda k: k.layout is HOTSHOT_KEYS, HOTSHOT),
     (lambda k: k.motion and k.levels == 3, SDXL),
     (lambda k: k.has(r"fps_embedding|motion_embedding|^FancyVideo"), f"a FancyVideo motion module, {NOT_YET}"),
-    (lambda k: k.motion and k.is_pia(), f"a PIA motion module, {NOT_YET}"),
-    (lambda k: k.has(r"^img_encoder\."), f"an AnimateLCM-I2V motion module, {NOT_YET}"),
+    (lambda k: k.motion and k.is_pia(), PIA),
+    (lambda k: k.motion and k.has(r"^img_encoder\."), LCM_I2V),
     (lambda k: k.motion and k.mid and not k.has("pos_encoder") and k.layout is ORIGINAL_KEYS, LCM),
     (lambda k: k.motion and k.mid and k.pe_length == 64, LONG),
     (lambda k: k.motion and k.mid and (k.pe_length > 0 or not k.has("pos_encoder")), V2),
@@ -146,10 +157,11 @@ def read_motion_file(loaded: Any, name: str, metadata: Mapping[str, str] | None 
     if isinstance(family, str):
         raise ValueError(f"{name} is {family}.")
     family = family_in(metadata or {}) or family
-    state_dict = {key: tensor for key, tensor in keys.state_dict.items() if MOTION_KEY.match(key)}
-    if not state_dict:
+    parts = (MOTION_KEY.pattern, *((rf"{family.picture_input}\.",) if family.picture_input else ()))
+    state_dict = {key: tensor for key, tensor in keys.state_dict.items() if re.match("|".join(parts), key)}
+    if not any(MOTION_KEY.match(key) for key in state_dict):
         raise ValueError(unknown_kind(name, next(iter(keys.state_dict))))
-    config = read_config(state_dict, keys.pe_length or family.pe_length, family.norm_over_frames, name)
+    config = read_config(state_dict, keys.pe_length or family.pe_length, family, name)
     if config.pe_length > LONGEST_ENCODING:
         raise ValueError(
             f"{name} has {config.pe_length} positions, more than the {LONGEST_ENCODING} that work: {CHOOSE}."
@@ -193,9 +205,7 @@ def hint(family: Family, name: str) -> str:
     return next((match.expand(settings) for match, settings in matches if match), family.hint)
 
 
-def read_config(
-    state_dict: Mapping[str, Tensor], pe_length: int, norm_over_frames: bool, name: str
-) -> MotionModelConfig:
+def read_config(state_dict: Mapping[str, Tensor], pe_length: int, family: Family, name: str) -> MotionModelConfig:
     """Return the configuration that the keys and shapes imply. Raises ValueError if a key that it needs is missing."""
 
     def count(pattern: str) -> int:
@@ -206,14 +216,18 @@ def read_config(
         keys = (f"{block}.motion_modules.{j}.temporal_transformer.proj_in.weight" for j in modules)
         return tuple(channels_of(state_dict, key, name) for key in keys)
 
+    down = tuple(channels(f"down_blocks.{i}") for i in range(count(r"^down_blocks\.(\d)")))
+    if family.picture_input and not (down and all(down)):
+        raise ValueError(incomplete(name, "a level of its down_blocks"))
     return MotionModelConfig(
-        down=tuple(channels(f"down_blocks.{i}") for i in range(count(r"^down_blocks\.(\d)"))),
+        down=down,
         mid=channels("mid_block"),
         up=tuple(channels(f"up_blocks.{i}") for i in range(count(r"^up_blocks\.(\d)"))),
         pe_length=pe_length,
         attentions=count(r"\.attention_blocks\.(\d)\."),
         transformer_blocks=count(r"\.transformer_blocks\.(\d)\."),
-        norm_over_frames=norm_over_frames,
+        norm_over_frames=family.norm_over_frames,
+        picture_input=family.picture_input,
     )
 
 
@@ -233,7 +247,7 @@ class WithoutInit:
         def reset_parameters(self) -> None:
             pass
 
-    LayerNorm, GroupNorm = nn.LayerNorm, nn.GroupNorm
+    LayerNorm, GroupNorm, Conv2d = nn.LayerNorm, nn.GroupNorm, nn.Conv2d
 
 
 def shapes_of(config: MotionModelConfig) -> dict[str, torch.Size]:

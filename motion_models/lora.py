@@ -52,7 +52,7 @@ def with_lora(loras: tuple[MotionLora, ...], new: MotionLora) -> tuple[MotionLor
 def read_patches(lora: Mapping[str, Tensor], motion: LoadedMotionModel, name: str) -> dict[str, Any]:
     """Return ComfyUI's patches by the keys of a motion model's weights. ValueError if there is none, or a wrong one."""
     weights = motion.patcher.model.state_dict()
-    paths = (key.removesuffix(".weight") for key in weights if key.endswith(".weight"))
+    paths = (key.removesuffix(".weight") for key, weight in weights.items() if weight.ndim == 2)  # linear layers
     layers = {spelling: f"{path}.weight" for path in paths for spelling in layer_spellings(path)}
     # Copied, since the tensors of a .safetensors file are the file itself, which may be replaced while they are in use.
     low_rank = {key: tensor.clone() for key, tensor in lora.items() if not key.endswith(OTHER_CHANGES)}

@@ -23,6 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .picture_inputs import PICTURE_INPUTS
+
 # A number, or one for each frame (b f) 1 1 1 or place (b f) 1 h w.
 Amount = float | Tensor
 
@@ -48,6 +50,8 @@ class MotionModelConfig:
     norm_groups: int = 32
     norm_over_frames: bool = False
     """Whether the module's own GroupNorm takes its statistics over all frames, as in AnimateDiff-SDXL."""
+    picture_input: str = ""
+    """The part that sees pictures, a key of `PICTURE_INPUTS`; most families have none."""
 
     @classmethod
     def for_unet(cls, channels: tuple[int, ...], mid: bool, **options: Any) -> MotionModelConfig:
@@ -304,7 +308,8 @@ class MotionBlock(nn.Module):
 
 
 class MotionModel(nn.Module):
-    """The motion modules of a UNet: `down_blocks`, `up_blocks` and, if the family has one, `mid_block`."""
+    """The motion modules of a UNet: `down_blocks`, `up_blocks` and, if the family has them, `mid_block` and the part
+    that sees pictures."""
 
     def __init__(
         self,
@@ -319,6 +324,9 @@ class MotionModel(nn.Module):
         self.down_blocks = nn.ModuleList(MotionBlock(c, config, operations, **factory) for c in config.down)
         self.mid_block = MotionBlock(config.mid, config, operations, **factory) if config.mid else None
         self.up_blocks = nn.ModuleList(MotionBlock(c, config, operations, **factory) for c in config.up)
+        if config.picture_input:
+            channels = [c for c, *_ in config.down]
+            self.add_module(config.picture_input, PICTURE_INPUTS[config.picture_input](channels, operations, **factory))
 
 
 def zero_output(model: MotionModel) -> None:

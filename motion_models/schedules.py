@@ -38,6 +38,7 @@ BETA_SCHEDULES = {
     # AnimateLCM as ComfyUI's users know it, and as its authors' configuration has it.
     "LCM": BetaSchedule("linear", 0.00085, 0.012, lcm_timesteps=50),
     "LCM (100 timesteps)": BetaSchedule("sqrt_linear", 0.00085, 0.012, lcm_timesteps=100),
+    "AnimateLCM-I2V": BetaSchedule("sqrt_linear", 0.00085, 0.014, lcm_timesteps=200),
 }
 
 

@@ -15,6 +15,9 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock,
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+
+    from .loader import LoadedMotionModel
     from .motion_model import Amount, AttentionWindows, MotionModel
 
 
@@ -56,6 +59,36 @@ def make_slot(name: str, block: Any) -> Slot:
 
 def find(block: nn.Module, layer_type: type[nn.Module]) -> Any:
     return next((layer for layer in block.children() if isinstance(layer, layer_type)), None)
+
+
+def check_base(model: ModelPatcher, motion: LoadedMotionModel) -> None:
+    """Raise ValueError if the UNet's channels are not those that the motion model was made for."""
+    expected = motion.config.channels_by_name()
+    channels = {slot.name: slot.channels for slot in unet_slots(model.get_model_object("diffusion_model"))}
+    if not motion.config.mid:
+        channels.pop("mid_block.motion_modules.0", None)
+    article = "an" if motion.family.name[0] in "AEIOU" else "a"
+    kind = f"{motion.name} is {article} {motion.family.name} module for {motion.family.base}"
+    if channels != expected:
+        raise ValueError(
+            f"{kind}, a UNet with {channels_of_levels(expected)} channels, but this {type(model.model).__name__} model "
+            f"has {channels_of_levels(channels)}: use a checkpoint of the base it was made for."
+        )
+    if is_stable_diffusion_2(model):
+        raise ValueError(
+            f"{kind}, but this is a Stable Diffusion 2 model: use a checkpoint of the base it was made for."
+        )
+
+
+def is_stable_diffusion_2(model: ModelPatcher) -> bool:
+    """Return whether the text encoder gives 1024 features a token; the channels are those of Stable Diffusion 1.5."""
+    return model.model.model_config.unet_config.get("context_dim") == 1024
+
+
+def channels_of_levels(channels_by_name: dict[str, int]) -> str:
+    """Return the channels per level of the way down, for people: "320/640/1280/1280"."""
+    down = {name.split(".")[1]: c for name, c in channels_by_name.items() if name.startswith("down_blocks.")}
+    return "/".join(map(str, down.values())) or "no SD-like blocks"
 
 
 def full_strength(_slot: str, _features: Tensor) -> tuple[Amount, Amount]:

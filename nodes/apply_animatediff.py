@@ -6,9 +6,10 @@ from comfy_api.latest import io
 
 from ..motion_models.schedules import AUTOMATIC, BETA_SCHEDULES, KEEP
 from ..sampling.animate import MotionSettings, animate
+from ..sampling.pictures import AFFINITIES, NO_PICTURES, PictureSettings
 from ..sampling.progress import FRAME_RATE
 from .schema import Schema
-from .sockets import MotionModel, MotionStrength
+from .sockets import Keyframes, MotionCurve, MotionModel, MotionStrength
 
 MOTION_SCALE = (
     "Multiplies the keys of temporal attention. Above 1, each frame attends mostly to a few frames; below 1, more "
@@ -92,6 +93,43 @@ class ApplyAnimateDiff(io.ComfyNode):
                     tooltip="From Motion Strength: strength and motion scale that vary over frames, regions, UNet "
                     "levels or the sampling. They multiply the values of this node.",
                 ),
+                Keyframes.Input(
+                    "keyframes",
+                    optional=True,
+                    tooltip="From Keyframe Images: pictures that the clip starts from or passes through. For PIA and "
+                    "AnimateLCM-I2V.",
+                ),
+                io.Combo.Input(
+                    "keyframe_motion",
+                    options=list(AFFINITIES),
+                    default=NO_PICTURES.motion,
+                    advanced=True,
+                    tooltip="For PIA: how far frames move away from their picture. A loop comes back to it, and style "
+                    "transfer follows the checkpoint's look and the prompt more than the picture. none keeps every "
+                    "frame at its picture, unless a Motion Curve at keyframe_strength says otherwise.",
+                ),
+                io.MultiType.Input(
+                    io.Float.Input(
+                        "keyframe_strength",
+                        default=1.0,
+                        min=0.0,
+                        max=10.0,
+                        step=0.01,
+                        advanced=True,
+                        tooltip="How closely frames follow their picture: multiplies PIA's keyframe_motion and the "
+                        "features that AnimateLCM-I2V takes from the picture. Takes a number or a Motion Curve.",
+                    ),
+                    [MotionCurve],
+                ),
+                io.Float.Input(
+                    "keyframe_drift",
+                    default=NO_PICTURES.drift,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="For AnimateLCM-I2V: how much frames differ from each other. 0 makes a still clip.",
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -112,7 +150,17 @@ class ApplyAnimateDiff(io.ComfyNode):
         motion_scale: float = 1.0,
         frame_rate: float = FRAME_RATE,
         motion_strength: tuple = (),
+        keyframes=None,
+        keyframe_motion: str = NO_PICTURES.motion,
+        keyframe_strength=1.0,
+        keyframe_drift: float = NO_PICTURES.drift,
     ) -> io.NodeOutput:
+        pictures = PictureSettings(
+            keyframes=None if keyframes is None else keyframes.keyframes,
+            motion=keyframe_motion,
+            strength=keyframe_strength,
+            drift=keyframe_drift,
+        )
         settings = MotionSettings(
             strength=strength,
             motion_scale=motion_scale,
@@ -121,5 +169,6 @@ class ApplyAnimateDiff(io.ComfyNode):
             beta_schedule=beta_schedule,
             motion_strength=motion_strength,
             frame_rate=frame_rate,
+            pictures=pictures,
         )
         return io.NodeOutput(animate(model, motion_module, settings))

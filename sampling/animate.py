@@ -18,12 +18,13 @@ import torch
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ..motion_models.schedules import AUTOMATIC, report_other_schedule, set_trained_schedule
-from ..motion_models.unet import Slot, group_norms_over_frames, motion_hooks, unet_norms, unet_slots
+from ..motion_models.unet import Slot, check_base, group_norms_over_frames, motion_hooks, unet_norms, unet_slots
 from .calls import CallFrames
 from .clips import STEP_SIZE, prepare_clips
 from .context_windows import ContextOptions, SlidingContext
 from .other_nodes import plain_models
 from .patchers import KEY, add_motion_model, patcher_on
+from .pictures import NO_PICTURES, ClipPictures, PictureSettings, View
 from .strength import Area, ClipStrength, MotionStrength, moment_of, moments
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class MotionSettings:
     """Strengths and motion scales that change over frames, regions, levels or the sampling."""
     frame_rate: float | None = None
     """Frames per second of the live preview; None leaves it as it was."""
+    pictures: PictureSettings = NO_PICTURES
 
     def __post_init__(self):
         if self.start_percent > self.end_percent:
@@ -66,9 +68,11 @@ def animate(
 ) -> ModelPatcher:
     """Return a clone of `model` that samples a batch as one clip, with motion from `motion`.
 
-    Several motion models can be applied one after the other. ValueError if this one was made for another UNet.
+    Several motion models can be applied one after the other. ValueError if this one was made for another UNet, or sees
+    no pictures and is given some.
     """
     check_base(model, motion)
+    check_pictures(motion, settings.pictures)
     model = model.clone()
     if settings.strength != 0.0:
         key = add_motion_model(model, motion.patcher)
@@ -81,34 +85,16 @@ def animate(
     return prepare_clips(model, settings.frame_rate)
 
 
-def check_base(model: ModelPatcher, motion: LoadedMotionModel) -> None:
-    """Raise ValueError if the UNet's channels are not those that the motion model was made for."""
-    expected = motion.config.channels_by_name()
-    channels = {slot.name: slot.channels for slot in unet_slots(model.get_model_object("diffusion_model"))}
-    if not motion.config.mid:
-        channels.pop("mid_block.motion_modules.0", None)
-    article = "an" if motion.family.name[0] in "AEIOU" else "a"
-    kind = f"{motion.name} is {article} {motion.family.name} module for {motion.family.base}"
-    if channels != expected:
+def check_pictures(motion: LoadedMotionModel, pictures: PictureSettings) -> None:
+    """Raise ValueError if there are keyframes that the motion model cannot see; log settings that do nothing."""
+    if pictures.keyframes is not None and not motion.config.picture_input:
         raise ValueError(
-            f"{kind}, a UNet with {channels_of_levels(expected)} channels, but this {type(model.model).__name__} model "
-            f"has {channels_of_levels(channels)}: use a checkpoint of the base it was made for."
+            f"{motion.name} ({motion.family.name}) does not see pictures: load PIA or AnimateLCM-I2V, or connect the "
+            "keyframes to Apply ControlNet with a SparseCtrl."
         )
-    if is_stable_diffusion_2(model):
-        raise ValueError(
-            f"{kind}, but this is a Stable Diffusion 2 model: use a checkpoint of the base it was made for."
-        )
-
-
-def is_stable_diffusion_2(model: ModelPatcher) -> bool:
-    """Return whether the text encoder gives 1024 features a token; the channels are those of Stable Diffusion 1.5."""
-    return model.model.model_config.unet_config.get("context_dim") == 1024
-
-
-def channels_of_levels(channels_by_name: dict[str, int]) -> str:
-    """Return the channels per level of the way down, for people: "320/640/1280/1280"."""
-    down = {name.split(".")[1]: c for name, c in channels_by_name.items() if name.startswith("down_blocks.")}
-    return "/".join(map(str, down.values())) or "no SD-like blocks"
+    for name in pictures.idle(motion.config.picture_input):
+        reason = f"with {motion.name}" if pictures.keyframes is not None else "without keyframes"
+        logging.info(f"AnimateDiff: {name} does nothing {reason}.")
 
 
 @dataclass(frozen=True)
@@ -123,6 +109,7 @@ class Run:
     end_sigma: float
     moments: list[float]
     """Noise levels at which strength changes over the sampling; empty if it does not."""
+    pictures: ClipPictures | None = None
     plain_models: tuple[Any, ...] = ()
     """Models of the guider's that stay without motion."""
     slots_of: Callable[[torch.nn.Module], tuple[Slot, ...]] = field(default_factory=lambda: cache(unet_slots))
@@ -170,9 +157,18 @@ class Run:
         whole_clip = call.length == self.frames
         return handler.attention_windows(device) if isinstance(handler, SlidingContext) and whole_clip else None
 
+    def view(
+        self, call: CallFrames, moment: int, areas: tuple[Area | None, ...], options: dict[str, Any]
+    ) -> View | None:
+        """Return what a call sees of the pictures, if there are any and they count at this moment."""
+        if self.pictures is None or self.pictures.strength.at(moment) == 0.0:
+            return None
+        amount = self.pictures.strength.in_call(call, moment, areas)
+        return View(call, areas=areas, size=options.get(STEP_SIZE, self.latent_size), amount=amount)
+
     def areas(self, x: torch.Tensor, call: CallFrames, options: dict[str, Any]) -> tuple[Area | None, ...]:
         """Return which part of the latent each cond of a call sees; None is all of it. ValueError if nothing tells."""
-        if not self.strength.has_regions:
+        if not self.strength.has_regions and self.pictures is None:
             return (None,) * len(options["cond_or_uncond"])
         h, w = x.shape[-2:]
         conds = (cond for kind in self.guider.conds.values() for cond in kind)
@@ -181,7 +177,7 @@ class Run:
         if (h, w) != options.get(STEP_SIZE, self.latent_size) and not corners.keys() >= set(uuids):
             raise ValueError(
                 "Another node divides the picture into tiles without saying which part each tile is: use a Motion "
-                "Curve without masks, or remove that node."
+                "Curve without masks and no keyframes, or remove that node."
             )
         return tuple((h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
 
@@ -217,7 +213,10 @@ class MotionWrappers:
     def begin(self, guider: Any, noise: torch.Tensor) -> Run:
         frames, size = len(noise), (noise.shape[-2], noise.shape[-1])
         settings = (MotionStrength(self.settings.strength, self.settings.motion_scale), *self.settings.motion_strength)
-        strength = ClipStrength.product(settings, levels=self.motion.config.levels(), frames=frames, latent_size=size)
+        config = self.motion.config
+        strength = ClipStrength.product(settings, levels=config.levels(), frames=frames, latent_size=size)
+        pictures = ClipPictures.begin(self.settings.pictures, config, guider=guider, noise=noise)
+        changes = strength.changes_over_sampling or (pictures and len(pictures.strength.over_sampling) > 1)
         sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
         return Run(
             guider=guider,
@@ -226,7 +225,8 @@ class MotionWrappers:
             strength=strength,
             start_sigma=sigma(self.settings.start_percent),
             end_sigma=sigma(self.settings.end_percent),
-            moments=moments(sigma) if strength.changes_over_sampling else [],
+            moments=moments(sigma) if changes else [],
+            pictures=pictures,
             plain_models=plain_models(guider),
         )
 
@@ -276,6 +276,9 @@ class MotionWrappers:
             if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
                 options[NORMS_OVER_FRAMES] = True  # once, however many such modules this MODEL has
                 stack.enter_context(group_norms_over_frames(run.norms_of(unet), call.length))
+            view = run.view(call, moment, areas, options)
+            if run.pictures is not None and view is not None:
+                stack.enter_context(run.pictures.hooks(model, unet, run.slots_of(unet), view))
             strength = run.strength.in_call(call, moment, areas)
             hooks = motion_hooks(run.slots_of(unet), model, call.length, strength=strength, windows=windows)
             stack.enter_context(hooks)

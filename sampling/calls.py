@@ -55,6 +55,11 @@ class CallFrames:
             indices = options.get("ad_params", {}).get("sub_idxs")
         return None if indices is None else cls(clip, len(indices), tuple(indices))
 
+    @property
+    def frames(self) -> list[int]:
+        """Frame numbers of all windows; where nothing tells, those of the whole clip."""
+        return list(range(self.clip) if self.indices is None else self.indices)
+
     def ad_params(self) -> dict[str, Any]:
         """Return what IPAdapter_plus and Advanced-ControlNet read to slice their per-frame inputs to a window."""
         if self.indices is None:

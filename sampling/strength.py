@@ -80,6 +80,26 @@ class Factor:
         """Return the part that is the same in all levels and frames."""
         return self.over_sampling[moment if len(self.over_sampling) > 1 else 0]
 
+    def in_call(
+        self, call: CallFrames, moment: int = 0, areas: Sequence[Area | None] = (None,)
+    ) -> Callable[[str, Tensor], Amount]:
+        """Return the function that gives the number for a module of one UNet call; see `ClipStrength.in_call`."""
+
+        @functools.cache  # most modules share their size with others
+        def over_frames(size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
+            curves = (in_view(curve, call, areas, size) for curve in self.over_frames)
+            return functools.reduce(torch.mul, curves).to(device, dtype)
+
+        def amount(module: str, features: Tensor) -> Amount:
+            number = self.at(moment) * self.of_level[module.partition(".motion_modules")[0]]
+            if not self.over_frames or number == 0.0:
+                return number
+            size = (features.shape[-2], features.shape[-1])
+            product = over_frames(size, features.device, features.dtype)
+            return product.repeat(count_tiles(features, call, len(areas)), 1, 1, 1) * number
+
+        return amount
+
 
 @dataclass(frozen=True)
 class ClipStrength:
@@ -119,35 +139,18 @@ class ClipStrength:
         The function takes the module's name and its features, (b f) c h w, and gives numbers, or tensors
         (b f) 1 h w (or 1 1). Each cond sees its area of the latent (None: all of it).
         """
-
-        @functools.cache  # most modules share their size with others
-        def over_frames(factor: Factor, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
-            curves = (in_view(curve, call, areas, size) for curve in factor.over_frames)
-            return functools.reduce(torch.mul, curves).to(device, dtype)
-
-        def amount(factor: Factor, module: str, features: Tensor) -> Amount:
-            number = factor.at(moment) * factor.of_level[module.partition(".motion_modules")[0]]
-            if not factor.over_frames or number == 0.0:
-                return number
-            size = (features.shape[-2], features.shape[-1])
-            product = over_frames(factor, size, features.device, features.dtype)
-            return product.repeat(count_tiles(features, call, len(areas)), 1, 1, 1) * number
-
-        return lambda module, features: (
-            amount(self.strength, module, features),
-            amount(self.motion_scale, module, features),
-        )
+        strength, motion_scale = (factor.in_call(call, moment, areas) for factor in (self.strength, self.motion_scale))
+        return lambda module, features: (strength(module, features), motion_scale(module, features))
 
 
 def count_tiles(features: Tensor, call: CallFrames, conds: int) -> int:
     """Return how often a call holds its frames: more than once where another node puts the tiles of a large picture
     after each other. ValueError if nothing tells which frames the call holds."""
-    frames = call.clip if call.indices is None else len(call.indices)
-    tiles, rest = divmod(len(features), frames * conds)
+    tiles, rest = divmod(len(features), len(call.frames) * conds)
     if rest:
         raise ValueError(
             f"The model was called with {len(features) // conds} of {call.clip} frames without saying which: with a "
-            "Motion Curve, use Sliding Context or ComfyUI's own context windows."
+            "Motion Curve or keyframes, use Sliding Context or ComfyUI's own context windows."
         )
     return tiles
 
@@ -155,8 +158,7 @@ def count_tiles(features: Tensor, call: CallFrames, conds: int) -> int:
 def in_view(curve: Tensor, call: CallFrames, areas: Sequence[Area | None], size: tuple[int, int]) -> Tensor:
     """Return the part of a curve, frames h w, that a call sees, at the size of its features: (b f) 1 h w, or
     (b f) 1 1 1."""
-    frames = curve if call.indices is None else curve[list(call.indices)]
-    return torch.cat([resized(cropped(frames, area), size) for area in areas])[:, None]
+    return torch.cat([resized(cropped(curve[call.frames], area), size) for area in areas])[:, None]
 
 
 def cropped(x: Tensor, area: Area | None) -> Tensor:

@@ -15,6 +15,7 @@ import lora_support
 import safetensors.torch
 import torch
 from comfy_support import motion_state_dict
+from picture_support import picture_weights
 from torch import Tensor
 
 from animatediff_native.motion_models.key_layouts import HOTSHOT_KEYS, from_original
@@ -42,6 +43,8 @@ FAMILIES: dict[str, Callable[[], State]] = {
     **{name: partial(motion_state_dict, name, channels=CHANNELS) for name in ("v1", "v2", "v3")},
     "LongAnimateDiff": long,
     "AnimateLCM": lambda: {key: t for key, t in FAMILIES["v2"]().items() if "pos_encoder" not in key},
+    "PIA": lambda: picture_weights("PIA", CHANNELS),
+    "AnimateLCM-I2V": lambda: picture_weights("AnimateLCM-I2V", CHANNELS),
     "SDXL": lambda: motion_state_dict("v3", channels=(32, 32, 32)),
     "HotshotXL": lambda: {from_original(key, HOTSHOT_KEYS): t for key, t in FAMILIES["v3"]().items()},
     "diffusers": lambda: {diffusers_oracle.rename(key): t for key, t in FAMILIES["v2"]().items()},
@@ -191,7 +194,7 @@ def damaged_bytes(data: bytes, rng: random.Random) -> bytes:
 
 METADATA = (None, {}, {"family": "AnimateDiff v2", "trained_frames": "9" * 5000}, {"family": "AnimateDiff v3",
             "trained_frames": "0"}, {"family": "x" * 1000, "trained_frames": "-1"}, {"family": "HotshotXL"},
-            {"family": "AnimateDiff v1", "trained_frames": "٣"})  # fmt: skip
+            {"family": "PIA"}, {"family": "AnimateDiff v1", "trained_frames": "٣"})  # fmt: skip
 
 
 def write_hostile(folder: Path, state: State, rng: random.Random) -> tuple[Path, str]:

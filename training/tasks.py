@@ -18,8 +18,14 @@ from ..motion_models.formats import SDXL, V2, V3, Family
 from ..motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
 from ..motion_models.saving import domain_adapter_file, float32_copy, motion_lora_file, notes, patched_weights
 from ..motion_models.schedules import BETA_SCHEDULES
-from ..motion_models.unet import group_norms_over_frames, motion_hooks, unet_norms, unet_slots
-from ..sampling.animate import check_base, is_stable_diffusion_2
+from ..motion_models.unet import (
+    check_base,
+    group_norms_over_frames,
+    is_stable_diffusion_2,
+    motion_hooks,
+    unet_norms,
+    unet_slots,
+)
 from .diffusion import alphas_cumprod
 from .frozen_unet import FrozenUNet, frozen_copy, recomputed
 from .lora import LoraOptions, layers_of, lora

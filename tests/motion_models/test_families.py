@@ -12,13 +12,16 @@ import safetensors.torch
 import torch
 from comfy_support import CHANNELS, SDXL_CHANNELS, animate, make_model, make_sdxl_model, motion_state_dict
 from diffusers import LCMScheduler
+from picture_support import picture_weights
 from torch import Tensor
 
 from animatediff_native.motion_models import formats
 from animatediff_native.motion_models.formats import (
     HOTSHOT,
     LCM,
+    LCM_I2V,
     LONG,
+    PIA,
     SDXL,
     V1,
     V2,
@@ -54,6 +57,12 @@ def without_positions(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: tensor for key, tensor in state_dict.items() if not key.endswith(".pe")}
 
 
+def in_whole_unet(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As a trainer saves it, with the checkpoint that it was trained on."""
+    others = ("conv_in.bias", "down_blocks.0.resnets.0.conv1.weight", "time_embedding.linear_1.bias", "conv_out.bias")
+    return {f"module.{key}": t for key, t in {**dict.fromkeys(others, torch.ones(32)), **state_dict}.items()}
+
+
 def same(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     return state_dict
 
@@ -67,6 +76,9 @@ PUBLISHED = {
     "v3 of 40 frames": (V3, lambda: weights(False, 40), same),
     "LongAnimateDiff": (LONG, lambda: weights(True, 64), same),
     "AnimateLCM": (LCM, lambda: weights(True, 64), without_positions),
+    "PIA": (PIA, lambda: picture_weights("PIA"), in_whole_unet),
+    "AnimateLCM-I2V": (LCM_I2V, lambda: weights(True, 64) | picture_weights("AnimateLCM-I2V"), without_positions),
+    "diffusers PIA": (PIA, lambda: picture_weights("PIA"), as_diffusers),
     "diffusers v1": (V1, lambda: weights(False, 24), as_diffusers),
     "diffusers v2": (V2, lambda: weights(True, 32), as_diffusers),
     "diffusers v2 without positions": (V2, lambda: weights(True, 32), lambda sd: without_positions(as_diffusers(sd))),
@@ -101,7 +113,8 @@ def test_a_published_layout_is_recognised(name, tmp_path):
 def test_a_sampling_step_equals_diffusers(name, tmp_path):
     family, make, _ = PUBLISHED[name]
     plain = make_sdxl_model() if family.base == "SDXL" else make_model()
-    schedule = {"beta_schedule": "AnimateDiff SD1.5"} if family is LCM else {}  # LCM changes what is made of the noise
+    lcm = family in (LCM, LCM_I2V)  # which changes what is made of the noise
+    schedule = {"beta_schedule": "AnimateDiff SD1.5"} if lcm else {}
     animated = animate(plain, load_motion_model(write(tmp_path, name)), **schedule)
     found, expected = oracle.compare_step(
         plain, animated, make(), per_frame=not family.norm_over_frames,
@@ -127,7 +140,16 @@ def test_smaller_types_load_and_stay_close(name, dtype, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "stretch_to"),
-    [("v1", 32), ("v3", 24), ("v2", 64), ("AnimateLCM", 0), ("HotshotXL", 0), ("AnimateDiff-SDXL", 0)],
+    [
+        ("v1", 32),
+        ("v3", 24),
+        ("v2", 64),
+        ("AnimateLCM", 0),
+        ("HotshotXL", 0),
+        ("AnimateDiff-SDXL", 0),
+        ("PIA", 40),
+        ("AnimateLCM-I2V", 0),
+    ],
 )
 def test_a_saved_module_stays_of_its_family(tmp_path, name, stretch_to):
     """Though its weights alone, or the number of its positions, would now be those of another."""
@@ -153,8 +175,13 @@ def test_animate_lcm_samples_as_latent_consistency_models_do(tmp_path):
     assert loaded.config.pe_length == 64
     sampling: Any = animate(make_model(), loaded).get_model_object("model_sampling")
     authors: Any = animate(make_model(), loaded, beta_schedule="LCM (100 timesteps)").get_model_object("model_sampling")
-    for found, betas, timesteps in ((sampling, "scaled_linear", 50), (authors, "linear", 100)):
-        scheduler = LCMScheduler(beta_schedule=betas, beta_start=0.00085, beta_end=0.012)
+    of_pictures: Any = animate(make_model(), loaded, beta_schedule="AnimateLCM-I2V").get_model_object("model_sampling")
+    for found, betas, beta_end, timesteps in (
+        (sampling, "scaled_linear", 0.012, 50),
+        (authors, "linear", 0.012, 100),
+        (of_pictures, "linear", 0.014, 200),
+    ):
+        scheduler = LCMScheduler(beta_schedule=betas, beta_start=0.00085, beta_end=beta_end)
         scheduler.set_timesteps(4, original_inference_steps=timesteps)
         alphas = scheduler.alphas_cumprod[1000 // timesteps - 1 :: 1000 // timesteps]
         torch.testing.assert_close(found.sigmas, ((1 - alphas) / alphas) ** 0.5, rtol=1e-4, atol=1e-5)

@@ -13,7 +13,9 @@ from comfy_support import motion_config, motion_state_dict
 from animatediff_native.motion_models.formats import (
     HOTSHOT,
     LCM,
+    LCM_I2V,
     LONG,
+    PIA,
     SDXL,
     TABLE,
     V1,
@@ -93,8 +95,6 @@ REFUSED = {
     "CMCM": lambda: prefixed("module.", motion_with(P + "transformer_blocks.0.cc_projection.weight")),
     "OMCM": lambda: keys("conv_in.weight", "body.0.block1.weight"),
     "FancyVideo": lambda: {"module": motion_with("module.fps_embedding.linear.weight")},
-    "PIA": lambda: motion_state_dict("v3") | {"conv_in.weight": torch.zeros(320, 9, 3, 3)},
-    "AnimateLCM-I2V": lambda: without(motion_with("img_encoder.conv_in.weight"), "pos_encoder"),
     "without a positional encoding": lambda: without(motion_state_dict("v3"), "pos_encoder"),
     "Load ControlNet Model": lambda: keys("control_model.zero_convs.0.0.weight"),
     "Load Checkpoint": lambda: keys(
@@ -118,7 +118,7 @@ def test_other_files_are_refused_by_name(what):
 
 
 def test_every_row_of_the_table_is_tested():
-    assert len(TABLE) == len({V1, V2, V3, LONG, LCM, SDXL, HOTSHOT}) + len(
+    assert len(TABLE) == len({V1, V2, V3, LONG, LCM, PIA, LCM_I2V, SDXL, HOTSHOT}) + len(
         {read_error(make()) for make in REFUSED.values()}
     )
 
@@ -143,6 +143,12 @@ BROKEN = {
     "shape [33, 33]": lambda sd: sd | {P + "proj_in.weight": torch.zeros(33, 33)},
     "holds NaN": lambda sd: sd | {P + "norm.bias": torch.full((32,), float("nan"))},
     "infinite": lambda sd: sd | {P + "proj_out.bias": torch.full((32,), float("inf"))},
+    "conv_in.bias is missing": lambda sd: without(sd, "pos") | {"conv_in.weight": torch.zeros(32, 9, 3, 3)},
+    "conv_in.weight has the shape [32, 9, 1, 1]": lambda sd: sd | {"conv_in.weight": torch.zeros(32, 9, 1, 1)},
+    "a level of its down_blocks is missing": lambda sd: (
+        without(sd, "down_blocks.0") | {"conv_in.weight": torch.zeros(32, 9, 3, 3)}
+    ),
+    "img_encoder.conv_in.bias is missing": lambda sd: sd | {"img_encoder.conv_in.weight": torch.zeros(32, 4, 3, 3)},
     "unknown kind, with the key " + P + "extra": lambda sd: sd | {P + "extra": torch.zeros(2)},
 }
 
