@@ -166,7 +166,7 @@ def query_of(key: str) -> str:
 
 
 def read_sparse_ctrl_config(weights: Mapping[str, Tensor], pe_length: int, name: str) -> SparseCtrlConfig:
-    motion = read_config(weights, pe_length, norm_over_frames=False, name=name)
+    motion = read_config(weights, pe_length, family=V3, name=name)
     if not motion.down or TEXT not in weights:
         raise ValueError(incomplete(name, TEXT))
     if weights[TEXT].ndim != 2:

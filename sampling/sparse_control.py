@@ -14,8 +14,7 @@ from torch import Tensor
 
 from ..motion_models.loader import convert_weights
 from ..motion_models.sparse_ctrl import SparseControlNet, load_sparse_ctrl
-from ..motion_models.unet import unet_slots
-from .animate import channels_of_levels
+from ..motion_models.unet import channels_of_levels, unet_slots
 from .calls import ATTENTION_WINDOWS, CallFrames
 from .keyframes import Keyframes, keyframes_of_hint
 from .keyframes_in_windows import NEAREST, keyframes_in_window
