@@ -33,7 +33,7 @@ class SampleOptions:
     size: tuple[int, int] = (256, 256)
     """Width and height."""
     keyframes: tuple[Path, ...] = ()
-    """Pictures that a SparseCtrl sees in its samples."""
+    """Pictures that a SparseCtrl or PIA sees in its samples."""
     keyframe_positions: str = ""
     """Their frames, as Keyframe Images reads them, such as "0, -1"; empty spreads them evenly."""
 
@@ -57,6 +57,8 @@ class Config:
     one, a module starts from scratch."""
     positions: int = 32
     """Frames of the longest clip of a module that starts from scratch."""
+    pictures: bool = False
+    """Whether a motion module learns PIA's picture input, with which a clip can start from a picture."""
     middle: bool = False
     """Whether a module that starts from scratch has motion modules in the middle block, as v2 has."""
     beta_schedule: Literal["family", "motion", "image"] = "family"

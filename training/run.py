@@ -22,7 +22,7 @@ from .motion import MotionLoss
 from .processes import OneProcess
 from .samples import render
 from .sparse_ctrl import sparse_ctrl_task
-from .tasks import Task, TaskOptions, adapter_task, lora_task, module_task, start_from, start_from_scratch
+from .tasks import Task, TaskOptions, adapter_task, lora_task, module_task, start_from, start_from_scratch, start_pia
 
 IRRELEVANT = ("samples", "save_every", "output", "fit", "custom_nodes", "recompute")
 """Keys of a configuration that do not decide the result; [fit] is compared by the loop."""
@@ -131,6 +131,8 @@ def task_for(config: Config, checkpoint: Checkpoint, device: torch.device) -> Ab
         )
     else:
         raise ValueError(f"motion_module: name the file of the motion module that the {config.train} is trained for.")
+    if config.train == "motion module" and config.pictures:
+        start = start_pia(model, start)
     if config.train == "SparseCtrl":
         return sparse_ctrl_task(model, checkpoint.vae, start, options, config.sparse_ctrl)
     return (lora_task if config.train == "motion LoRA" else module_task)(model, start, options)

@@ -16,8 +16,9 @@ from ..evaluation.media import Pictures, UnusableClip
 from ..motion_models.files import whole_file
 from ..motion_models.loader import load_motion_model
 from ..motion_models.lora import apply_motion_lora
-from ..sampling.animate import animate
+from ..sampling.animate import MotionSettings, animate
 from ..sampling.keyframes import KeyframeImages, Keyframes, parse_positions
+from ..sampling.pictures import PictureSettings
 from ..sampling.sparse_control import load_sparse_control
 from .data.transforms import fit
 
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND = 8
 
 
-def with_learned(config: Config, model: Any, path: Path) -> Any:
+def with_learned(config: Config, checkpoint: Checkpoint, path: Path) -> Any:
     """Return the MODEL with the trained file applied, as its nodes would apply it."""
+    model, settings = checkpoint.model, MotionSettings()
     if config.train == "domain adapter":
         lora = comfy.utils.load_torch_file(str(path))
         model, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
@@ -42,7 +44,9 @@ def with_learned(config: Config, model: Any, path: Path) -> Any:
         motion = apply_motion_lora(load_motion_model(str(config.motion_module)), str(path), 1.0)
     else:
         motion = load_motion_model(str(path))
-    return animate(model, motion)
+        if motion.config.picture_input and config.samples.keyframes:
+            settings = MotionSettings(pictures=PictureSettings(sample_keyframes(config, checkpoint.vae)))
+    return animate(model, motion, settings)
 
 
 def sample_keyframes(config: Config, vae: Any) -> Keyframes:
@@ -73,7 +77,7 @@ def render(config: Config, checkpoint: Checkpoint, path: Path) -> list[tuple[Pat
     """
     clips = []
     with torch.inference_mode():
-        model = with_learned(config, checkpoint.model, path) if config.samples.prompts else None
+        model = with_learned(config, checkpoint, path) if config.samples.prompts else None
         for number, prompt in enumerate(config.samples.prompts):
             latents = sample(model, checkpoint, prompt, path, config)
             frames = checkpoint.vae.decode(latents).clamp(0, 1).cpu()

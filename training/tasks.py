@@ -14,7 +14,7 @@ from comfy.model_sampling import rescale_zero_terminal_snr_sigmas
 from torch import Generator, Tensor, nn
 from torch.nn import Parameter
 
-from ..motion_models.formats import SDXL, V2, V3, Family
+from ..motion_models.formats import PIA, SDXL, V2, V3, Family
 from ..motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
 from ..motion_models.saving import domain_adapter_file, float32_copy, motion_lora_file, notes, patched_weights
 from ..motion_models.schedules import BETA_SCHEDULES
@@ -30,6 +30,7 @@ from .diffusion import alphas_cumprod
 from .frozen_unet import FrozenUNet, frozen_copy, recomputed
 from .lora import LoraOptions, layers_of, lora
 from .motion import Moving, weights
+from .pia import pictures, with_picture_input
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -109,6 +110,17 @@ def start_from_scratch(model: ModelPatcher, *, positions: int, middle: bool, see
     zero_output(motion_model)
     metadata = {"family": family.name, "base": family.base, "trained_frames": str(positions), "sources": "nothing"}
     return Start(motion_model.to(device).requires_grad_(False), family, metadata)
+
+
+def start_pia(model: ModelPatcher, start: Start) -> Start:
+    """Return the start of a training that gives a motion module for Stable Diffusion 1.5 PIA's picture input."""
+    if start.model.config.picture_input:
+        return start
+    if start.family.base != PIA.base:
+        raise ValueError(f"pictures: {start.family.name} is for {start.family.base}, and PIA for {PIA.base}.")
+    unet: Any = model.get_model_object("diffusion_model")
+    notes = {**start.notes, "family": PIA.name}
+    return Start(with_picture_input(start.model, unet.input_blocks[0][0]), PIA, notes)
 
 
 @contextmanager
@@ -196,7 +208,7 @@ def animated(model: ModelPatcher, start: Start, options: TaskOptions) -> Iterato
     norms, limit = ExitStack(), start.model.config.pe_length
 
     @contextmanager
-    def moving(latents: Tensor, _generators: Sequence[Generator]) -> Iterator[None]:
+    def moving(latents: Tensor, generators: Sequence[Generator]) -> Iterator[None]:
         frames = latents.shape[1]
         if frames > limit:
             raise ValueError(
@@ -205,7 +217,7 @@ def animated(model: ModelPatcher, start: Start, options: TaskOptions) -> Iterato
         norms.close()
         if start.family.unet_norms_over_frames:  # until the next call: the backward pass may compute this one again
             norms.enter_context(group_norms_over_frames(res_norms, frames))
-        with motion_hooks(slots, start.model, frames):
+        with motion_hooks(slots, start.model, frames), pictures(unet.module, start.model, latents, generators):
             yield
 
     with norms, recomputing(options, unet.module, start.model):

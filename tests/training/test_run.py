@@ -170,7 +170,7 @@ def test_paths_start_in_the_folder_of_the_configuration(tmp_path, monkeypatch):
 def test_an_example_of_every_kind_reads():
     examples = sorted((ROOT / "training" / "examples").glob("*.toml"))
     kinds = {config.read_config(file).train for file in examples}
-    assert kinds == {"motion module", "motion LoRA", "domain adapter"} and len(examples) == 4
+    assert kinds == {"motion module", "motion LoRA", "domain adapter", "SparseCtrl"} and len(examples) == 6
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of a file's size")

@@ -1,0 +1,84 @@
+"""The training of PIA's picture input, from a motion module that sees nothing to a file that Apply AnimateDiff uses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from comfy_support import CHANNELS, CONTEXT, CPU, load_motion, make_model
+from torch import Tensor
+
+from animatediff_native.motion_models.loader import load_motion_model
+from animatediff_native.motion_models.saving import write
+from animatediff_native.training import pia, tasks
+from animatediff_native.training.data import EncodedClips, MemoryClip, Prompt
+from animatediff_native.training.loop import FitOptions, Losses, Training
+from animatediff_native.training.motion import MotionLoss, MotionOptions
+from animatediff_native.training.processes import OneProcess
+
+pytestmark = pytest.mark.autograd
+
+
+@pytest.fixture
+def model():
+    return make_model(2)
+
+
+@pytest.fixture
+def start(model, tmp_path) -> tasks.Start:
+    return tasks.start_from(model, load_motion(tmp_path, "v1", channels=CHANNELS[:2]), CPU)
+
+
+def losses_of(task: tasks.Task) -> Losses:
+    """Two clips of four frames in each step."""
+    generator = torch.Generator().manual_seed(3)
+    prompt = Prompt(torch.randn(4, CONTEXT, generator=generator), None)
+    data = EncodedClips([MemoryClip(torch.randn(4, 4, 8, 8, generator=generator), prompt) for _ in range(2)], frames=4)
+    return MotionLoss(task.unet, task.moving, task.alphas, MotionOptions(batch=2)).steps(data, OneProcess())
+
+
+def first_loss(task: tasks.Task) -> Tensor:
+    return next(iter(next(losses_of(task)(0))))
+
+
+def test_an_untrained_input_changes_nothing_and_a_trained_one_does(model, start):
+    """v1 has its norms over all frames too, as PIA does."""
+    options = tasks.TaskOptions(recompute=False)
+    with torch.no_grad(), tasks.module_task(model, start, options) as plain:
+        expected = first_loss(plain)
+    seeing = tasks.start_pia(model, start)
+    with torch.no_grad(), tasks.module_task(model, seeing, options) as task:
+        assert torch.equal(first_loss(task), expected)
+        seeing.model.conv_in.weight[:, 4:] = 0.1
+        assert not torch.equal(first_loss(task), expected)
+    assert tasks.start_pia(model, seeing) is seeing
+
+
+def test_a_trained_one_is_loaded_as_pia(model, start, tmp_path):
+    seeing = tasks.start_pia(model, start)
+    with tasks.module_task(model, seeing, tasks.TaskOptions()) as task:
+        training = Training(tmp_path / "state.pt", task.parameters, FitOptions(2, learning_rate=1e-2, average=0.0))
+        training.run(losses_of(task), report=lambda _: None)
+        write(task.file(task.parameters), task.notes, str(tmp_path / "pia.safetensors"))
+    loaded = load_motion_model(str(tmp_path / "pia.safetensors"))
+    assert (loaded.family.name, loaded.config.picture_input) == ("PIA", "conv_in")
+    learned, weights = seeing.model.state_dict(), loaded.patcher.model.state_dict()
+    assert weights.keys() == learned.keys() and all(torch.equal(weights[key], learned[key]) for key in weights)
+    assert learned["conv_in.weight"][:, 4:].any(), "the picture's part has learned"
+    conv_in = model.get_model_object("diffusion_model").input_blocks[0][0]
+    torch.testing.assert_close(learned["conv_in.weight"][:, :4], conv_in.weight, rtol=1e-3, atol=0)
+
+
+def test_frames_see_a_picture_of_their_clip_and_how_alike_they_are():
+    clip = torch.stack([torch.full((4, 2, 2), value) for value in (0.0, 0.25, 3.0)])
+    seen = [pia.masked_picture(clip, torch.Generator().manual_seed(seed)) for seed in range(200)]
+    pictures = [clip_seen[0, 1:] for clip_seen in seen if clip_seen.any()]
+    assert 20 <= len(seen) - len(pictures) <= 60, "a fifth sees nothing"
+    shares = [sum(torch.equal(picture, frame) for picture in pictures) / len(pictures) for frame in clip]
+    assert shares[0] > 0.55 and min(shares) > 0.08 and sum(shares) == pytest.approx(1)
+    (of_second,) = {tuple(s[:, 0, 0, 0].tolist()) for s in seen if torch.equal(s[0, 1:], clip[1])}
+    assert of_second == pytest.approx((0.8, 1.0, 0.2))
+
+
+def test_sdxl_has_no_pia(start, model):
+    with pytest.raises(ValueError, match=r"is for SDXL, and PIA for Stable Diffusion 1\.5"):
+        tasks.start_pia(model, start._replace(family=tasks.SDXL))
