@@ -17,7 +17,7 @@ from ..motion_models.saving import write
 from .checkpoint import Checkpoint, fingerprint, load_checkpoint
 from .config import Config
 from .data import Data, Prompt, prepare
-from .loop import Progress, Training, print_progress
+from .loop import Progress, Training
 from .motion import MotionLoss
 from .processes import OneProcess
 from .samples import render
@@ -74,8 +74,7 @@ class Results:
         unload_all_models()  # of ComfyUI's; the training has copies of its own
 
     def report(self, progress: Progress) -> None:
-        """Print progress, and write a file where samples are due."""
-        print_progress(progress)
+        """Write a file where samples are due."""
         step, every = len(progress.losses), self.config.samples.every
         if every and step % every == 0 and step < self.config.fit.steps:
             self.write(self.config.output / f"{self.config.name}_{step:06}.safetensors", progress.averages, step)
