@@ -63,7 +63,7 @@ def losses(unet: UNetModel, model: MotionModel, clips: DrawnClips, options: Moti
     def moving(frames: int):
         return motion_hooks(slots, model, frames)
 
-    loss = MotionLoss(unet=FrozenUNet(unet), moving=moving, alphas=alphas_cumprod("motion"), options=options)
+    loss = MotionLoss(FrozenUNet(unet, moving), alphas=alphas_cumprod("motion"), options=options)
     return loss.steps(clips, OneProcess())
 
 

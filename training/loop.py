@@ -98,7 +98,9 @@ class Weights:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, partial(share_of_rate, options))
         self.losses: list[float] = []
 
-    def gradients(self, losses: Iterable[Tensor], processes: OneProcess, stop: Callable[[], bool]) -> tuple[float, bool]:
+    def gradients(
+        self, losses: Iterable[Tensor], processes: OneProcess, stop: Callable[[], bool]
+    ) -> tuple[float, bool]:
         """Compute the gradients of the mean of a step's losses; return that mean, and whether any process is to stop.
 
         ValueError if the mean or a gradient is not finite.

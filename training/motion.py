@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -18,9 +17,6 @@ from .diffusion import TIMESTEPS, add_noise, structure_weight, velocity
 from .frozen_unet import FrozenUNet
 from .loop import Losses
 from .processes import OneProcess
-
-Moving = Callable[[int], AbstractContextManager[None]]
-"""Puts motion into the UNet for the calls within the context, which hold this number of frames of each clip."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +67,9 @@ def weights(model: nn.Module) -> dict[str, Parameter]:
 
 @dataclass(frozen=True)
 class MotionLoss:
-    """The loss of a frozen UNet with motion in it."""
+    """The loss of a frozen UNet, with motion or a LoRA in it."""
 
     unet: FrozenUNet
-    moving: Moving
     alphas: Tensor
     """(1000,) the noise schedule."""
     options: MotionOptions
@@ -101,7 +96,7 @@ class MotionLoss:
         time = torch.stack([drawn.time for drawn in draws])
         alpha = self.alphas[time].to(device)
         noisy = add_noise(latents, noise, alpha)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.options.bf16), self.moving(frames):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.options.bf16):
             out = self.unet(noisy.flatten(0, 1), time.to(device).repeat_interleave(frames), prompts)
         target = velocity(latents, noise, alpha) if self.unet.predicts_velocity else noise
         error = out.float().view_as(target) - target

@@ -21,7 +21,7 @@ from .loop import Progress, Training
 from .motion import MotionLoss
 from .processes import OneProcess
 from .samples import render
-from .tasks import Task, TaskOptions, adapter_task, lora_task, module_task, start_from, start_from_scratch
+from .tasks import TASKS, Task, TaskOptions
 
 IRRELEVANT = ("samples", "save_every", "output", "fit", "custom_nodes", "recompute")
 """Keys of a configuration that do not decide the result; [fit] is compared by the loop."""
@@ -38,7 +38,7 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
     with task_for(config, checkpoint.model, processes.device) as task:
         empty, data = prepare_data(config, checkpoint, processes)
         unload_all_models()
-        results = Results(config, checkpoint, task, processes)
+        results = Results(config, checkpoint, task=task, processes=processes)
         training = Training(
             config.output / f"{config.name}.pt",
             task.parameters,
@@ -47,7 +47,7 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
             processes=processes,
             save_every=config.save_every,
         )
-        loss = MotionLoss(unet=task.unet, moving=task.moving, alphas=task.alphas, options=config.objective, empty=empty)
+        loss = MotionLoss(task.unet, task.alphas, options=config.objective, empty=empty)
         training.run(loss.steps(data, processes), results.report, stop)
         path = config.output / f"{config.name}.safetensors"
         if processes.index == 0:
@@ -110,26 +110,19 @@ def prepare_data(config: Config, checkpoint: Checkpoint, processes: OneProcess) 
 
 
 def task_for(config: Config, model: Any, device: torch.device) -> AbstractContextManager[Task]:
-    """Return the task of a configuration. ValueError if a motion LoRA has no motion module to alter."""
-    objective = config.objective
+    """Return the task of a configuration."""
+    motion = load_motion_model(str(config.motion_module)) if config.motion_module else None
     options = TaskOptions(
-        seed=objective.seed,
-        dtype=objective.dtype,
+        seed=config.objective.seed,
+        device=device,
+        dtype=config.objective.dtype,
         recompute=config.recompute,
         beta_schedule=config.beta_schedule,
         lora=config.lora,
+        positions=config.positions,
+        middle=config.middle,
     )
-    if config.train == "domain adapter":
-        return adapter_task(model, options, device)
-    if config.motion_module is not None:
-        start = start_from(model, load_motion_model(str(config.motion_module)), device)
-    elif config.train == "motion module":
-        start = start_from_scratch(
-            model, positions=config.positions, middle=config.middle, seed=objective.seed, device=device
-        )
-    else:
-        raise ValueError("motion_module: name the file of the motion module that the LoRA is trained for.")
-    return (lora_task if config.train == "motion LoRA" else module_task)(model, start, options)
+    return TASKS[config.train](model, motion, options)
 
 
 def settings_of(config: Config) -> dict[str, Any]:
