@@ -53,7 +53,7 @@ def cached_clips(folder: Path, size: int):
     def encode(pixels):
         return means(pixels.movedim(-1, 1)).mean(1, keepdim=True).repeat(1, 4, 1, 1)
 
-    return data.prepare(options, encode, lambda _: prompt, vae="means", text_encoder="noise")
+    return data.prepare(options, data.Encoders(encode, lambda _: prompt, vae="means", text_encoder="noise"))
 
 
 class Training:

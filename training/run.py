@@ -16,7 +16,7 @@ from ..motion_models.loader import load_motion_model
 from ..motion_models.saving import write
 from .checkpoint import Checkpoint, fingerprint, load_checkpoint
 from .config import Config
-from .data import Data, Prompt, prepare
+from .data import Data, Encoders, Prompt, prepare
 from .loop import Progress, Training
 from .motion import MotionLoss
 from .processes import OneProcess
@@ -93,16 +93,15 @@ def prepare_data(config: Config, checkpoint: Checkpoint, processes: OneProcess) 
         context, pooled = checkpoint.clip.encode_from_tokens(tokens, return_pooled=True)
         return Prompt(context[0].cpu(), pooled[0].cpu() if checkpoint.has_pooled_prompts else None)
 
+    encoders = Encoders(
+        encode_frames,
+        encode_text,
+        vae=fingerprint(config.vae or config.checkpoint),
+        text_encoder=fingerprint(config.checkpoint, *config.loras),
+    )
+
     def load() -> Data:
-        return prepare(
-            config.data,
-            encode_frames,
-            encode_text,
-            vae=fingerprint(config.vae or config.checkpoint),
-            text_encoder=fingerprint(config.checkpoint, *config.loras),
-            batch=config.objective.batch,
-            seed=config.objective.seed,
-        )
+        return prepare(config.data, encoders, batch=config.objective.batch, seed=config.objective.seed)
 
     data = load() if processes.index == 0 else None
     processes.from_first(None)  # wait for it
