@@ -70,15 +70,14 @@ def randomise(module) -> None:
                 parameter.fill_(1.0 if name.endswith("weight") else 0.0)
 
 
-def with_module(model, mid: bool, positions: int = 0):
-    """Return `model` with a motion module that went through a file and the pack's own loader.
+def motion_module(mid: bool, positions: int = 0):
+    """Return a motion module that went through a file and the pack's own loader.
 
-    The module holds 32 frames at once, or as many as `positions`.
+    It holds 32 frames at once, or as many as `positions`.
     """
     from safetensors.torch import save_file
 
     from ..motion_models import loader, motion_model
-    from ..sampling.animate import animate
 
     module = motion_model.MotionModel(motion_model.MotionModelConfig.for_unet((320, 640, 1280, 1280), mid=mid))
     randomise(module)
@@ -86,8 +85,14 @@ def with_module(model, mid: bool, positions: int = 0):
         file = Path(folder) / "random.safetensors"
         save_file(module.state_dict(), file)
         del module
-        loaded = loader.load_motion_model(str(file), positions)
-    return animate(model, loaded)
+        return loader.load_motion_model(str(file), positions)
+
+
+def with_module(model, mid: bool, positions: int = 0):
+    """Return `model` with such a motion module."""
+    from ..sampling.animate import animate
+
+    return animate(model, motion_module(mid, positions))
 
 
 def sample(model, size: int, frames: int = FRAMES, steps: int = STEPS) -> float:

@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from itertools import repeat
+from itertools import product, repeat
 from pathlib import Path
 
 import torch
@@ -53,7 +53,7 @@ def cached_clips(folder: Path, size: int):
     def encode(pixels):
         return means(pixels.movedim(-1, 1)).mean(1, keepdim=True).repeat(1, 4, 1, 1)
 
-    return data.prepare(options, encode, lambda _: prompt, vae="means", text_encoder="noise")
+    return data.prepare(options, data.Encoders(encode, lambda _: prompt, vae="means", text_encoder="noise"))
 
 
 class Training:
@@ -65,13 +65,14 @@ class Training:
         self.weights = loop.Weights(task.parameters, loop.FitOptions(1000, 1e-4))
         self.processes = processes.OneProcess(device)
         options = motion.MotionOptions(bf16=bf16)
-        loss = motion.MotionLoss(unet=task.unet, moving=task.moving, alphas=task.alphas, options=options)
+        loss = motion.MotionLoss(task.unet, task.alphas, options)
         self.batches = loss.steps(data, self.processes)(0)
 
     def step(self) -> float:
         """Return the seconds of a step."""
         start = time.perf_counter()
-        self.weights.step(self.weights.gradients(next(self.batches), self.processes, lambda: False).loss)
+        loss, _ = self.weights.gradients(next(self.batches), self.processes, lambda: False)
+        self.weights.step(loss)
         return time.perf_counter() - start
 
 
@@ -87,21 +88,21 @@ def bare_step(unet, item, device, bf16: bool) -> float:
     return time.perf_counter() - start
 
 
-def report(model, kind: str, recompute: bool, data, rounds: int, device, bf16: bool) -> None:
+def report(model, motion, kind: str, *, recompute: bool, data, rounds: int, device, bf16: bool) -> None:
     """Print a row of the table."""
-    from ..training import lora, tasks
+    from ..training import frozen_unet, lora, tasks
 
-    start = tasks.start_from_scratch(model, positions=32, middle=False, seed=0, device=device)
     dtype = torch.bfloat16 if bf16 else torch.float32
-    options = tasks.TaskOptions(dtype=dtype, recompute=recompute, lora=lora.LoraOptions(RANK))
+    options = tasks.TaskOptions(device=device, dtype=dtype, recompute=recompute, lora=lora.LoraOptions(RANK))
     item = next(data.stream(0))
-    with (tasks.module_task if kind == "module" else tasks.lora_task)(model, start, options) as task:
+    with tasks.TASKS[kind](model, motion, options) as task:
+        bare = frozen_unet.FrozenUNet(task.unet.module)
         training = Training(task, InMemory(item), device, bf16)
         pairs = []
         training.step()
         with PeakMemory() as memory:
             for _ in range(rounds):
-                pairs.append((training.step(), bare_step(task.unet, item, device, bf16)))
+                pairs.append((training.step(), bare_step(bare, item, device, bf16)))
         cached = Training(task, data, device, bf16)
         cached.step()
         starved = statistics.median(training.step() / cached.step() for _ in range(rounds))
@@ -126,12 +127,11 @@ def main() -> None:
     print(f"{'bf16' if gpu else 'fp32'}, LoRA of rank {RANK}\n")
     print("| trains | recompute | s/step | clips/s | of bare forward and backward | peak GiB | speed with the cache |")
     print("|---|---|--:|--:|--:|--:|--:|")
-    model = benchmark.full_size_model(torch.float32)
+    model, motion = benchmark.full_size_model(torch.float32), benchmark.motion_module(mid=False)
     with tempfile.TemporaryDirectory() as folder:
         data = cached_clips(Path(folder), size)
-        for kind in ("LoRA", "module"):
-            for recompute in (False, True):
-                report(model, kind, recompute, data=data, rounds=options.rounds, device=device, bf16=gpu)
+        for kind, recompute in product(("motion LoRA", "motion module"), (False, True)):
+            report(model, motion, kind, recompute=recompute, data=data, rounds=options.rounds, device=device, bf16=gpu)
 
 
 if __name__ == "__main__":

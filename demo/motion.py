@@ -1,7 +1,7 @@
 """Trains the miniature's motion module on clips of the base model's own look, and a motion LoRA for it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..motion_models.saving import motion_lora_file
 from ..motion_models.unet import motion_hooks, unet_slots
 from ..training.data import Item, Prompt
 from ..training.diffusion import alphas_cumprod
-from ..training.frozen_unet import FrozenUNet
+from ..training.frozen_unet import CleanClips, FrozenUNet
 from ..training.loop import FitOptions, Losses, Training
 from ..training.lora import layers_of, lora
 from ..training.motion import MotionLoss, MotionOptions, weights
@@ -60,10 +60,10 @@ def losses(unet: UNetModel, model: MotionModel, clips: DrawnClips, options: Moti
 
     slots = unet_slots(unet)
 
-    def moving(latents: Tensor, _generators: Sequence[torch.Generator]):
-        return motion_hooks(slots, model, latents.shape[1])
+    def moving(frames: int, _clips: CleanClips | None):
+        return motion_hooks(slots, model, frames)
 
-    loss = MotionLoss(unet=FrozenUNet(unet), moving=moving, alphas=alphas_cumprod("motion"), options=options)
+    loss = MotionLoss(FrozenUNet(unet, moving), alphas=alphas_cumprod("motion"), options=options)
     return loss.steps(clips, OneProcess())
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .media import ANIMATED, PICTURES, VIDEOS, Media, Pictures, UnusableClip, media_from
+from .media import ANIMATED, PICTURES, VIDEOS, Media, Pictures, UnusableClip, by_number, media_from
 
 
 def find_clips(folder: Path) -> list[Path]:
@@ -32,11 +31,6 @@ def pictures_of(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted((path for path in folder.iterdir() if path.suffix.lower() in PICTURES), key=by_number)
-
-
-def by_number(path: Path) -> list[tuple[int, str]]:
-    """Return a key that sorts frame_2 before frame_10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def read_clip(path: Path, most: int) -> Tensor:

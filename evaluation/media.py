@@ -5,12 +5,14 @@ A frame is uint8, (height, width, 3), and upright: a phone that was held sideway
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import count, islice
+from itertools import islice, repeat
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -43,12 +45,9 @@ class Video:
         """Yield all frames, or those of the `wanted` numbers. UnusableClip if decoding fails."""
         with self._stream() as (container, stream):
             stream.thread_type = "AUTO"
-            for number, frame in enumerate(container.decode(stream)):
-                if wanted and number > wanted[-1]:
-                    break
-                if wanted is None or number in wanted:
-                    picture = np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90))
-                    yield torch.from_numpy(np.ascontiguousarray(picture))
+            for frame in _chosen(container.decode(stream), wanted):
+                picture = np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90))
+                yield torch.from_numpy(np.ascontiguousarray(picture))
 
     @contextmanager
     def _stream(self):
@@ -80,14 +79,8 @@ class Animation:
     def frames(self, wanted: range | None = None) -> Iterator[Tensor]:
         """Yield all frames, or those of the `wanted` numbers. UnusableClip if decoding fails."""
         with _opened(self.file) as image:
-            numbers = count()
-            for frame, repeats in zip(ImageSequence.Iterator(image), _repeats(image), strict=True):
-                pixels = _pixels(frame)
-                for number in islice(numbers, repeats):
-                    if wanted and number > wanted[-1]:
-                        return
-                    if wanted is None or number in wanted:
-                        yield pixels
+            shown = zip(ImageSequence.Iterator(image), _repeats(image), strict=True)
+            yield from _chosen((pixels for frame, times in shown for pixels in repeat(_pixels(frame), times)), wanted)
 
 
 @dataclass(frozen=True)
@@ -102,10 +95,9 @@ class Pictures:
 
     def frames(self, wanted: range | None = None) -> Iterator[Tensor]:
         """Yield all frames, or those of the `wanted` numbers. UnusableClip names the picture that is unreadable."""
-        for number, file in enumerate(self.files):
-            if wanted is None or number in wanted:
-                with _opened(file, f"picture {number + 1}") as image:
-                    yield _pixels(image)
+        for number, file in _chosen(enumerate(self.files, 1), wanted):
+            with _opened(file, f"picture {number}") as image:
+                yield _pixels(image)
 
 
 Media = Video | Animation | Pictures
@@ -118,6 +110,16 @@ def media_from(suffix: str, file: Path | bytes) -> Media | None:
     if suffix in ANIMATED:
         return Animation(file)
     return Pictures((file,)) if suffix in PICTURES else None
+
+
+def _chosen(frames: Iterable[Any], wanted: range | None) -> Iterator[Any]:
+    """Return the frames of the wanted numbers, or all; none behind the last of them is asked for."""
+    return iter(frames) if wanted is None else islice(frames, wanted.start, wanted.stop, wanted.step)
+
+
+def by_number(path: Path) -> list[tuple[int, str]]:
+    """Return a key that sorts frame_2 before frame_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 @contextmanager

@@ -44,7 +44,7 @@ STEPS, SIZE = 2, 64  # what the workflows ask for takes minutes; the demo and th
 def miniature_server(base: Path, packs: dict[str, Path] = PACKS, arguments: tuple[str, ...] = ()) -> ComfyServer:
     """With the miniature's models and videos beside what `base` holds already; not started yet."""
     comfyui = Path(os.environ["ADN_COMFYUI"])
-    return ComfyServer(comfyui, base, packs, MODELS, arguments=["--cpu", *arguments], inputs=INPUTS)
+    return ComfyServer(comfyui, base, packs=packs, models=MODELS, inputs=INPUTS, arguments=("--cpu", *arguments))
 
 
 def fetch(server: ComfyServer, path: str, body: bytes | None = None) -> bytes:

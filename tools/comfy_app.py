@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .comfy_server import ComfyServer, ServerError, device_arguments, free_port, server_command
+from .comfy_server import ComfyServer, ServerError, device_arguments, free_port
 from .workflow import with_stand_ins, workflow_to_prompt
 
 REPO = Path(__file__).resolve().parent.parent
@@ -25,6 +25,7 @@ PACKS = {"animatediff-native": REPO, "comfyui-miniature": REPO / "demo" / "comfy
 FOLDERS = ("checkpoints", "controlnet", "loras", "animatediff_models", "animatediff_motion_lora")
 INPUTS = sorted((REPO / "demo" / "input").glob("*.mp4"))
 MODELS = {name: REPO / "demo" / "models" / name for name in FOLDERS}
+DEMO: dict[str, Any] = {"packs": PACKS, "models": MODELS, "inputs": INPUTS}
 
 
 def render(options: argparse.Namespace) -> int:
@@ -32,10 +33,7 @@ def render(options: argparse.Namespace) -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="animatediff-native-") as base:
         print("Starting ComfyUI ...", flush=True)
-        device = device_arguments()
-        server = ComfyServer(
-            options.comfyui, Path(base), existing(PACKS), existing(MODELS), arguments=device, inputs=INPUTS
-        )
+        server = ComfyServer(options.comfyui, Path(base), **DEMO, arguments=device_arguments())
         try:
             with server:
                 prompt = with_stand_ins(workflow_to_prompt(workflow, server.object_info()), stand_ins())
@@ -59,9 +57,9 @@ def stand_ins() -> dict[str, dict[str, Any]]:
 def serve(options: argparse.Namespace) -> int:
     port = free_port(options.port)
     arguments = [*device_arguments(), "--disable-auto-launch" if options.no_browser else "--auto-launch"]
-    command = server_command(options.comfyui, options.base, existing(PACKS), existing(MODELS), port, arguments, INPUTS)
+    server = ComfyServer(options.comfyui, options.base, **DEMO, arguments=arguments, port=port)
     print(f"ComfyUI will answer at http://127.0.0.1:{port}; Ctrl-C stops it.", flush=True)
-    process = subprocess.Popen(command, cwd=options.base)
+    process = subprocess.Popen(server.command(), cwd=options.base)
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -69,10 +67,6 @@ def serve(options: argparse.Namespace) -> int:
     finally:
         process.terminate()
         process.wait()
-
-
-def existing(folders: dict[str, Path]) -> dict[str, Path]:
-    return {name: folder for name, folder in folders.items() if folder.is_dir()}
 
 
 def show_progress(node: str, step: int, steps: int) -> None:

@@ -165,40 +165,38 @@ class ComfyPage:
         return self.browser.evaluate("async () => (await window.app.graphToPrompt()).output")
 
     def queue(self) -> None:
-        """Queue the graph, and collect in the page what the server reports of the run."""
+        """Queue the graph, and collect the server's reports of the run in the page."""
         self.browser.evaluate(
             """() => {
-                const told = window.told = {previews: [], values: [], errors: [], reading: 0, done: false};
+                const reports = window.reports = {previews: [], values: [], errors: [], reading: 0, done: false};
                 if (!window.listening) {
                     window.listening = true;
-                    const hear = (kind, use) => window.app.api.addEventListener(kind, event => use(event.detail));
-                    hear('b_preview_with_metadata', async ({blob, displayNodeId}) => {
-                        const told = window.told;
-                        told.reading += 1;
+                    const on = (kind, use) => window.app.api.addEventListener(kind, event => use(event.detail));
+                    on('b_preview_with_metadata', async ({blob, displayNodeId}) => {
+                        const reports = window.reports;
+                        reports.reading += 1;
                         const bytes = new Uint8Array(await blob.arrayBuffer());
-                        told.previews.push([displayNodeId, btoa(String.fromCharCode(...bytes))]);
-                        told.reading -= 1;
+                        reports.previews.push([displayNodeId, btoa(String.fromCharCode(...bytes))]);
+                        reports.reading -= 1;
                     });
-                    hear('progress', ({node, value, max}) => window.told.values.push([node, value, max]));
-                    hear('execution_error', error => window.told.errors.push([error.node_id, error.exception_message]));
+                    on('progress', ({node, value, max}) => window.reports.values.push([node, value, max]));
+                    on('execution_error', ({node_id: node, exception_message: message}) =>
+                        window.reports.errors.push([node, message]));
                     for (const end of ['execution_success', 'execution_error', 'execution_interrupted'])
-                        hear(end, () => { window.told.done = true });
+                        on(end, () => { window.reports.done = true });
                 }
             }"""
         )
         self.browser.evaluate("async () => { await window.app.queuePrompt(0) }")
 
-    def told(self) -> dict[str, Any]:
-        return self.browser.evaluate("() => window.told")
-
     def wait_until_done(self) -> dict[str, Any]:
-        """Wait for the end of the run; return what the server said of it: previews, values of progress, errors."""
+        """Wait for the end of the run and return the server's reports of it: previews, values of progress, errors."""
         refused = "Object.keys(window.app.lastNodeErrors ?? {}).length"
-        done = "window.told.done && !window.told.reading"
+        done = "window.reports.done && !window.reports.reading"
         self.browser.wait_for_function(f"() => ({done}) || {refused}")
-        if not self.browser.evaluate("() => window.told.done"):
+        if not self.browser.evaluate("() => window.reports.done"):
             raise ValueError(f"The server refused it: {self.browser.evaluate('() => window.app.lastNodeErrors')}")
-        return self.told()
+        return self.browser.evaluate("() => window.reports")
 
     def screenshot(self, file: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -22,46 +22,38 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import websocket
 
 Progress = Callable[[str, int, int], None]  # (title of the node, step, steps)
+START_TIMEOUT = 300  # seconds
 
 
 class ServerError(Exception):
     """ComfyUI did not start, refused a prompt or failed on it; the message holds ComfyUI's own."""
 
 
+@dataclass
 class ComfyServer:
-    """ComfyUI's `main.py` on a free local port, with a base directory of its own.
+    """ComfyUI's `main.py` on a free local port, with a base directory of its own."""
 
-    packs: folder name in custom_nodes -> folder of the pack, wherever that is and whatever it is called.
-    models: name of a model folder, as in `checkpoints` -> a folder to search besides the base directory's own.
-    inputs: files that are put into the input directory.
-    """
+    comfyui: Path
+    base: Path
+    packs: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of packs, wherever they are, by the names that they get in custom_nodes."""
+    models: Mapping[str, Path] = field(default_factory=dict)
+    """Folders to search besides the base directory's own, by the names of model folders, as in `checkpoints`."""
+    inputs: Sequence[Path] = ()
+    """Files that are copied into the input directory."""
+    arguments: Sequence[str] = ("--cpu",)
+    port: int = field(default_factory=lambda: free_port())
 
-    def __init__(
-        self,
-        comfyui: Path,
-        base: Path,
-        packs: dict[str, Path] | None = None,
-        models: dict[str, Path] | None = None,
-        port: int | None = None,
-        log: Path | None = None,
-        arguments: list[str] | None = None,
-        inputs: Iterable[Path] = (),
-        start_timeout: float = 300,
-    ):
-        self.comfyui, self.base = Path(comfyui), Path(base)
-        self.packs, self.models = packs or {}, models or {}
-        self.port = port or free_port()
-        self.log = log or self.base / "comfyui.log"
-        self.arguments = ["--cpu"] if arguments is None else arguments
-        self.inputs = list(inputs)
-        self.start_timeout = start_timeout
+    def __post_init__(self):
+        self.log = self.base / "comfyui.log"
         self.process: subprocess.Popen | None = None
         # A proxy for the internet must not be asked for this machine.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -81,18 +73,31 @@ class ComfyServer:
     def __exit__(self, *_) -> None:
         self.stop()
 
+    def command(self) -> list[str]:
+        """Lay out the base directory and return the command that starts ComfyUI on it."""
+        for folder in ("custom_nodes", "input", "models", "output", "user"):
+            (self.base / folder).mkdir(parents=True, exist_ok=True)
+        for name, pack in self.packs.items():
+            mount(pack, self.base / "custom_nodes" / name)
+        for file in self.inputs:
+            shutil.copy(file, self.base / "input")
+        paths = self.base / "extra_model_paths.yaml"
+        section = {name: str(folder.resolve()) for name, folder in self.models.items()}
+        paths.write_text(json.dumps({"models": section}), encoding="utf-8")  # JSON is YAML, with safe quoting
+        places = ["--base-directory", str(self.base), "--extra-model-paths-config", str(paths)]
+        quiet = ["--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
+        main = [sys.executable, str(self.comfyui / "main.py"), "--port", str(self.port)]
+        return [*main, *places, *quiet, *self.arguments]
+
     def start(self) -> None:
-        command = server_command(
-            self.comfyui, self.base, self.packs, self.models, self.port, self.arguments, self.inputs
-        )
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        command = self.command()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=self.base, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        end = time.monotonic() + self.start_timeout
+        end = time.monotonic() + START_TIMEOUT
         while not self._answers():
             self._check_running()
             if time.monotonic() > end:
-                raise ServerError(f"ComfyUI did not answer within {self.start_timeout:.0f} seconds.\n{self.log_tail()}")
+                raise ServerError(f"ComfyUI did not answer within {START_TIMEOUT} seconds.\n{self.log_tail()}")
             time.sleep(0.2)
 
     def stop(self) -> None:
@@ -113,7 +118,7 @@ class ComfyServer:
 
     def object_info(self) -> dict[str, Any]:
         """Return ComfyUI's description of all nodes: inputs, types, defaults."""
-        return self._get("/object_info")
+        return self._request("/object_info")
 
     def submit(self, prompt: dict[str, Any], on_progress: Progress | None = None) -> dict[str, Any]:
         """Run a prompt in API format and return each output node's results, as in ComfyUI's history."""
@@ -121,7 +126,7 @@ class ComfyServer:
         address = f"ws://127.0.0.1:{self.port}/ws?clientId={client}"
         connection = websocket.create_connection(address, timeout=5, http_no_proxy=["127.0.0.1"])
         with contextlib.closing(connection):
-            prompt_id = self._post("/prompt", {"prompt": prompt, "client_id": client})["prompt_id"]
+            prompt_id = self._request("/prompt", {"prompt": prompt, "client_id": client})["prompt_id"]
             for kind, data in self._messages(connection, prompt_id):
                 if kind == "progress" and on_progress:
                     on_progress(title(prompt, str(data["node"])), data["value"], data["max"])
@@ -131,7 +136,7 @@ class ComfyServer:
                     raise ServerError("The run was interrupted.")
                 elif kind == "executing" and data["node"] is None:
                     break
-        return self._get(f"/history/{prompt_id}")[prompt_id]["outputs"]
+        return self._request(f"/history/{prompt_id}")[prompt_id]["outputs"]
 
     def output_files(self, outputs: dict[str, Any]) -> list[Path]:
         """Return the files that a run saved, in the order of its nodes."""
@@ -159,21 +164,16 @@ class ComfyServer:
 
     def _answers(self) -> bool:
         try:
-            self._get("/system_stats")
+            self._request("/system_stats")
         except (ServerError, OSError):
             return False
         return True
 
-    def _get(self, path: str) -> Any:
-        return self._request(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"))
-
-    def _post(self, path: str, body: Any) -> Any:
+    def _request(self, path: str, body: Any = None) -> Any:
+        """Return the answer to a GET, or with a body to a POST."""
+        data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
-        return self._request(
-            urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(), headers)
-        )
-
-    def _request(self, request: urllib.request.Request) -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers)
         try:
             with self._opener.open(request, timeout=60) as answer:
                 return json.load(answer)
@@ -197,30 +197,6 @@ def refusal(body: bytes) -> str:
 def title(prompt: dict[str, Any], node_id: str) -> str:
     node = prompt.get(node_id.split(".")[0], {})
     return node.get("_meta", {}).get("title") or node.get("class_type", node_id)
-
-
-def server_command(
-    comfyui: Path,
-    base: Path,
-    packs: dict[str, Path],
-    models: dict[str, Path],
-    port: int,
-    arguments: list[str],
-    inputs: Iterable[Path] = (),
-) -> list[str]:
-    """Lay out a base directory and give the command that starts ComfyUI on it."""
-    for folder in ("custom_nodes", "input", "models", "output", "user"):
-        (base / folder).mkdir(parents=True, exist_ok=True)
-    for name, pack in packs.items():
-        mount(pack, base / "custom_nodes" / name)
-    for file in inputs:
-        shutil.copy(file, base / "input")
-    paths = base / "extra_model_paths.yaml"
-    section = {name: str(Path(folder).resolve()) for name, folder in models.items()}
-    paths.write_text(json.dumps({"models": section}), encoding="utf-8")  # JSON is YAML, with safe quoting
-    places = ["--base-directory", str(base), "--extra-model-paths-config", str(paths)]
-    quiet = ["--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
-    return [sys.executable, str(comfyui / "main.py"), "--port", str(port), *places, *quiet, *arguments]
 
 
 def mount(pack: Path, target: Path) -> None:

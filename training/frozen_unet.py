@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import comfy.ops
 import torch
@@ -15,6 +15,7 @@ from comfy.model_sampling import EDM, EPS, V_PREDICTION, X0
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..motion_models.saving import patched_weights
 from ..sampling.prompt_blending import same_length
 from .data import Prompt
 
@@ -22,18 +23,34 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
 
+class CleanClips(NamedTuple):
+    """The clips of a call without noise, for models that see some of their frames."""
+
+    latents: Tensor
+    """(b, f, c, h, w)."""
+    generators: Sequence[torch.Generator]
+    """The randomness of each clip."""
+
+
+Moving = Callable[[int, CleanClips | None], AbstractContextManager[None]]
+"""Puts motion into a UNet for the calls within the context, which hold this number of frames of each clip."""
+
+
 @dataclass(frozen=True)
 class FrozenUNet:
     """A UNet whose weights are not trained."""
 
     module: nn.Module
+    moving: Moving = lambda _frames, _clips: nullcontext()
     predicts_velocity: bool = False
     """Whether it predicts the velocity instead of the noise."""
     label: Callable[[Tensor, int, int], Tensor | None] = lambda _pooled, _height, _width: None
     """Returns the conditions of a UNet like SDXL's beside the prompt: (b, p) pooled prompts and a size in pixels ->
     (b, n)."""
 
-    def __call__(self, noisy: Tensor, time: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+    def __call__(
+        self, noisy: Tensor, time: Tensor, prompts: Sequence[Prompt], clips: CleanClips | None = None
+    ) -> Tensor:
         """Return the prediction for noisy (b f) c h w at timesteps (b f), with one prompt for each clip."""
         frames = len(noisy) // len(prompts)
         context = torch.cat(same_length([prompt.context[None] for prompt in prompts])).to(noisy.device)
@@ -42,10 +59,9 @@ class FrozenUNet:
             pooled = torch.stack([prompt.pooled for prompt in prompts if prompt.pooled is not None])
             label = self.label(pooled.to(noisy.device), *(8 * side for side in noisy.shape[2:]))
         label = None if label is None else label.to(noisy.device).repeat_interleave(frames, 0)
-        options = {"optimized_attention_override": attention}
-        return self.module(
-            noisy, time.float(), context.repeat_interleave(frames, 0), y=label, transformer_options=options
-        )
+        context, options = context.repeat_interleave(frames, 0), {"optimized_attention_override": attention}
+        with self.moving(frames, clips):
+            return self.module(noisy, time.float(), context, y=label, transformer_options=options)
 
 
 def attention(_chosen: Any, *args: Any, **options: Any) -> Tensor:
@@ -53,10 +69,8 @@ def attention(_chosen: Any, *args: Any, **options: Any) -> Tensor:
     return attention_pytorch(*args, **options)
 
 
-def frozen_copy(
-    model: ModelPatcher, weights: Iterable[tuple[str, Tensor]], device: torch.device, dtype: torch.dtype
-) -> FrozenUNet:
-    """Return a copy of a MODEL's UNet with `weights`, which are its own and the LoRAs on it; the MODEL is only read.
+def frozen_copy(model: ModelPatcher, device: torch.device, dtype: torch.dtype) -> FrozenUNet:
+    """Return a copy of a MODEL's UNet, with the LoRAs on it in its weights; the MODEL is only read.
 
     ValueError for a model that is not Stable Diffusion.
     """
@@ -74,6 +88,7 @@ def frozen_copy(
         )
     config = {**base.model_config.unet_config, "dtype": dtype, "device": torch.device("meta")}
     unet = UNetModel(**config, operations=comfy.ops.disable_weight_init)
+    weights = patched_weights(model, "diffusion_model.")
     unet.load_state_dict({key: w.to(device, dtype, copy=True) for key, w in weights}, assign=True)
     for layer in unet.modules():
         if isinstance(layer, (nn.GroupNorm, nn.LayerNorm)):
@@ -83,7 +98,7 @@ def frozen_copy(
     def label(pooled: Tensor, height: int, width: int) -> Tensor | None:
         return base.encode_adm(pooled_output=pooled, width=width, height=height, device=pooled.device)
 
-    return FrozenUNet(unet, isinstance(sampling, V_PREDICTION), label)
+    return FrozenUNet(unet, predicts_velocity=isinstance(sampling, V_PREDICTION), label=label)
 
 
 @contextmanager

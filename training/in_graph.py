@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +26,7 @@ from .lora import LoraOptions
 from .loss_curve import draw_losses
 from .motion import MotionLoss, MotionOptions
 from .processes import OneProcess
-from .tasks import Task, TaskOptions, lora_task, module_task, start_from, start_from_scratch
+from .tasks import TASKS, Task, TaskOptions
 
 FOLDER = "animatediff_training"
 SECONDS_OF_A_PREVIEW = 0.5
@@ -48,6 +48,11 @@ class Clips:
                 f"{len(self.prompts)} prompts for {len(self.latents)} clips: give one, or one for every clip."
             )
 
+    @property
+    def all_prompts(self) -> tuple[Prompt, ...]:
+        """Return the prompts, and the empty one if there is one."""
+        return (*self.prompts, *([] if self.empty is None else [self.empty]))
+
     def check(self, model: Any) -> None:
         """Raise ValueError if a MODEL does not take these latents and prompts."""
         channels = model.model.latent_format.latent_channels
@@ -60,7 +65,7 @@ class Clips:
                 )
             if not latents.isfinite().all():
                 raise ValueError(f"Clip {number} holds NaN or infinite values: encode it again.")
-        for prompt in (*self.prompts, *([] if self.empty is None else [self.empty])):
+        for prompt in self.all_prompts:
             if width is not None and prompt.context.shape[-1] != width:
                 raise ValueError(
                     f"A prompt has {prompt.context.shape[-1]} features, and this model takes {width}: encode the "
@@ -77,8 +82,7 @@ class Clips:
     def fingerprint(self) -> str:
         """Return a text that changes with what is learned from."""
         digest = sha256(f"{self.frames} {self.stride} {len(self.prompts)}".encode())
-        prompts = [*self.prompts, *([self.empty] if self.empty is not None else [])]
-        parts = [part for prompt in prompts for part in (prompt.context, prompt.pooled) if part is not None]
+        parts = [part for prompt in self.all_prompts for part in (prompt.context, prompt.pooled) if part is not None]
         for tensor in (*self.latents, *parts):
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.detach().cpu().float().numpy().tobytes())
@@ -97,67 +101,34 @@ class Trained:
     """Factor of what a LoRA adds."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A training as the inputs of its node describe it."""
-
-    name: str
-    model: Any
-    clips: Clips
-    objective: MotionOptions
-    fit: FitOptions
-    task: TaskOptions
-    device: torch.device
-
-    @classmethod
-    def from_inputs(
-        cls, name: str, latents: list[Any], conditioning: list[Any], inputs: dict[str, Any], device: torch.device
-    ) -> Job:
-        """Return the training of a node's inputs."""
-        samples = [latent["samples"] for latent in latents]
-        prompts = [prompt_of(entry, "conditioning") for entry in conditioning]
-        empty = prompt_of(inputs["empty_prompt"], "empty_prompt") if "empty_prompt" in inputs else None
-        objective = objective_of(inputs, device)
-        clips = Clips(latents=samples, prompts=prompts, empty=empty, frames=inputs["frames"], stride=inputs["stride"])
-        clips.check(inputs["model"])
-        return cls(
-            name=name,
-            model=inputs["model"],
-            clips=clips,
-            objective=objective,
-            fit=FitOptions(inputs["steps"], inputs["learning_rate"]),
-            task=TaskOptions(seed=inputs["seed"], dtype=objective.dtype, recompute=inputs["recompute"]),
-            device=device,
-        )
-
-
 def train_motion_lora(latents: list[Any], conditioning: list[Any], **inputs: Any) -> tuple[LoadedMotionModel, Trained]:
     """Return the motion model with the LoRA on it, and the LoRA, from the inputs of the node."""
-    motion, lora = inputs["motion_module"], LoraOptions(inputs["rank"], inputs["alpha"], inputs["projections"])
+    lora = LoraOptions(inputs["rank"], inputs["alpha"], inputs["projections"])
     with gradients() as device:
-        job = Job.from_inputs("motion_lora", latents, conditioning, inputs, device)
-        comfy.model_management.unload_all_models()  # once the inputs are known to be right
-        start = start_from(job.model, motion, device)
-        trained = train(job, lora_task(job.model, start, replace(job.task, lora=lora)))
-        del start
-    return apply_motion_lora(motion, trained.path, 1.0), replace(trained, scale=lora.scale)
+        trained = train("motion LoRA", clips_of(latents, conditioning, inputs), inputs, device=device, lora=lora)
+    return apply_motion_lora(inputs["motion_module"], trained.path, 1.0), replace(trained, scale=lora.scale)
 
 
 def train_motion_module(
-    latents: list[Any], conditioning: list[Any], motion_module: LoadedMotionModel | None = None, **inputs: Any
+    latents: list[Any], conditioning: list[Any], **inputs: Any
 ) -> tuple[LoadedMotionModel, Trained]:
     """Return the trained motion model and its file, from the inputs of the node."""
     with gradients() as device:
-        job = Job.from_inputs("motion_module", latents, conditioning, inputs, device)
-        comfy.model_management.unload_all_models()
-        if motion_module is not None:
-            start = start_from(job.model, motion_module, device)
-        else:
-            positions, seed = max(32, inputs["frames"]), inputs["seed"]
-            start = start_from_scratch(job.model, positions=positions, middle=False, seed=seed, device=device)
-        trained = train(job, module_task(job.model, start, job.task))
-        del start
+        trained = train("motion module", clips_of(latents, conditioning, inputs), inputs, device=device)
     return load_motion_model(trained.path), trained
+
+
+def clips_of(latents: list[Any], conditioning: list[Any], inputs: dict[str, Any]) -> Clips:
+    """Return the clips of a node's inputs. ValueError if the model does not take them."""
+    clips = Clips(
+        latents=[latent["samples"] for latent in latents],
+        prompts=[prompt_of(entry, "conditioning") for entry in conditioning],
+        empty=prompt_of(inputs["empty_prompt"], "empty_prompt") if "empty_prompt" in inputs else None,
+        frames=inputs["frames"],
+        stride=inputs["stride"],
+    )
+    clips.check(inputs["model"])
+    return clips
 
 
 def prompt_of(conditioning: Any, name: str) -> Prompt:
@@ -188,20 +159,30 @@ def gradients() -> Iterator[torch.device]:
         comfy.model_management.soft_empty_cache()
 
 
-def train(job: Job, opening: AbstractContextManager[Task]) -> Trained:
+def train(
+    kind: str, clips: Clips, inputs: dict[str, Any], *, device: torch.device, lora: LoraOptions | None = None
+) -> Trained:
     """Train within `gradients`. An interrupted training resumes from its last step when it is queued again."""
-    clips, processes = job.clips, OneProcess(job.device)
-    with opening as task:
-        settings = settings_of(job, task)
-        run = f"{job.name}_{sha256(str((settings, asdict(job.fit))).encode()).hexdigest()[:12]}"
-        state = Path(folder_paths.get_output_directory(), FOLDER, f"{run}.pt")
-        training = Training(state, task.parameters, job.fit, settings=settings, processes=processes)
-        loss = MotionLoss(
-            unet=task.unet, moving=task.moving, alphas=task.alphas, options=job.objective, empty=clips.empty
-        )
-        losses = training.run(loss.steps(clips.encoded(job.model, job.objective), processes), Reporter(job.name))
+    model, objective = inputs["model"], objective_of(inputs, device)
+    fit = FitOptions(inputs["steps"], inputs["learning_rate"])
+    options = TaskOptions(
+        seed=inputs["seed"],
+        device=device,
+        dtype=objective.dtype,
+        recompute=inputs["recompute"],
+        lora=lora or LoraOptions(),
+        positions=max(32, inputs["frames"]),
+    )
+    comfy.model_management.unload_all_models()  # once the inputs are known to be right
+    with TASKS[kind](model, inputs.get("motion_module"), options) as task:
+        settings, name = settings_of(objective, clips, task), kind.lower().replace(" ", "_")
+        run = f"{name}_{sha256(str((settings, asdict(fit))).encode()).hexdigest()[:12]}"
+        state, processes = Path(folder_paths.get_output_directory(), FOLDER, f"{run}.pt"), OneProcess(device)
+        training = Training(state, task.parameters, fit, settings=settings, processes=processes)
+        loss = MotionLoss(task.unet, task.alphas, options=objective, empty=clips.empty)
+        losses = training.run(loss.steps(clips.encoded(model, objective), processes), Reporter(name))
         weights = {key: value.detach().cpu() for key, value in task.parameters.items()}
-        notes = {**task.notes, "data": f"{len(clips.latents)} clips", "steps": str(job.fit.steps)}
+        notes = {**task.notes, "data": f"{len(clips.latents)} clips", "steps": str(fit.steps)}
         path = str(Path(folder_paths.get_temp_directory(), FOLDER, f"{run}.safetensors"))
         write(task.file(weights), notes, path)
     for suffix in (".pt", ".png"):
@@ -209,12 +190,12 @@ def train(job: Job, opening: AbstractContextManager[Task]) -> Trained:
     return Trained(path=path, weights=weights, notes=notes, losses=losses)
 
 
-def settings_of(job: Job, task: Task) -> dict[str, Any]:
+def settings_of(objective: MotionOptions, clips: Clips, task: Task) -> dict[str, Any]:
     """Return all that, with the options of the loop, decides the result."""
     return {
-        **asdict(job.objective),
+        **asdict(objective),
         **task.notes,
-        "clips": job.clips.fingerprint(),
+        "clips": clips.fingerprint(),
         "weights": sums(task),
         "velocity": task.unet.predicts_velocity,
         "alphas": task.alphas.sum().item(),

@@ -5,7 +5,6 @@ A resumed training is equal to the bit where PyTorch's kernels repeat themselves
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +13,13 @@ from functools import partial
 from itertools import count
 from math import cos, isfinite, pi
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from statistics import fmean
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from tqdm import tqdm
 
 from ..motion_models.files import whole_file
 from .loss_curve import draw_losses
@@ -52,43 +53,14 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a training after a step."""
+    """What a training reports after each step."""
 
     name: str
     steps: int
     losses: Sequence[float]
-    """One for each finished step; it grows with the training."""
-    seconds_per_step: float
+    """One for each finished step."""
     averages: dict[str, Tensor]
     """The moving averages of the weights; the trained file holds these."""
-
-
-class Gradients(NamedTuple):
-    """The outcome of a step's forward and backward pass, the same in all processes."""
-
-    loss: float
-    norm: float
-    """Norm of the gradients before they were clipped."""
-    stop: bool
-
-    def check(self, step: int) -> None:
-        """Raise ValueError if the loss or the gradient is not finite."""
-        for name, value in (("loss", self.loss), ("gradient", self.norm)):
-            if not isfinite(value):
-                raise ValueError(
-                    f"The {name} of step {step + 1} is {value}: lower the learning rate, or compute in fp32."
-                )
-
-
-def print_progress(progress: Progress) -> None:
-    """Print a line of progress every 20 steps."""
-    done, steps, pace = len(progress.losses), progress.steps, progress.seconds_per_step
-    if done % 20 and done != steps:
-        return
-    recent = sum(progress.losses[-100:]) / len(progress.losses[-100:])
-    left = f"{(steps - done) * pace / 60:.0f} min left"
-    line = f"{progress.name}: step {done}/{steps}, loss {recent:.4f}, {pace:.2f} s a step, {left} "
-    print(f"\r{line}", end="\n" if done == steps else "", file=sys.stderr, flush=True)
 
 
 def seeded(loss: Callable[[torch.Generator], Tensor], seed: int) -> Losses:
@@ -126,8 +98,13 @@ class Weights:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, partial(share_of_rate, options))
         self.losses: list[float] = []
 
-    def gradients(self, losses: Iterable[Tensor], processes: OneProcess, stop: Callable[[], bool]) -> Gradients:
-        """Compute the gradients of the mean of a step's losses; if one process is to stop, all learn of it."""
+    def gradients(
+        self, losses: Iterable[Tensor], processes: OneProcess, stop: Callable[[], bool]
+    ) -> tuple[float, bool]:
+        """Compute the gradients of the mean of a step's losses; return that mean, and whether any process is to stop.
+
+        ValueError if the mean or a gradient is not finite.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         totals, parts = torch.zeros(2, device=processes.device), 0
         for loss in losses:
@@ -141,7 +118,11 @@ class Weights:
         processes.average([*gradients, totals])
         norm = torch.nn.utils.clip_grad_norm_(self.values, self.options.clip)
         total, stopped = totals.tolist()
-        return Gradients(total / parts, norm.item(), stopped > 0)
+        for name, value in (("loss", total / parts), ("gradient", norm.item())):
+            if not isfinite(value):
+                step = len(self.losses) + 1
+                raise ValueError(f"The {name} of step {step} is {value}: lower the learning rate, or compute in fp32.")
+        return total / parts, stopped > 0
 
     def step(self, loss: float) -> None:
         """Change the weights by their gradients, and the averages with them."""
@@ -215,7 +196,7 @@ class Training:
     def run(
         self,
         losses: Losses,
-        report: Callable[[Progress], None] = print_progress,
+        report: Callable[[Progress], None] = lambda progress: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> list[float]:
         """Train to the end, leave the moving averages in the parameters, and return the loss of every step.
@@ -224,18 +205,22 @@ class Training:
         finished steps saved. KeyboardInterrupt, in all processes, after a step in which `stop` returns true.
         ValueError if a loss or its gradient is not finite.
         """
-        first, started = len(self.weights.losses), time.monotonic()
+        averages = self.weights.averages_by_name()
+        progress = Progress(self.file.stem, self.options.steps, losses=self.weights.losses, averages=averages)
+        first, is_first = len(progress.losses), self.processes.index == 0
+        bar = tqdm(range(first, progress.steps), progress.name, progress.steps, initial=first, disable=not is_first)
         batches = losses(first)
-        for step in range(first, self.options.steps):
+        for step in bar:
             with self._saved_on_error():
-                gradients = self.weights.gradients(next(batches), self.processes, stop)
-                gradients.check(step)
+                loss, stopped = self.weights.gradients(next(batches), self.processes, stop)
             rate = float(self.weights.schedule.get_last_lr()[0])
-            self.processes.log({"loss": gradients.loss, "learning rate": rate}, step)
-            self.weights.step(gradients.loss)
-            with self._saved_on_error():
-                self._report(report, (time.monotonic() - started) / (step + 1 - first))
-            if gradients.stop:
+            self.processes.log({"loss": loss, "learning rate": rate}, step)
+            self.weights.step(loss)
+            if is_first:
+                bar.set_postfix_str(f"loss {fmean(progress.losses[-100:]):.4f}", refresh=False)
+                with self._saved_on_error():
+                    report(progress)
+            if stopped:
                 self.save()
                 raise KeyboardInterrupt
             if time.monotonic() >= self.next_save:
@@ -253,17 +238,6 @@ class Training:
             self.saved_steps = steps
         ended = time.monotonic()
         self.next_save = ended + max(self.save_every, 50 * (ended - started))
-
-    def _report(self, report: Callable[[Progress], None], seconds_per_step: float) -> None:
-        if self.processes.index == 0:
-            progress = Progress(
-                name=self.file.stem,
-                steps=self.options.steps,
-                losses=self.weights.losses,
-                seconds_per_step=seconds_per_step,
-                averages=self.weights.averages_by_name(),
-            )
-            report(progress)
 
     @contextmanager
     def _saved_on_error(self) -> Iterator[None]:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import Parameter
 
 from .data import Data, Item, Prompt
 from .diffusion import TIMESTEPS, add_noise, structure_weight, velocity
-from .frozen_unet import FrozenUNet
+from .frozen_unet import CleanClips, FrozenUNet
 from .loop import Losses
 from .processes import OneProcess
-
-Moving = Callable[[Tensor, Sequence[Generator]], AbstractContextManager[None]]
-"""Puts motion into the UNet for the calls within the context, which see these clean latents (b, f, c, h, w) with noise;
-each clip's own randomness comes from its generator."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +67,9 @@ def weights(model: nn.Module) -> dict[str, Parameter]:
 
 @dataclass(frozen=True)
 class MotionLoss:
-    """The loss of a frozen UNet with motion in it."""
+    """The loss of a frozen UNet, with motion or a LoRA in it."""
 
     unet: FrozenUNet
-    moving: Moving
     alphas: Tensor
     """(1000,) the noise schedule."""
     options: MotionOptions
@@ -102,9 +96,9 @@ class MotionLoss:
         time = torch.stack([drawn.time for drawn in draws])
         alpha = self.alphas[time].to(device)
         noisy = add_noise(latents, noise, alpha)
-        moving = self.moving(latents, [drawn.generator for drawn in draws])
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.options.bf16), moving:
-            out = self.unet(noisy.flatten(0, 1), time.to(device).repeat_interleave(frames), prompts)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.options.bf16):
+            clips = CleanClips(latents, [drawn.generator for drawn in draws])
+            out = self.unet(noisy.flatten(0, 1), time.to(device).repeat_interleave(frames), prompts, clips)
         target = velocity(latents, noise, alpha) if self.unet.predicts_velocity else noise
         error = out.float().view_as(target) - target
         squares = error.square().mean((1, 2, 3, 4))
@@ -123,8 +117,8 @@ class Draw:
     noise: Tensor
     prompt: Prompt
     anchor: int
-    generator: Generator
-    """For what else a task draws."""
+    generator: torch.Generator
+    """For what else is drawn."""
 
 
 def draw(item: Item, options: MotionOptions, empty: Prompt | None) -> Draw:

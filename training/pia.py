@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from ..motion_models.motion_model import MotionModel
 from ..motion_models.picture_inputs import PIA_CONV
+from .frozen_unet import CleanClips
 
 WITHOUT = 0.2
 """Share of the clips that see no picture, so that the module stays one for text alone."""
@@ -37,12 +38,12 @@ def with_picture_input(model: MotionModel, conv_in: Any) -> MotionModel:
 
 
 @contextmanager
-def pictures(unet: Any, model: MotionModel, latents: Tensor, generators: Sequence[Generator]) -> Iterator[None]:
-    """Within the context, a UNet call on noisy latents sees one of the clean ones, (b, f, c, h, w), of each clip."""
-    if model.config.picture_input != PIA_CONV:
+def pictures(unet: Any, model: MotionModel, clips: CleanClips | None) -> Iterator[None]:
+    """Within the context, a UNet call sees one of the clean latents of each clip, if the motion model can."""
+    if model.config.picture_input != PIA_CONV or clips is None:
         yield
         return
-    seen = torch.stack([masked_picture(clip, gen) for clip, gen in zip(latents, generators, strict=True)]).flatten(0, 1)
+    seen = torch.cat([masked_picture(clip, generator) for clip, generator in zip(*clips, strict=True)])
     conv: nn.Module = model.get_submodule(PIA_CONV)
     hook = unet.input_blocks[0][0].register_forward_hook(lambda _layer, _args, out: out + conv(seen))
     try:

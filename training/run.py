@@ -16,13 +16,12 @@ from ..motion_models.loader import load_motion_model
 from ..motion_models.saving import write
 from .checkpoint import Checkpoint, fingerprint, load_checkpoint
 from .config import Config
-from .data import Data, Prompt, prepare
-from .loop import Progress, Training, print_progress
+from .data import Data, Encoders, Prompt, prepare
+from .loop import Progress, Training
 from .motion import MotionLoss
 from .processes import OneProcess
 from .samples import render
-from .sparse_ctrl import sparse_ctrl_task
-from .tasks import Task, TaskOptions, adapter_task, lora_task, module_task, start_from, start_from_scratch, start_pia
+from .tasks import TASKS, Task, TaskOptions
 
 IRRELEVANT = ("samples", "save_every", "output", "fit", "custom_nodes", "recompute")
 """Keys of a configuration that do not decide the result; [fit] is compared by the loop."""
@@ -39,7 +38,7 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
     with task_for(config, checkpoint, processes.device) as task:
         empty, data = prepare_data(config, checkpoint, processes)
         unload_all_models()
-        results = Results(config, checkpoint, task, processes)
+        results = Results(config, checkpoint, task=task, processes=processes)
         training = Training(
             config.output / f"{config.name}.pt",
             task.parameters,
@@ -48,7 +47,7 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
             processes=processes,
             save_every=config.save_every,
         )
-        loss = MotionLoss(unet=task.unet, moving=task.moving, alphas=task.alphas, options=config.objective, empty=empty)
+        loss = MotionLoss(task.unet, task.alphas, options=config.objective, empty=empty)
         training.run(loss.steps(data, processes), results.report, stop)
         path = config.output / f"{config.name}.safetensors"
         if processes.index == 0:
@@ -75,8 +74,7 @@ class Results:
         unload_all_models()  # of ComfyUI's; the training has copies of its own
 
     def report(self, progress: Progress) -> None:
-        """Print progress, and write a file where samples are due."""
-        print_progress(progress)
+        """Write a file where samples are due."""
         step, every = len(progress.losses), self.config.samples.every
         if every and step % every == 0 and step < self.config.fit.steps:
             self.write(self.config.output / f"{self.config.name}_{step:06}.safetensors", progress.averages, step)
@@ -95,16 +93,15 @@ def prepare_data(config: Config, checkpoint: Checkpoint, processes: OneProcess) 
         context, pooled = checkpoint.clip.encode_from_tokens(tokens, return_pooled=True)
         return Prompt(context[0].cpu(), pooled[0].cpu() if checkpoint.has_pooled_prompts else None)
 
+    encoders = Encoders(
+        encode_frames,
+        encode_text,
+        vae=fingerprint(config.vae or config.checkpoint),
+        text_encoder=fingerprint(config.checkpoint, *config.loras),
+    )
+
     def load() -> Data:
-        return prepare(
-            config.data,
-            encode_frames,
-            encode_text,
-            vae=fingerprint(config.vae or config.checkpoint),
-            text_encoder=fingerprint(config.checkpoint, *config.loras),
-            batch=config.objective.batch,
-            seed=config.objective.seed,
-        )
+        return prepare(config.data, encoders, batch=config.objective.batch, seed=config.objective.seed)
 
     data = load() if processes.index == 0 else None
     processes.from_first(None)  # wait for it
@@ -112,30 +109,22 @@ def prepare_data(config: Config, checkpoint: Checkpoint, processes: OneProcess) 
 
 
 def task_for(config: Config, checkpoint: Checkpoint, device: torch.device) -> AbstractContextManager[Task]:
-    """Return the task of a configuration. ValueError if it needs a motion module that is not named."""
-    model, objective = checkpoint.model, config.objective
+    """Return the task of a configuration."""
+    motion = load_motion_model(str(config.motion_module)) if config.motion_module else None
     options = TaskOptions(
-        seed=objective.seed,
-        dtype=objective.dtype,
+        seed=config.objective.seed,
+        device=device,
+        dtype=config.objective.dtype,
         recompute=config.recompute,
         beta_schedule=config.beta_schedule,
         lora=config.lora,
+        positions=config.positions,
+        middle=config.middle,
+        pictures=config.pictures,
+        sparse_ctrl=config.sparse_ctrl,
+        vae=checkpoint.vae,
     )
-    if config.train == "domain adapter":
-        return adapter_task(model, options, device)
-    if config.motion_module is not None:
-        start = start_from(model, load_motion_model(str(config.motion_module)), device)
-    elif config.train == "motion module":
-        start = start_from_scratch(
-            model, positions=config.positions, middle=config.middle, seed=objective.seed, device=device
-        )
-    else:
-        raise ValueError(f"motion_module: name the file of the motion module that the {config.train} is trained for.")
-    if config.train == "motion module" and config.pictures:
-        start = start_pia(model, start)
-    if config.train == "SparseCtrl":
-        return sparse_ctrl_task(model, checkpoint.vae, start, options, config.sparse_ctrl)
-    return (lora_task if config.train == "motion LoRA" else module_task)(model, start, options)
+    return TASKS[config.train](checkpoint.model, motion, options)
 
 
 def settings_of(config: Config) -> dict[str, Any]:

@@ -31,7 +31,8 @@ FRAMES_PER_SECOND = 8
 
 def with_learned(config: Config, checkpoint: Checkpoint, path: Path) -> Any:
     """Return the MODEL with the trained file applied, as its nodes would apply it."""
-    model, settings = checkpoint.model, MotionSettings()
+    model: Any = checkpoint.model
+    settings = MotionSettings()
     if config.train == "domain adapter":
         lora = comfy.utils.load_torch_file(str(path))
         model, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)

@@ -6,7 +6,7 @@ modules as the first half of those on the UNet's way down.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +18,9 @@ from comfy.ldm.modules.attention import SpatialTransformer
 from comfy_extras.nodes_canny import Canny
 from torch import Generator, Tensor, nn
 
-from ..motion_models.sparse_ctrl import SparseControlNet, SparseCtrlConfig, load_sparse_ctrl, own_keys_and_shapes
+from ..motion_models.motion_model import MotionModel
+from ..motion_models.sparse_ctrl import SparseControlNet, SparseCtrlConfig
 from .frozen_unet import attention
-from .motion import weights
-from .tasks import Start, Task, TaskOptions, animated, noise_schedule, recomputing
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -60,48 +59,10 @@ class ControlledUNet(nn.Module):
         return self.unet(noisy, time, context, control=control, **conditions)
 
 
-@contextmanager
-def sparse_ctrl_task(
-    model: ModelPatcher, vae: Any, start: Start, options: TaskOptions, sparse: SparseCtrlOptions
-) -> Iterator[Task]:
-    """Yield the training of a SparseCtrl on a MODEL that `start` animates; both are frozen."""
-    with animated(model, start, options) as (unet, moving):
-        device = next(start.model.parameters()).device
-        control = load_sparse_ctrl(str(sparse.start)) if sparse.start else build(unet.module, start, sparse.sees)
-        control = control.float().to(device).requires_grad_(False)
-        keys, _ = own_keys_and_shapes(control.config)
-        positions = {key: value for key, value in control.state_dict().items() if key.endswith("pos_encoder.pe")}
-        controlled = ControlledUNet(unet.module, control)
-
-        @contextmanager
-        def seeing(latents: Tensor, generators: Sequence[Generator]) -> Iterator[None]:
-            frames = latents.shape[1]
-            keyframes = [draw_keyframes(frames, sparse.keyframes, generator) for generator in generators]
-            shown = masked_latents if control.config.takes_latents else masked_sketches(model, vae)
-            controlled.hint, controlled.frames = shown(latents, keyframes).flatten(0, 1), frames
-            with moving(latents, generators):
-                yield
-
-        def file(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            own = {**positions, **values}
-            return {theirs: own[key] for theirs, key in keys.items()}
-
-        with pytorch_attention(control), recomputing(options, control):
-            yield Task(
-                unet=replace(unet, module=controlled),
-                moving=seeing,
-                parameters=weights(control),
-                alphas=noise_schedule(model, start, options.beta_schedule),
-                file=file,
-                notes={**start.notes, "family": "SparseCtrl", "sees": sparse.sees, "heads": str(control.config.heads)},
-                models=(unet.module, start.model, control),
-            )
-
-
-def build(unet: Any, start: Start, sees: str) -> SparseControlNet:
+def build(unet: Any, motion_model: MotionModel, sees: str) -> SparseControlNet:
     """Return a SparseCtrl with the weights of a UNet's encoder and of a motion model, and with outputs of zero."""
     config = SparseCtrlConfig(
-        motion=replace(start.model.config, mid=(), up=(), attentions=1, transformer_blocks=1),
+        motion=replace(motion_model.config, mid=(), up=(), attentions=1, transformer_blocks=1),
         text_features=unet.input_blocks[1][1].transformer_blocks[0].attn2.to_k.in_features,
         takes_latents=sees == "rgb",
         heads=unet.input_blocks[1][1].transformer_blocks[0].attn1.heads,
@@ -115,7 +76,7 @@ def build(unet: Any, start: Start, sees: str) -> SparseControlNet:
         for layer in layers:
             nn.Conv2d.reset_parameters(layer)
     encoder = {key: value.float().cpu() for key, value in unet.state_dict().items()}
-    motion = {f"motion.{key}": value.cpu() for key, value in start.model.state_dict().items()}
+    motion = {f"motion.{key}": value.cpu() for key, value in motion_model.state_dict().items()}
     own = control.state_dict()
     control.load_state_dict({key: value for key, value in (encoder | motion).items() if key in own}, strict=False)
     for layer in (layers[-1], *control.zero_convs, control.middle_block_out):
@@ -132,7 +93,7 @@ def draw_keyframes(frames: int, most: int, generator: Generator) -> list[int]:
     return [0] if kind < 0.25 else sorted({0, frames - 1}) if kind < 0.5 and most > 1 else drawn
 
 
-def masked_latents(latents: Tensor, keyframes: Sequence[Sequence[int]]) -> Tensor:
+def latent_hints(latents: Tensor, keyframes: Sequence[Sequence[int]]) -> Tensor:
     """Return latents (b, f, c, h, w) of the keyframes, zeros elsewhere, with a mask of ones: (b, f, c + 1, h, w)."""
     mask = torch.zeros_like(latents[:, :, :1])
     for clip, frames in zip(mask, keyframes, strict=True):
@@ -140,7 +101,7 @@ def masked_latents(latents: Tensor, keyframes: Sequence[Sequence[int]]) -> Tenso
     return torch.cat((latents * mask, mask), dim=2)
 
 
-def masked_sketches(model: ModelPatcher, vae: Any):
+def sketch_hints(model: ModelPatcher, vae: Any):
     """Return the function that does the same with the edges in the pictures, (b, f, 4, height, width)."""
 
     @torch.no_grad()

@@ -60,8 +60,8 @@ def test_the_blueprint_is_dragged_from_the_library_and_runs(page, picture):
         }"""
     )
     page.queue()
-    told = page.wait_until_done()
-    assert told["errors"] == []
+    reports = page.wait_until_done()
+    assert reports["errors"] == []
     frames = page.browser.evaluate("() => Object.values(window.app.nodeOutputs).map(each => each.images?.length)")
     assert 1 in frames
     page.fit()

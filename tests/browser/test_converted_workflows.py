@@ -21,5 +21,5 @@ def test_a_converted_workflow_opens_whole_and_runs(classic_page, name):
         return
     make_small(classic_page)
     classic_page.queue()
-    told = classic_page.wait_until_done()
-    assert told["errors"] == []
+    reports = classic_page.wait_until_done()
+    assert reports["errors"] == []

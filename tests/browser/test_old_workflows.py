@@ -46,6 +46,6 @@ def test_the_page_replaces_old_nodes_and_the_workflow_runs(page, picture, name):
     assert unknown(page) == []
     make_small(page)
     page.queue()
-    told = page.wait_until_done()
-    assert told["errors"] == [] and page.errors == []
+    reports = page.wait_until_done()
+    assert reports["errors"] == [] and page.errors == []
     picture()

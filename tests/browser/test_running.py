@@ -46,9 +46,9 @@ def node_of(page: Any, kind: str) -> str:
     return next(str(node["id"]) for node in page.workflow()["nodes"] if node["type"] == kind)
 
 
-def animations(told: dict[str, Any], node: str) -> list[Any]:
+def animations(reports: dict[str, Any], node: str) -> list[Any]:
     """Of the previews that a node was given those that move."""
-    pictures = (Image.open(io.BytesIO(base64.b64decode(data))) for shown, data in told["previews"] if shown == node)
+    pictures = (Image.open(io.BytesIO(base64.b64decode(data))) for shown, data in reports["previews"] if shown == node)
     return [picture for picture in pictures if getattr(picture, "is_animated", False)]
 
 
@@ -56,11 +56,11 @@ def test_the_clip_moves_on_the_sampler_while_it_is_sampled_and_is_shown_at_the_e
     """What the browser is given really moves: 16 frames of a star that travels."""
     load(page, "text_to_animation", steps=6, width=96, height=96)
     page.queue()
-    page.browser.wait_for_function("() => window.told.previews.length > 1")
+    page.browser.wait_for_function("() => window.reports.previews.length > 1")
     picture("while it runs")
-    told = page.wait_until_done()
-    assert told["errors"] == [] and page.errors == []
-    clips = animations(told, node_of(page, SAMPLER))
+    reports = page.wait_until_done()
+    assert reports["errors"] == [] and page.errors == []
+    clips = animations(reports, node_of(page, SAMPLER))
     assert {clip.n_frames for clip in clips} == {16}
     assert len({frame.convert("RGB").tobytes() for frame in ImageSequence.Iterator(clips[-1])}) > 12
     result = page.browser.evaluate("id => window.app.nodeOutputs[id].images[0].filename", node_of(page, SAVER))
@@ -72,13 +72,13 @@ def test_the_clip_moves_on_the_sampler_while_it_is_sampled_and_is_shown_at_the_e
 def test_sliding_context_shows_its_windows_and_how_far_they_are(page, picture):
     load(page, "long_animation")
     page.queue()
-    told = page.wait_until_done()
+    reports = page.wait_until_done()
     context = node_of(page, "ADN_SlidingContext")
-    (windows,) = (data for node, data in told["previews"] if node == context)
+    (windows,) = (data for node, data in reports["previews"] if node == context)
     drawn = Image.open(io.BytesIO(base64.b64decode(windows)))
     assert drawn.format == "PNG" and drawn.width > 400
-    assert {value for node, value, of in told["values"] if node == context and of == 3} >= {1, 2, 3}
-    parts = {value % 1 for node, value, _ in told["values"] if node == node_of(page, SAMPLER)}
+    assert {value for node, value, of in reports["values"] if node == context and of == 3} >= {1, 2, 3}
+    parts = {value % 1 for node, value, _ in reports["values"] if node == node_of(page, SAMPLER)}
     assert len(parts) > 1, "the sampler's own bar moves within a step"
     picture()
 
@@ -97,8 +97,8 @@ def test_what_is_wrong_is_said_on_the_node(page, picture, case):
     changes, kind, sentence = WRONG[case]
     load(page, "text_to_animation", **changes)
     page.queue()
-    told = page.wait_until_done()
-    ((node, message),) = told["errors"]
+    reports = page.wait_until_done()
+    ((node, message),) = reports["errors"]
     assert node == node_of(page, kind) and sentence in message
     page.browser.get_by_text("View details").first.click()
     page.browser.get_by_text(sentence).first.wait_for()
@@ -127,10 +127,10 @@ def test_hints_that_do_not_match_the_frames_are_counted(page, picture):
 def test_a_run_that_is_cancelled_leaves_the_next_one_whole(page):
     load(page, "text_to_animation", steps=500, seed=9)
     page.queue()
-    page.browser.wait_for_function("() => window.told.values.length > 2")
+    page.browser.wait_for_function("() => window.reports.values.length > 2")
     page.browser.get_by_role("button", name="Cancel current run").click()
     page.wait_until_done()
     load(page, "text_to_animation", steps=4)
     page.queue()
-    told = page.wait_until_done()
-    assert told["errors"] == [] and animations(told, node_of(page, SAMPLER))
+    reports = page.wait_until_done()
+    assert reports["errors"] == [] and animations(reports, node_of(page, SAMPLER))

@@ -5,15 +5,15 @@ import json
 import yaml
 
 from animatediff_native.tools.comfy_app import keep
-from animatediff_native.tools.comfy_server import mount, refusal, server_command, unmount
+from animatediff_native.tools.comfy_server import ComfyServer, mount, refusal, unmount
 
 
 def test_a_clip_never_replaces_an_earlier_one(tmp_path):
     for content in (b"1", b"2", b"3"):
         (tmp_path / "clip.webp").write_bytes(content)
         keep(tmp_path / "clip.webp", tmp_path / "output")
-    kept = {file.name: file.read_bytes() for file in (tmp_path / "output").iterdir()}
-    assert kept == {"clip.webp": b"1", "clip-2.webp": b"2", "clip-3.webp": b"3"}
+    contents = {file.name: file.read_bytes() for file in (tmp_path / "output").iterdir()}
+    assert contents == {"clip.webp": b"1", "clip-2.webp": b"2", "clip-3.webp": b"3"}
 
 
 def test_unmounting_leaves_the_pack_as_it_is(tmp_path):
@@ -32,7 +32,7 @@ def test_unmounting_leaves_the_pack_as_it_is(tmp_path):
 def test_folders_with_odd_names_reach_comfyui(tmp_path):
     """extra_model_paths.yaml is where quotes, colons and spaces of a path would get lost."""
     folder = tmp_path / "it's a model folder, [new] #1"
-    server_command(tmp_path / "ComfyUI", tmp_path / "base", {}, {"checkpoints": folder}, 8188, [])
+    ComfyServer(tmp_path / "ComfyUI", tmp_path / "base", models={"checkpoints": folder}).command()
     written = yaml.safe_load((tmp_path / "base" / "extra_model_paths.yaml").read_text(encoding="utf-8"))
     assert written == {"models": {"checkpoints": str(folder.resolve())}}
 

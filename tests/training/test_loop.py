@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch.nn import Parameter
 
 from animatediff_native.training import loop
-from animatediff_native.training.loop import FitOptions, Progress, Training, print_progress, seeded, write_state
+from animatediff_native.training.loop import FitOptions, Progress, Training, seeded, write_state
 
 pytestmark = pytest.mark.autograd
 OPTIONS = FitOptions(steps=200, learning_rate=0.1, average=0.9)
@@ -39,7 +40,7 @@ def regression(weight: Parameter, parts: int = 1, stop_at: int | None = None):
     return losses
 
 
-def train(folder, options: FitOptions = OPTIONS, report=print_progress, **loss) -> Parameter:
+def train(folder, options: FitOptions = OPTIONS, report=lambda progress: None, **loss) -> Parameter:
     weight = Parameter(torch.zeros(1))
     line(folder, weight, options, save_every=1e9).run(regression(weight, **loss), report)
     return weight
@@ -49,8 +50,9 @@ def line(folder, weight: Parameter, options: FitOptions = OPTIONS, **more: Any) 
     return Training(folder / "line.pt", {"weight": weight}, options, **more)
 
 
-def test_it_learns_and_draws_the_loss(tmp_path):
+def test_it_learns_and_shows_the_loss(tmp_path, capsys):
     assert abs(train(tmp_path).item() - 3) < 0.1
+    assert re.search(r"line: 100%.* 200/200 .*loss 0\.\d{4}", capsys.readouterr().err)
     assert (tmp_path / "line.png").stat().st_size > 1000
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +15,7 @@ from animatediff_native.motion_models.motion_model import MotionModel, MotionMod
 from animatediff_native.motion_models.unet import motion_hooks, unet_slots
 from animatediff_native.training.data import EncodedClips, MemoryClip, Prompt
 from animatediff_native.training.diffusion import add_noise, alphas_cumprod, velocity
-from animatediff_native.training.frozen_unet import FrozenUNet, recomputed
+from animatediff_native.training.frozen_unet import CleanClips, FrozenUNet, recomputed
 from animatediff_native.training.loop import FitOptions, Training
 from animatediff_native.training.motion import MotionLoss, MotionOptions, debiased, draw, weight, weights
 from animatediff_native.training.processes import OneProcess
@@ -53,13 +51,13 @@ class Setting:
             zero_output(self.motion)
         else:
             randomise(self.motion, seed)
-        self.image = FrozenUNet(self.unet)
+        self.image = FrozenUNet(self.unet, self.moving)
 
-    def moving(self, latents: Tensor, _generators: Sequence[torch.Generator]):
-        return motion_hooks(unet_slots(self.unet), self.motion, latents.shape[1])
+    def moving(self, frames: int, _clips: CleanClips | None):
+        return motion_hooks(unet_slots(self.unet), self.motion, frames)
 
     def losses(self, clips: EncodedClips, options: MotionOptions = VELOCITY, empty: Prompt | None = None):
-        loss = MotionLoss(self.image, self.moving, alphas_cumprod("motion"), options, empty)
+        loss = MotionLoss(self.image, alphas_cumprod("motion"), options, empty=empty)
         return loss.steps(clips, OneProcess())
 
     def train(self, folder: Path, clips: EncodedClips, steps: int = 60) -> None:
@@ -68,14 +66,14 @@ class Setting:
 
     def error(self, clip: Tensor, timestep: int = 500) -> float:
         """Of the noise predicted in a clip, the mean over some draws."""
-        alpha, found = alphas_cumprod("motion")[timestep].view(1), []
+        alpha, errors = alphas_cumprod("motion")[timestep].view(1), []
         for seed in range(4):
             noise = torch.randn(clip.shape, generator=torch.Generator().manual_seed(1000 + seed))
             noisy = add_noise(clip[None], noise[None], alpha)[0]
-            with torch.no_grad(), self.moving(clip[None], []):
+            with torch.no_grad():
                 predicted = self.image(noisy, torch.full((len(clip),), timestep), [PROMPT])
-            found.append((predicted - noise).square().mean().item())
-        return sum(found) / len(found)
+            errors.append((predicted - noise).square().mean().item())
+        return sum(errors) / len(errors)
 
     def frozen(self) -> dict[str, Tensor]:
         positions = {key: value for key, value in self.motion.state_dict().items() if key.endswith(".pe")}
@@ -92,7 +90,7 @@ def test_one_clip_is_overfitted_with_the_image_model_and_the_positions_frozen(tm
 
 def test_a_motion_model_with_zero_outputs_is_the_identity_at_the_first_step():
     setting = Setting()
-    loss = MotionLoss(setting.image, lambda _: nullcontext(), alphas_cumprod("motion"), VELOCITY)
+    loss = MotionLoss(FrozenUNet(setting.unet), alphas_cumprod("motion"), VELOCITY)
     plain = loss.steps(data(moving_square()), OneProcess())
     assert torch.equal(first_losses(setting.losses(data(moving_square())))[0], first_losses(plain)[0])
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from comfy_support import CHANNELS, CONTEXT, CPU, load_motion, make_model
+from comfy_support import CHANNELS, CONTEXT, load_motion, make_model
 from torch import Tensor
 
 from animatediff_native.motion_models.loader import load_motion_model
@@ -24,8 +26,8 @@ def model():
 
 
 @pytest.fixture
-def start(model, tmp_path) -> tasks.Start:
-    return tasks.start_from(model, load_motion(tmp_path, "v1", channels=CHANNELS[:2]), CPU)
+def motion(tmp_path):
+    return load_motion(tmp_path, "v1", channels=CHANNELS[:2])
 
 
 def losses_of(task: tasks.Task) -> Losses:
@@ -33,39 +35,39 @@ def losses_of(task: tasks.Task) -> Losses:
     generator = torch.Generator().manual_seed(3)
     prompt = Prompt(torch.randn(4, CONTEXT, generator=generator), None)
     data = EncodedClips([MemoryClip(torch.randn(4, 4, 8, 8, generator=generator), prompt) for _ in range(2)], frames=4)
-    return MotionLoss(task.unet, task.moving, task.alphas, MotionOptions(batch=2)).steps(data, OneProcess())
+    return MotionLoss(task.unet, task.alphas, MotionOptions(batch=2)).steps(data, OneProcess())
 
 
 def first_loss(task: tasks.Task) -> Tensor:
     return next(iter(next(losses_of(task)(0))))
 
 
-def test_an_untrained_input_changes_nothing_and_a_trained_one_does(model, start):
+def test_an_untrained_input_changes_nothing_and_a_trained_one_does(model, motion):
     """v1 has its norms over all frames too, as PIA does."""
     options = tasks.TaskOptions(recompute=False)
-    with torch.no_grad(), tasks.module_task(model, start, options) as plain:
+    with torch.no_grad(), tasks.module_task(model, motion, options) as plain:
         expected = first_loss(plain)
-    seeing = tasks.start_pia(model, start)
-    with torch.no_grad(), tasks.module_task(model, seeing, options) as task:
+    with torch.no_grad(), tasks.module_task(model, motion, replace(options, pictures=True)) as task:
         assert torch.equal(first_loss(task), expected)
-        seeing.model.conv_in.weight[:, 4:] = 0.1
+        task.parameters["conv_in.weight"][:, 4:] = 0.1
         assert not torch.equal(first_loss(task), expected)
-    assert tasks.start_pia(model, seeing) is seeing
 
 
-def test_a_trained_one_is_loaded_as_pia(model, start, tmp_path):
-    seeing = tasks.start_pia(model, start)
-    with tasks.module_task(model, seeing, tasks.TaskOptions()) as task:
+def test_a_trained_one_is_loaded_as_pia_and_trained_on(model, motion, tmp_path):
+    options = tasks.TaskOptions(pictures=True)
+    with tasks.module_task(model, motion, options) as task:
         training = Training(tmp_path / "state.pt", task.parameters, FitOptions(2, learning_rate=1e-2, average=0.0))
-        training.run(losses_of(task), report=lambda _: None)
+        training.run(losses_of(task))
         write(task.file(task.parameters), task.notes, str(tmp_path / "pia.safetensors"))
     loaded = load_motion_model(str(tmp_path / "pia.safetensors"))
     assert (loaded.family.name, loaded.config.picture_input) == ("PIA", "conv_in")
-    learned, weights = seeing.model.state_dict(), loaded.patcher.model.state_dict()
-    assert weights.keys() == learned.keys() and all(torch.equal(weights[key], learned[key]) for key in weights)
-    assert learned["conv_in.weight"][:, 4:].any(), "the picture's part has learned"
+    weights = loaded.patcher.model.state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in task.parameters.items())
+    assert weights["conv_in.weight"][:, 4:].any(), "the picture's part has learned"
     conv_in = model.get_model_object("diffusion_model").input_blocks[0][0]
-    torch.testing.assert_close(learned["conv_in.weight"][:, :4], conv_in.weight, rtol=1e-3, atol=0)
+    torch.testing.assert_close(weights["conv_in.weight"][:, :4], conv_in.weight, rtol=1e-3, atol=0)
+    with tasks.module_task(model, loaded, options) as again:
+        assert all(torch.equal(weights[key], value) for key, value in again.parameters.items())
 
 
 def test_frames_see_a_picture_of_their_clip_and_how_alike_they_are():
@@ -79,6 +81,7 @@ def test_frames_see_a_picture_of_their_clip_and_how_alike_they_are():
     assert of_second == pytest.approx((0.8, 1.0, 0.2))
 
 
-def test_sdxl_has_no_pia(start, model):
+def test_sdxl_has_no_pia(model, motion):
+    start = tasks.start_from(model, motion, tasks.TaskOptions())
     with pytest.raises(ValueError, match=r"is for SDXL, and PIA for Stable Diffusion 1\.5"):
         tasks.start_pia(model, start._replace(family=tasks.SDXL))

@@ -133,7 +133,10 @@ def test_a_node_pack_that_comfyui_cannot_load_is_named(run, tmp_path):
     "changes, message",
     [
         ({"trian": "motion LoRA"}, r"run\.toml: trian: "),
-        ({"train": "motion LORA"}, r"train: input should be 'motion module', 'motion LoRA', 'domain adapter' or 'SparseCtrl'"),
+        (
+            {"train": "motion LORA"},
+            r"train: input should be 'motion module', 'motion LoRA', 'domain adapter' or 'SparseCtrl'",
+        ),
         ({"lora": {"rank": "eight"}}, r"lora\.rank: "),
         ({"fit": {"steps": 3, "learning_rate": 1e-3, "schedule": "linear"}}, r"fit\.schedule: "),
         ({"fit": {"steps": 3}}, r"fit\.learning_rate: field required"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_support import CHANNELS, CONTEXT, CPU, load_motion, make_model
+from comfy_support import CHANNELS, CONTEXT, load_motion, make_model
 from torch import Tensor
 
 from animatediff_native.motion_models.saving import write
@@ -34,13 +34,12 @@ class Decoder:
 def opened(tmp_path):
     """The training of a SparseCtrl on a small UNet with a random motion module."""
     model = make_model(2)
-    start = tasks.start_from(model, load_motion(tmp_path, "v3", channels=CHANNELS[:2]), CPU)
+    motion = load_motion(tmp_path, "v3", channels=CHANNELS[:2])
 
-    def open_task(**options: Any) -> Any:
-        computing = tasks.TaskOptions(recompute=options.pop("recompute", False))
-        return sparse_ctrl.sparse_ctrl_task(
-            model, vae=Decoder(), start=start, options=computing, sparse=sparse_ctrl.SparseCtrlOptions(**options)
-        )
+    def open_task(recompute: bool = False, **options: Any) -> Any:
+        sparse = sparse_ctrl.SparseCtrlOptions(**options)
+        computing = tasks.TaskOptions(recompute=recompute, sparse_ctrl=sparse, vae=Decoder())
+        return tasks.TASKS["SparseCtrl"](model, motion, computing)
 
     return open_task
 
@@ -50,7 +49,7 @@ def losses_of(task: tasks.Task) -> Losses:
     generator = torch.Generator().manual_seed(3)
     prompt = Prompt(torch.randn(4, CONTEXT, generator=generator), None)
     data = EncodedClips([MemoryClip(torch.randn(4, 4, 8, 8, generator=generator), prompt) for _ in range(2)], frames=4)
-    return MotionLoss(task.unet, task.moving, task.alphas, MotionOptions(batch=2)).steps(data, OneProcess())
+    return MotionLoss(task.unet, task.alphas, MotionOptions(batch=2)).steps(data, OneProcess())
 
 
 def first_loss(task: tasks.Task) -> Tensor:
@@ -79,7 +78,7 @@ def test_an_untrained_one_changes_nothing_and_its_outputs_learn_first(opened, se
 def test_a_trained_one_is_loaded_as_it_was_learned(opened, tmp_path, sees):
     with opened(sees=sees) as task:
         training = Training(tmp_path / "state.pt", task.parameters, FitOptions(3, learning_rate=1e-2, average=0.0))
-        training.run(losses_of(task), report=lambda _: None)
+        training.run(losses_of(task))
         write(task.file(task.parameters), task.notes, str(tmp_path / "learned.safetensors"))
         learned = task.unet.module.control.state_dict()
     loaded = load_sparse_control(str(tmp_path / "learned.safetensors")).control_model
@@ -118,7 +117,7 @@ def test_keyframes_are_often_the_first_frame_or_both_ends_and_else_random():
 
 def test_the_other_frames_are_zero():
     latents = torch.randn(2, 4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    seen = sparse_ctrl.masked_latents(latents, [[0], [1, 3]])
+    seen = sparse_ctrl.latent_hints(latents, [[0], [1, 3]])
     shown = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 1]]).view(2, 4, 1, 1, 1).expand(2, 4, 1, 8, 8)
     assert torch.equal(seen, torch.cat((latents * shown, shown), dim=2))
 
@@ -126,7 +125,7 @@ def test_the_other_frames_are_zero():
 def test_sketches_are_the_edges_of_the_keyframes_pictures():
     latents = torch.full((1, 3, 4, 8, 8), -1.0)
     latents[0, 2, 0, 2:6, 2:6] = 1.0  # a square in the last frame
-    (seen,) = sparse_ctrl.masked_sketches(make_model(2), Decoder())(latents, [[0, 2]])
+    (seen,) = sparse_ctrl.sketch_hints(make_model(2), Decoder())(latents, [[0, 2]])
     assert seen.shape == (3, 4, 64, 64)
     assert torch.equal(seen[:, 3].mean((1, 2)), torch.tensor([1.0, 0.0, 1.0])), "the mask"
     assert not seen[:2, :3].any(), "an even picture has no edges, and a frame that is no keyframe no picture"

@@ -43,8 +43,7 @@ FRAMES, HEIGHT, WIDTH = 3, 8, 16
 @pytest.fixture
 def frozen():
     def copy(model: Any, dtype: torch.dtype = torch.float32) -> Any:
-        patched = saving.patched_weights(model, "diffusion_model.")
-        return frozen_unet.frozen_copy(model, patched, CPU, dtype)
+        return frozen_unet.frozen_copy(model, CPU, dtype)
 
     return copy
 
@@ -79,12 +78,12 @@ def comfyuis_clean(model: Any, noisy: Tensor, timestep: int, prompt: Any) -> Ten
 
 @pytest.mark.parametrize("make", [lambda: make_model(2), make_velocity_model, make_sdxl_model])
 def test_a_frozen_copy_predicts_for_every_clip_what_comfyui_does(frozen, make):
-    model, told, times = make(), prompts(4, 6), (300, 800)
+    model, texts, times = make(), prompts(4, 6), (300, 800)
     image = frozen(model)
     noisy = torch.randn(2 * FRAMES, 4, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        found = image(noisy, torch.tensor(times).repeat_interleave(FRAMES), told)
-    for clip, timestep, out, prompt in zip(noisy.split(FRAMES), times, found.split(FRAMES), told, strict=True):
+        predicted = image(noisy, torch.tensor(times).repeat_interleave(FRAMES), texts)
+    for clip, timestep, out, prompt in zip(noisy.split(FRAMES), times, predicted.split(FRAMES), texts, strict=True):
         alpha = diffusion_module.alphas_cumprod("image")[timestep]
         signal, rest = alpha.sqrt(), (1 - alpha).sqrt()
         clean = signal * clip - rest * out if image.predicts_velocity else (clip - rest * out) / signal
@@ -115,11 +114,10 @@ def test_clips_are_trained_at_the_noise_that_they_are_sampled_at(family):
     """Also where the MODEL begins with nothing but noise."""
     for zsnr in (False, True):
         model = sampled_as("v_prediction", zsnr)
-        made = start(model)
-        made = made._replace(family=getattr(formats, family.upper()))
-        schedules.set_beta_schedule(model, made.family.beta_schedule)
+        trained = getattr(formats, family.upper())
+        schedules.set_beta_schedule(model, trained.beta_schedule)
         sigmas = model.get_model_object("model_sampling").sigmas
-        alphas = tasks.noise_schedule(model, made, "family")
+        alphas = tasks.noise_schedule(model, trained, "family")
         torch.testing.assert_close(alphas, 1 / (1 + sigmas**2), rtol=1e-3, atol=1e-9)
         assert (alphas[-1] < 1e-6) == zsnr
 
@@ -151,21 +149,21 @@ def losses_of(task: Any, data: Any, processes: Any = None, **options: Any) -> An
     motion = motion_module
     processes = processes or processes_module.OneProcess()
     objective = motion.MotionOptions(**options)
-    return motion.MotionLoss(task.unet, task.moving, task.alphas, objective).steps(data, processes)
+    return motion.MotionLoss(task.unet, task.alphas, objective).steps(data, processes)
 
 
 @pytest.mark.parametrize("predicts_velocity", [False, True])
 def test_the_loss_is_the_error_of_what_the_model_predicts(predicts_velocity):
     motion, diffusion, data = motion_module, diffusion_module, clips()
     alphas, options = diffusion.alphas_cumprod("image"), motion.MotionOptions()
-    image = frozen_unet.FrozenUNet(PredictsZeros(), predicts_velocity)
+    image = frozen_unet.FrozenUNet(PredictsZeros(), predicts_velocity=predicts_velocity)
     one = processes_module.OneProcess()
     item = next(iter(data.stream(0)))
     drawn = motion.draw(item, options, None)
     alpha = alphas[drawn.time]
     velocity = alpha.sqrt() * drawn.noise - (1 - alpha).sqrt() * item.latents
     expected = alpha * velocity.square().mean() if predicts_velocity else drawn.noise.square().mean()
-    losses = motion.MotionLoss(image, lambda _: torch.no_grad(), alphas, options).steps(data, one)
+    losses = motion.MotionLoss(image, alphas, options).steps(data, one)
     torch.testing.assert_close(next(iter(next(losses(0)))), expected)
 
 
@@ -179,7 +177,7 @@ def test_processes_share_the_items_of_a_step():
         share = processes.OneProcess()
         share.index, share.count = index, count
         options = motion.MotionOptions(batch=batch)
-        losses = motion.MotionLoss(image, lambda _: torch.no_grad(), alphas, options).steps(data, share)
+        losses = motion.MotionLoss(image, alphas, options).steps(data, share)
         return [next(iter(step)).item() for step in islice(losses(first), 4 - first)]
 
     a, b, together = steps(0, 2, 1), steps(1, 2, 1), steps(0, 1, 2)
@@ -188,17 +186,16 @@ def test_processes_share_the_items_of_a_step():
 
 
 def start(model: Any, motion: Any = None, seed: int = 0) -> Any:
-    if motion:
-        return tasks.start_from(model, motion, CPU)
-    return tasks.start_from_scratch(model, positions=16, middle=False, seed=seed, device=CPU)
+    return tasks.start_from(model, motion, tasks.TaskOptions(positions=16, seed=seed))
 
 
-def gradients(model: Any, first: Any, recompute: bool = False, **options: Any) -> dict[str, Tensor]:
-    dtype = motion_module.MotionOptions(**options).dtype
-    with tasks.module_task(model, first, tasks.TaskOptions(dtype=dtype, recompute=recompute)) as task:
+def gradients(model: Any, motion: Any, recompute: bool = False, **objective: Any) -> dict[str, Tensor]:
+    dtype = motion_module.MotionOptions(**objective).dtype
+    options = tasks.TaskOptions(dtype=dtype, recompute=recompute)
+    with tasks.module_task(model, motion, options) as task:
         for parameter in task.parameters.values():
             parameter.requires_grad_(True)
-        for loss in next(losses_of(task, clips(), **options)(0)):
+        for loss in next(losses_of(task, clips(), **objective)(0)):
             loss.backward()
         return {name: p.grad for name, p in task.parameters.items() if p.grad is not None}
 
@@ -217,40 +214,36 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("family", ["v1", "v2"])
 def test_recomputing_gives_every_family_the_same_gradients(tmp_path, family):
     model, motion = make_model(), load(tmp_path, family)
-    plain, again = (gradients(model, start(model, motion), recompute) for recompute in (False, True))
+    plain, again = (gradients(model, motion, recompute) for recompute in (False, True))
     assert_close(again, plain)
 
 
 def test_v1_is_trained_with_the_unets_norms_over_all_frames(tmp_path):
     """As ComfyUI's UNet predicts with Apply AnimateDiff's own context, whose results are diffusers'."""
     model, motion = make_model(), load(tmp_path, "v1")
-    noisy, told = torch.randn(FRAMES, 4, 8, 8), prompts(4)
+    noisy, texts = torch.randn(FRAMES, 4, 8, 8), prompts(4)
     first, unet = start(model, motion), unet_module
-    with torch.no_grad(), tasks.module_task(model, first, tasks.TaskOptions(recompute=False)) as task:
+    with torch.no_grad(), tasks.module_task(model, motion, tasks.TaskOptions(recompute=False)) as task:
         time = torch.full((FRAMES,), 400)
-        with task.moving(noisy[None], []):
-            found = task.unet(noisy, time, told)
+        predicted = task.unet(noisy, time, texts)
         own = model.model.diffusion_model
         norms, slots = unet.unet_norms(own), unet.unet_slots(own)
         with unet.group_norms_over_frames(norms, FRAMES), unet.motion_hooks(slots, first.model, FRAMES):
-            expected = own(noisy, time.float(), told[0].context.expand(FRAMES, -1, -1))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+            expected = own(noisy, time.float(), texts[0].context.expand(FRAMES, -1, -1))
+    torch.testing.assert_close(predicted, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bfloat16_trains_on_a_cpu_too(tmp_path):
     model, motion = make_model(), load(tmp_path, "v2")
-    found = gradients(model, start(model, motion), bf16=True)
-    expected = gradients(model, start(model, motion))
-    whole, of_all = (torch.cat([each[key].flatten() for key in expected]) for each in (expected, found))
-    assert 0 < (of_all - whole).norm() < 0.1 * whole.norm()
+    half, whole = (gradients(model, motion, bf16=bf16) for bf16 in (True, False))
+    rounded, exact = (torch.cat([parts[key].flatten() for key in whole]) for parts in (half, whole))
+    assert 0 < (rounded - exact).norm() < 0.1 * exact.norm()
 
 
 def test_a_module_for_sdxl_starts_from_nothing_and_its_file_loads(tmp_path):
     model = make_sdxl_model()
-    first = start(model)
-    found = gradients(model, first)
-    assert found.keys() == motion_module.weights(first.model).keys()
-    with tasks.module_task(model, first, tasks.TaskOptions(recompute=False)) as task:
+    assert gradients(model, None).keys() == motion_module.weights(start(model).model).keys()
+    with tasks.module_task(model, None, tasks.TaskOptions(recompute=False, positions=16)) as task:
         official = DDPMScheduler(beta_start=0.00085, beta_end=0.02, beta_schedule="scaled_linear")
         torch.testing.assert_close(task.alphas, official.alphas_cumprod)
         path = str(tmp_path / "sdxl.safetensors")
@@ -271,7 +264,7 @@ def test_a_domain_adapter_for_sdxl_loads_on_every_attention_layer():
     import comfy.sd
 
     model, options = make_sdxl_model(), tasks.TaskOptions(lora=lora.LoraOptions(rank=2))
-    with tasks.adapter_task(model, options, CPU) as task:
+    with tasks.adapter_task(model, None, options) as task:
         file = task.file(task.parameters)
         layers = {key.partition(".lora_")[0] for key in task.parameters}
     altered: Any = comfy.sd.load_lora_for_models(model, None, file, 1.0, 0.0)[0]
@@ -280,15 +273,14 @@ def test_a_domain_adapter_for_sdxl_loads_on_every_attention_layer():
 
 def test_a_lora_is_trained_at_the_scale_that_its_file_has(tmp_path):
     model, motion = make_model(), load(tmp_path, "v2")
-    first = start(model, motion)
     options = tasks.TaskOptions(recompute=False, lora=lora.LoraOptions(rank=4, alpha=2.0))
-    path, before = str(tmp_path / "lora.safetensors"), first.model.state_dict()
-    with tasks.lora_task(model, first, options) as task:
+    path, before = str(tmp_path / "lora.safetensors"), start(model, motion).model.state_dict()
+    with tasks.lora_task(model, motion, options) as task:
         for parameter in task.parameters.values():
             torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(7))
         saving.write(task.file(task.parameters), task.notes, path)
         layers = {key.partition(".lora_")[0] for key in task.parameters}
-        trained = {f"{layer}.weight": first.model.get_submodule(layer).weight.detach() for layer in layers}
+        trained = {f"{layer}.weight": task.models[1].get_submodule(layer).weight.detach() for layer in layers}
     altered = motion_lora.apply_motion_lora(motion, path, 1.0)
     loaded = saving.float32_copy(altered, CPU).state_dict()
     for key, weight in trained.items():
@@ -300,7 +292,7 @@ def test_a_debiased_loss_takes_the_anchor_that_was_drawn():
     motion, data = motion_module, clips()
     options, alphas = motion.MotionOptions(appearance_debiased=True), torch.full((1000,), 0.5)
     image, one = frozen_unet.FrozenUNet(PredictsZeros()), processes_module.OneProcess()
-    losses = motion.MotionLoss(image, lambda _: torch.no_grad(), alphas, options).steps(data, one)(0)
+    losses = motion.MotionLoss(image, alphas, options).steps(data, one)(0)
     anchors = set()
     for item, step in zip(islice(data.stream(0), 8), losses, strict=False):
         drawn = motion.draw(item, options, None)

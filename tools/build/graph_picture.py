@@ -62,7 +62,7 @@ def take_picture(workflow: dict[str, Any], file: Path, comfyui: Path, chromium: 
     with tempfile.TemporaryDirectory() as folder:
         add_model_names(workflow, Path(folder))
         packs = {"animatediff-native": PACKS["animatediff-native"]}
-        server = ComfyServer(comfyui, Path(folder), packs, arguments=["--cpu"])
+        server = ComfyServer(comfyui, Path(folder), packs)
         with server, ComfyPage(f"http://127.0.0.1:{server.port}", chromium, size=size) as page:
             missing = {node["type"] for node in workflow["nodes"] if node["type"].startswith("ADN_")}
             missing -= server.object_info().keys()

@@ -68,7 +68,9 @@ class CachedClip:
     file: Path
     prompt_file: Path
     shape: tuple[int, ...]
+    """(F, c, h, w)."""
     versions: int
+    """Number of encodings of that shape, such as the clip itself and its mirror image."""
 
     @classmethod
     def open(cls, file: Path, prompt_file: Path) -> CachedClip:
@@ -77,6 +79,7 @@ class CachedClip:
             return cls(file, prompt_file, tuple(tensors.get_slice("0").get_shape()), len(tensors.keys()))
 
     def latents(self, version: int, frames: slice) -> Tensor:
+        """Return latents (f, c, h, w)."""
         with safe_open(self.file, "pt") as tensors:
             return tensors.get_tensor(str(version))[frames]
 

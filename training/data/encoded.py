@@ -7,41 +7,21 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, cycle, islice
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from .cache import CachedClip
 from .items import Item, Prompt, draws
-
-
-class Clip(Protocol):
-    """An encoded clip, whose latents are read when they are asked for."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Return (F, c, h, w)."""
-        ...
-
-    @property
-    def versions(self) -> int:
-        """Return the number of encodings of the same shape, such as the clip itself and its mirror image."""
-        ...
-
-    def latents(self, version: int, frames: slice) -> Tensor:
-        """Return latents (f, c, h, w)."""
-        ...
-
-    def prompt(self) -> Prompt: ...
 
 
 @dataclass(frozen=True)
 class MemoryClip:
-    """Latents (F, c, h, w) in memory."""
+    """Latents (F, c, h, w) in memory, which have a single version."""
 
     frames: Tensor
     words: Prompt
-    versions: int = 1
+    versions = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,6 +32,9 @@ class MemoryClip:
 
     def prompt(self) -> Prompt:
         return self.words
+
+
+Clip = MemoryClip | CachedClip
 
 
 class EncodedClips:

@@ -5,17 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import islice
 from random import Random
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...evaluation.media import Media, UnusableClip
 from .camera import camera_path, closest, film
+from .items import Prompt
 from .options import DataOptions
 from .transforms import Size, fit, flip
 
 EncodeFrames = Callable[[Tensor], Tensor]
 """Maps (n, h, w, 3) in [0, 1] to (n, c, h / 8, w / 8), scaled as the UNet takes them."""
+
+
+class Encoders(NamedTuple):
+    """The image model's encoders, and fingerprints of them, such as hashes of the weights."""
+
+    encode_frames: EncodeFrames
+    encode_text: Callable[[str], Prompt]
+    vae: str
+    """A change of it encodes all clips anew."""
+    text_encoder: str
+    """A change of it encodes all prompts anew."""
+
 
 CHUNK = 16
 """Frames that are decoded and encoded at once, which bounds the memory that a long video needs."""

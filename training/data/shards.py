@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count, islice
@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ...evaluation.media import UnusableClip, media_from
-from .encoding import EncodeFrames, random_clip
-from .items import Item, Prompt, draws
+from .encoding import Encoders, random_clip
+from .items import Item, draws
 from .options import DataOptions, check_address, is_address
 
 LARGEST_FILE = 1 << 30
@@ -165,14 +165,9 @@ class Shards:
     """
 
     def __init__(
-        self,
-        options: DataOptions,
-        encode_frames: EncodeFrames,
-        encode_text: Callable[[str], Prompt],
-        seed: int = 0,
-        workers: int = min(4, os.cpu_count() or 1),
+        self, options: DataOptions, encoders: Encoders, seed: int = 0, *, workers: int = min(4, os.cpu_count() or 1)
     ):
-        self.options, self.encode_frames, self.encode_text = options, encode_frames, encode_text
+        self.options, self.encoders = options, encoders
         self.order = ShardOrder(expand(options.shards), seed)
         # Each worker reads all shards, and what comes from an address should come once.
         self.workers = min(workers, 1) if any(map(is_address, self.order.shards)) else workers
@@ -193,7 +188,8 @@ class Shards:
             if isinstance(decoded, Exception):
                 raise decoded
             self._note(decoded.unusable)
-            yield Item(decoded.number, self.encode_frames(decoded.pixels).float(), self.encode_text(decoded.caption))
+            latents = self.encoders.encode_frames(decoded.pixels).float()
+            yield Item(decoded.number, latents, self.encoders.encode_text(decoded.caption))
 
     def _note(self, unusable: dict[str, str]) -> None:
         for name, reason in unusable.items():

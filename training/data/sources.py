@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...evaluation.media import ANIMATED, PICTURES, VIDEOS, Media, Pictures, media_from
+from ...evaluation.media import ANIMATED, PICTURES, VIDEOS, Media, Pictures, by_number, media_from
 from .captions import find_captions
 from .options import DataOptions
 
@@ -53,7 +54,7 @@ def _find(folder: Path) -> Iterator[tuple[str, tuple[Media, tuple[Path, ...]]]]:
             yield name.as_posix(), (media, (file,))
     for parent, files in pictures.items():
         if parent != folder and _is_sequence(files):
-            frames = tuple(sorted(files, key=_number))
+            frames = tuple(sorted(files, key=by_number))
             yield parent.relative_to(folder).as_posix(), (Pictures(frames), frames)
         else:
             for file in files:
@@ -61,15 +62,6 @@ def _find(folder: Path) -> Iterator[tuple[str, tuple[Media, tuple[Path, ...]]]]:
                     yield file.relative_to(folder).as_posix(), (media, (file,))
 
 
-def _number(picture: Path) -> int:
-    """Return the number at the end of a picture's name, or -1."""
-    return int(picture.stem[len(_without_number(picture)) :] or -1)
-
-
-def _without_number(picture: Path) -> str:
-    return picture.stem.rstrip("0123456789")
-
-
 def _is_sequence(pictures: list[Path]) -> bool:
-    prefixes = {_without_number(picture) for picture in pictures}
-    return len(pictures) > 1 and len(prefixes) == 1 and min(map(_number, pictures)) >= 0
+    names = [re.fullmatch("(.*?)[0-9]+", picture.stem) for picture in pictures]
+    return len(pictures) > 1 and len({name and name[1] for name in names}) == 1 and all(names)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from training_data_support import counted, counter, decode_text, encode_frames, encode_text, same, take, write_video
 
-from animatediff_native.training.data import DataOptions, Shards
+from animatediff_native.training.data import DataOptions, Encoders, Shards
 from animatediff_native.training.data.shards import read_samples
 
 webdataset = pytest.importorskip("webdataset")
@@ -45,7 +45,8 @@ def write(folder: Path, videos: list[bytes], sizes: tuple[int, ...] = (SAMPLES,)
 def load(shards: str, seed: int = 0, workers: int = 0, **more) -> Shards:
     """Decoded in this process, or by `workers` others."""
     options = DataOptions(**{"shards": shards, "frames": 3, "stride": 2, "size": 16} | more)
-    return Shards(options, encode_frames, encode_text, seed, workers)
+    encoders = Encoders(encode_frames, encode_text, vae="a", text_encoder="b")
+    return Shards(options, encoders, seed, workers=workers)
 
 
 def captions(items) -> list[str]:

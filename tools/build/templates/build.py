@@ -205,7 +205,7 @@ def main() -> int:
     import tomllib
 
     from ...chromium import find_chromium
-    from ...comfy_app import INPUTS, MODELS, PACKS
+    from ...comfy_app import DEMO
     from ...comfy_page import ComfyPage
     from ...comfy_server import ComfyServer
 
@@ -219,7 +219,7 @@ def main() -> int:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     changed = []
     with tempfile.TemporaryDirectory() as base:
-        server = ComfyServer(Path(os.environ["ADN_COMFYUI"]), Path(base), PACKS, MODELS, inputs=INPUTS)
+        server = ComfyServer(Path(os.environ["ADN_COMFYUI"]), Path(base), **DEMO)
         with server, ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as page:
             builders = {f"workflows/{item.__name__}.json": partial(build, page, item) for item in TEMPLATES}
             builders |= {f"subgraphs/{item.name}.json": partial(build_blueprint, page, item) for item in BLUEPRINTS}
