@@ -1,4 +1,4 @@
-"""Touches comfy. The kinds of training, all on a frozen UNet: motion module, motion LoRA, domain adapter, SparseCtrl."""
+"""Touches comfy. The kinds of training on a frozen UNet: motion module, motion LoRA, domain adapter, SparseCtrl."""
 
 from __future__ import annotations
 

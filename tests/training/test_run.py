@@ -105,7 +105,7 @@ def test_clips_in_shards_are_encoded_on_the_way(run, clips, tmp_path):
 
 def test_a_lora_needs_a_module(run):
     with pytest.raises(
-        ValueError, match="motion_module: name the file of the motion module that the motion LoRA is trained for"
+        ValueError, match="motion_module: name the file of the motion module that the LoRA is trained for"
     ):
         run(motion_module=None)
 

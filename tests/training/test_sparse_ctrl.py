@@ -66,7 +66,8 @@ def test_an_untrained_one_changes_nothing_and_its_outputs_learn_first(opened, se
         loss.backward()
         with torch.no_grad():
             untrained = first_loss(task)
-            control.zero_convs[0][0].weight.normal_()
+            for conv in control.zero_convs:
+                conv[0].bias.fill_(1.0)
             assert not torch.equal(first_loss(task), untrained), "its outputs are not used"
             task.unet.module.forward = task.unet.module.unet.forward
             assert torch.equal(first_loss(task), untrained)
