@@ -15,17 +15,13 @@ from .score import Embeddings, Score, score
 
 
 def score_clip(
-    images: Tensor,
-    text: str,
-    clip_vision: Any,
-    clip: Any,
-    reference_images: Tensor | None,
-    optical_flow: Any,
-    context_length: int,
-    context_overlap: int,
+    images: Tensor, *, optical_flow: Any, context_length: int, context_overlap: int, **compared: Any
 ) -> tuple[Score, Tensor]:
-    """Return the score of images (f, h, w, 3) in [0, 1], and its plot (1, h, w, 3)."""
-    embeddings = embedded(images, text=text, clip_vision=clip_vision, clip=clip, references=reference_images)
+    """Return the score of images (f, h, w, 3) in [0, 1], and its plot (1, h, w, 3).
+
+    `compared` is what the images are compared with; see `embedded`.
+    """
+    embeddings = embedded(images, **compared)
     bar = comfy.utils.ProgressBar(len(images))
 
     def on_progress(done: int, steps: int) -> None:
@@ -43,15 +39,17 @@ def score_clip(
     return result, plot(result).unsqueeze(0)
 
 
-def embedded(images: Tensor, *, text: str, clip_vision: Any, clip: Any, references: Tensor | None) -> Embeddings | None:
+def embedded(
+    images: Tensor, *, text: str, clip_vision: Any, clip: Any, reference_images: Tensor | None
+) -> Embeddings | None:
     """Return the embeddings to compare, None without a CLIP vision model. ValueError if a model is missing."""
     if text.strip() and clip is None:
         raise ValueError("Text agreement needs a CLIP text encoder: connect clip, or clear the text.")
     if clip_vision is None:
-        if text.strip() or references is not None:
+        if text.strip() or reference_images is not None:
             raise ValueError("Text agreement and look compare CLIP embeddings: connect clip_vision too.")
         return None
-    stills = () if references is None else (references,)
+    stills = () if reference_images is None else (reference_images,)
     return embed(clip_vision, images, references=stills, clip=clip, text=text)
 
 

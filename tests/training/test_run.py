@@ -142,6 +142,8 @@ def test_a_node_pack_that_comfyui_cannot_load_is_named(run, tmp_path):
         ({"fit": {"steps": 3}}, r"fit\.learning_rate: field required"),
         ({"objective": {"loss": "huber"}}, r"objective\.loss: "),
         ({"data": {"folder": "a", "size": 100}}, r"data: 'size' is 100, but must be a multiple of 8"),
+        ({"data": {"folder": "a", "crop": "left"}}, r"data\.crop: input should be 'centre' or 'random'"),
+        ({"data": {"folder": "a", "camera_motion": "pan"}}, r"data\.camera_motion: input should be .*'pan left'"),
         ({"lora": {"rank": 0}}, r"lora: 'rank' is 0, but must be 1 or more"),
         ({"objective": {"accumulate": 0}}, r"objective: 'batch' is 1 and 'accumulate' 0: both must be 1 or more"),
         (

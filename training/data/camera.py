@@ -7,7 +7,7 @@ It is the path of a view, a crop of the picture that shrinks or grows, slides or
 from __future__ import annotations
 
 from math import cos, pi, sin
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,6 @@ Movement = Literal[
     "roll clockwise",
     "roll anticlockwise",
 ]
-MOVEMENTS: tuple[str, ...] = get_args(Movement)
 
 
 def camera_path(movement: str, frames: int, amount: float, shape: float) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .camera import MOVEMENTS, Movement
+from .camera import Movement
 from .transforms import Size, nearest_bucket
 
 SCHEMES = ("file", "http", "https")
@@ -75,19 +75,11 @@ class DataOptions:
                 raise ValueError(f"'{key}' is {getattr(self, key)}, but must be 1 or more.")
         if self.size % 8:
             raise ValueError(f"'size' is {self.size}, but must be a multiple of 8: use {-(-self.size // 8) * 8}.")
-        if self.crop not in ("centre", "random"):
-            raise ValueError(f'\'crop\' is "{self.crop}": use "centre" or "random".')
         if self.shards and self.buckets:
             raise ValueError("'buckets' needs all clips at once: use it with 'folder', or leave it out with 'shards'.")
-        if self.camera_motion:
-            self._check_camera()
-
-    def _check_camera(self):
-        if self.camera_motion not in MOVEMENTS:
-            raise ValueError(f"'camera_motion' is \"{self.camera_motion}\": use one of {', '.join(MOVEMENTS)}.")
-        if not 0 < self.amount < 1:
+        if self.camera_motion and not 0 < self.amount < 1:
             raise ValueError(f"'amount' is {self.amount}, but must be above 0 and below 1.")
-        if self.frames == 1:
+        if self.camera_motion and self.frames == 1:
             raise ValueError("'frames' is 1, in which no 'camera_motion' can be seen: use 2 or more, such as 16.")
 
     @property

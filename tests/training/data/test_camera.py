@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
 
-from animatediff_native.training.data.camera import MOVEMENTS, camera_path, closest, film
+from animatediff_native.training.data.camera import Movement, camera_path, closest, film
 
+MOVEMENTS: tuple[str, ...] = get_args(Movement)
 FRAMES, HEIGHT, WIDTH = 9, 64, 96
 AMOUNT = 0.3
 DOTS = ((28.0, 40.0), (36.0, 56.0))  # from the top, from the left
