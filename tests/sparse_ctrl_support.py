@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ ORIGINAL = (
 )
 
 
+@cache
 def sparse_oracle(kind: str = "rgb", channels: tuple[int, ...] = CHANNELS, seed: int = 7) -> SparseControlNetModel:
     """diffusers' network with random weights, also where it starts with zeros. Its motion modules normalise per frame,
     as those of the official code do."""

@@ -61,12 +61,13 @@ LAYOUTS = {
     "config entry": lambda sd: {**sd, "animatediff_config": {"set_noisy_sample_input_to_zero": True}},
     "without positions": without_positions,
     "half": lambda sd: {key: t.half() for key, t in sd.items()},
-    "diffusers": lambda sd: from_original_layout(sd),
-    "diffusers without positions": lambda sd: without_positions(from_original_layout(sd)),
+    "diffusers": lambda sd: diffusers_layout(sd),
+    "diffusers without positions": lambda sd: without_positions(diffusers_layout(sd)),
 }
 
 
-def from_original_layout(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def diffusers_layout(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of which those in the original layout were made."""
     kind = "rgb" if "controlnet_cond_embedding.weight" in state_dict else "scribble"
     return sparse_oracle(kind, CHANNELS[:2]).state_dict()
 
