@@ -18,7 +18,8 @@ class LoadMotionModule(io.ComfyNode):
             display_name="Load Motion Module",
             category="AnimateDiff",
             description="Loads a motion module: AnimateDiff for SD1.5 (v1, v2, v3) and SDXL, HotshotXL, AnimateLCM, "
-            "Lightning, LongAnimateDiff. The noise schedule and the frame limit are detected from the file.",
+            "Lightning, LongAnimateDiff, PIA and AnimateLCM-I2V, which take pictures. The noise schedule and the frame "
+            "limit are detected from the file.",
             search_aliases=[
                 "animatediff loader",
                 "motion model",
@@ -26,6 +27,8 @@ class LoadMotionModule(io.ComfyNode):
                 "v3_sd15_mm",
                 "hotshotxl",
                 "lightning",
+                "pia",
+                "image to video",
             ],
             inputs=[
                 io.Combo.Input(

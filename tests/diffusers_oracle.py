@@ -83,7 +83,7 @@ def make_oracle(unet: Any, motion: dict[str, Tensor], *, per_frame: bool = True)
     spatial = comfy.utils.unet_to_diffusers(sdxl_config() if is_sdxl else unet_config())
     weights = unet.state_dict()
     state_dict = {theirs: weights[ours] for theirs, ours in spatial.items() if ours in weights}
-    state_dict |= {rename(key): tensor for key, tensor in motion.items()}
+    state_dict |= {rename(key): tensor for key, tensor in motion.items() if ".motion_modules." in key}
     expected = oracle.state_dict()
     oracle.load_state_dict({key: tensor for key, tensor in state_dict.items() if key in expected}, strict=True)
     if per_frame:

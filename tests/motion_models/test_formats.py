@@ -9,6 +9,7 @@ import numpy
 import pytest
 import torch
 from comfy_support import motion_config, motion_state_dict
+from picture_support import picture_weights
 
 from animatediff_native.motion_models.formats import (
     HOTSHOT,
@@ -143,12 +144,6 @@ BROKEN = {
     "shape [33, 33]": lambda sd: sd | {P + "proj_in.weight": torch.zeros(33, 33)},
     "holds NaN": lambda sd: sd | {P + "norm.bias": torch.full((32,), float("nan"))},
     "infinite": lambda sd: sd | {P + "proj_out.bias": torch.full((32,), float("inf"))},
-    "conv_in.bias is missing": lambda sd: without(sd, "pos") | {"conv_in.weight": torch.zeros(32, 9, 3, 3)},
-    "conv_in.weight has the shape [32, 9, 1, 1]": lambda sd: sd | {"conv_in.weight": torch.zeros(32, 9, 1, 1)},
-    "a level of its down_blocks is missing": lambda sd: (
-        without(sd, "down_blocks.0") | {"conv_in.weight": torch.zeros(32, 9, 3, 3)}
-    ),
-    "img_encoder.conv_in.bias is missing": lambda sd: sd | {"img_encoder.conv_in.weight": torch.zeros(32, 4, 3, 3)},
     "unknown kind, with the key " + P + "extra": lambda sd: sd | {P + "extra": torch.zeros(2)},
 }
 
@@ -159,6 +154,26 @@ def test_damage_is_reported_with_its_key(what):
     assert what in message
     assert "_blocks." in message
     assert "\n" not in message
+
+
+def with_conv(shape: tuple[int, ...], state_dict: dict) -> dict:
+    return state_dict | {"conv_in.weight": torch.zeros(shape), "conv_in.bias": torch.zeros(32)}
+
+
+BROKEN_PICTURE_INPUT = {
+    "conv_in.bias is missing": lambda sd: without(with_conv((32, 9, 3, 3), sd), "conv_in.bias"),
+    "conv_in.weight has the shape [32, 9, 1, 1] instead of [32, 9, 3, 3]": lambda sd: with_conv((32, 9, 1, 1), sd),
+    "a level of its down_blocks is missing": lambda sd: without(with_conv((32, 9, 3, 3), sd), "down_blocks."),
+    "img_encoder.conv_in.bias is missing": lambda sd: sd | {"img_encoder.conv_in.weight": torch.zeros(32, 4, 3, 3)},
+    "unknown kind, with the key img_encoder.extra": lambda sd: (
+        sd | picture_weights("AnimateLCM-I2V") | keys("img_encoder.extra")
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_PICTURE_INPUT)
+def test_damage_to_the_part_that_sees_pictures_is_reported(what):
+    assert what in read_error(BROKEN_PICTURE_INPUT[what](motion_state_dict("v2")))
 
 
 def test_huge_indices_cost_nothing():

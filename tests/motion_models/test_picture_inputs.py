@@ -32,8 +32,7 @@ def guided(net: Any, x: Tensor, timestep: Tensor) -> Tensor:
 
 def merged_pia(unet: Any, weights: dict[str, Tensor]) -> UNetMotionModel:
     """ComfyUI's UNet and a PIA file, put together by diffusers into a UNet of nine channels, with PIA's norms."""
-    motion = {key: tensor for key, tensor in weights.items() if not key.startswith("conv_in.")}
-    four = oracle.make_oracle(unet, motion)
+    four = oracle.make_oracle(unet, weights)
     plain = UNet2DConditionModel(
         block_out_channels=CHANNELS, cross_attention_dim=CONTEXT, attention_head_dim=8, norm_num_groups=32
     )
@@ -116,8 +115,7 @@ def test_animate_lcm_i2v_adds_its_features_before_the_second_module_of_every_lev
     settings = PictureSettings(pictures, strength=strength, drift=drift)
     animated = animate(plain, motion, pictures=settings, beta_schedule="AnimateDiff SD1.5")
     found, x, timestep = oracle.noise_found(animated, oracle.CFG)
-    temporal = motion.patcher.model.state_dict()  # with the encodings, which the file leaves out
-    net: Any = oracle.make_oracle(plain.model.diffusion_model, {k: t for k, t in temporal.items() if "img_" not in k})
+    net: Any = oracle.make_oracle(plain.model.diffusion_model, motion.patcher.model.state_dict())
     for block, features in zip(
         net.down_blocks, encoded(weights, latents_of(pictures).expand(FRAMES, -1, -1, -1), drift), strict=True
     ):

@@ -21,7 +21,7 @@ PICTURES = Path(__file__).resolve().parents[2] / "web" / "docs" / "pictures"
 WIDTH, TEXT = 480, 17  # pixels; the editor shows help pages in a narrow column
 SHARPER = 2  # curves are drawn this many times larger, so that they become smooth
 FRAMES, LENGTH, OVERLAP = 40, 16, 4
-COLOURS = [SEEN, SHARED, (117, 201, 133)]
+COLOURS = [SEEN, SHARED, (117, 201, 133), (222, 122, 160)]
 Point = tuple[float, float]
 
 
@@ -68,7 +68,7 @@ def fuse() -> Image.Image:
     for number, name in enumerate(FUSES):
         axes = Axes(canvas, left=40 + number % 2 * 234, top=38 + number // 2 * 176, width=190, height=106)
         axes.frame(name, across=[(frame / (FRAMES - 1), str(frame)) for frame in (0, 10, 20, 30, 39)])
-        for window, weights, colour in zip(shown, fuse_weights(name, shown, FRAMES, OVERLAP), COLOURS, strict=True):
+        for window, weights, colour in zip(shown, fuse_weights(name, shown, FRAMES, OVERLAP), COLOURS, strict=False):
             points = [(i / (FRAMES - 1), weight) for i, weight in zip(window, weights.tolist(), strict=True)]
             axes.line([(points[0][0], 0.0), *points, (points[-1][0], 0.0)], colour)
     return canvas.finish()
