@@ -9,7 +9,7 @@ import comfy.patcher_extension
 
 from . import noise as noises
 from .context_windows import MOTION, ContextOptions, SlidingContext
-from .other_nodes import check_calls, lend_sampling, return_sampling
+from .other_nodes import check_calls, check_second, lend_sampling, return_sampling, run_once
 from .per_frame import check_frames
 from .progress import FRAME_RATE, show_progress
 
@@ -54,6 +54,8 @@ def prepare_clips(model: ModelPatcher, frame_rate: float | None = None) -> Model
     for kind, wrapper in WRAPPERS.items():
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
+    of_options = model.model_options["transformer_options"].setdefault("wrappers", {})
+    of_options.setdefault(Wrapper.PREPARE_SAMPLING, {})[KEY] = [check_second]
     model.remove_callbacks_with_key(Callback.ON_REGISTER_ALL_HOOK_PATCHES, KEY)
     model.add_callback_with_key(Callback.ON_REGISTER_ALL_HOOK_PATCHES, KEY, lend_sampling)
     return model
@@ -63,6 +65,10 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
     """Wrap a whole run, with noise (f, c, h, w): check what belongs to frames, prepare windows, arrange the noise."""
     guider, frames = executor.class_obj, len(noise)
     options = guider.model_options
+    if KEY in options:  # a guider of two models runs the wrappers of both
+        return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, pbar, seed, **kwargs)
+    options[KEY] = True
+    run_once(options["transformer_options"]["wrappers"])
     handler, arrangements = options.get("context_handler"), options.get(noises.KEY, ())
     if noise.ndim != 4 and isinstance(handler, SlidingContext):
         logging.warning("Sliding Context does not work on video models: use ComfyUI's Context Windows instead.")
