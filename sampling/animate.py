@@ -175,15 +175,16 @@ class Run:
         if not self.strength.has_regions:
             return (None,) * len(options["cond_or_uncond"])
         h, w = x.shape[-2:]
+        latent_size = options.get(STEP_SIZE, self.latent_size)
         conds = (cond for kind in self.guider.conds.values() for cond in kind)
         corners = {cond["uuid"]: cond["area"][-2:] for cond in conds if "area" in cond}
         uuids = [call.prompts.get(uuid, uuid) for uuid in options["uuids"]]
-        if (h, w) != options.get(STEP_SIZE, self.latent_size) and not corners.keys() >= set(uuids):
+        if (h, w) != latent_size and not corners.keys() >= set(uuids):
             raise ValueError(
                 "Another node divides the picture into tiles without saying which part each tile is: use a Motion "
                 "Curve without masks, or remove that node."
             )
-        return tuple((h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
+        return tuple((latent_size, h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
 
 
 @dataclass(frozen=True)

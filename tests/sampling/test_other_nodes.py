@@ -148,16 +148,16 @@ def test_a_node_before_reads_the_noise_levels_of_this_run(model, load):
 # Latents that change their size
 
 
-def upscaled(model: Any, ratio: float = 2.0) -> torch.Tensor:
+def upscaled(model: Any, ratio: float = 2.0, **prompts: list) -> torch.Tensor:
     sampler = run(upscale_nodes.SamplerLCMUpscale, scale_ratio=ratio, scale_steps=-1, upscale_method="area")
-    return custom(model, sampler, levels(model, 4))
+    return custom(model, sampler, levels(model, 4), **prompts)
 
 
 def levels(model: Any, steps: int) -> torch.Tensor:
     return run(sampler_nodes.BasicScheduler, model=model, scheduler="normal", steps=steps, denoise=1.0)
 
 
-def custom(model: Any, sampler: Any, sigmas: torch.Tensor, add_noise: bool = True) -> torch.Tensor:
+def custom(model: Any, sampler: Any, sigmas: torch.Tensor, add_noise: bool = True, **prompts: list) -> torch.Tensor:
     torch.manual_seed(0)
     sampled, _ = run(
         sampler_nodes.SamplerCustom,
@@ -165,11 +165,10 @@ def custom(model: Any, sampler: Any, sigmas: torch.Tensor, add_noise: bool = Tru
         add_noise=add_noise,
         noise_seed=3,
         cfg=2.0,
-        positive=POSITIVE,
-        negative=NEGATIVE,
         sampler=sampler,
         sigmas=sigmas,
         latent_image=empty_latent(),
+        **{"positive": POSITIVE, "negative": NEGATIVE} | prompts,
     )
     return sampled["samples"]
 
@@ -192,6 +191,19 @@ def test_masks_follow_a_latent_that_grows(model, load):
     assert torch.isfinite(grown[0]).all()
     assert error(*grown) > 1e-3
     assert torch.equal(grown[1], upscaled(animate(model, load())))
+
+
+def test_a_prompt_for_an_area_sees_its_part_of_a_mask_in_a_latent_that_grows(model, load):
+    """ComfyUI leaves the area where it is: the right half becomes the second quarter of the width."""
+    mask = torch.zeros(1, SIZE, SIZE)
+    mask[:, :, SIZE // 4 : SIZE // 2] = 1.0
+    second_quarter, nowhere = (MotionStrength(Curve(lambda _, m=m: m)) for m in (mask, torch.zeros_like(mask)))
+    right = [[tokens, {"area": (SIZE, SIZE // 2, 0, SIZE // 2)}] for tokens, _ in POSITIVE]
+    grown, still = (
+        upscaled(animate(model, load(), motion_strength=(strength,)), positive=right, negative=right)
+        for strength in (second_quarter, nowhere)
+    )
+    assert error(grown, still) > 1e-3
 
 
 # Noise levels in another order
