@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cache
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import comfy.patcher_extension
@@ -22,7 +23,7 @@ from ..motion_models.unet import Slot, group_norms_over_frames, motion_hooks, un
 from .calls import CallFrames
 from .clips import STEP_SIZE, prepare_clips
 from .context_windows import ContextOptions, SlidingContext
-from .other_nodes import plain_models
+from .other_nodes import check_detours, plain_models
 from .patchers import KEY, add_motion_model, patcher_on
 from .strength import Area, ClipStrength, MotionStrength, moment_of, moments
 
@@ -125,6 +126,8 @@ class Run:
     """Noise levels at which strength changes over the sampling; empty if it does not."""
     plain_models: tuple[Any, ...] = ()
     """Models of the guider's that stay without motion."""
+    reached: Event = field(default_factory=Event)
+    """Set once a call of the UNet has come to the motion model."""
     slots_of: Callable[[torch.nn.Module], tuple[Slot, ...]] = field(default_factory=lambda: cache(unet_slots))
     norms_of: Callable[[torch.nn.Module], tuple[torch.nn.Module, ...]] = field(
         default_factory=lambda: cache(unet_norms)
@@ -197,7 +200,7 @@ class MotionWrappers:
     sampling: Any = None
     """ComfyUI's model_sampling with the schedule that this use has set."""
 
-    def outer_sample(self, executor, noise: torch.Tensor, *args, **kwargs):
+    def outer_sample(self, executor, noise: torch.Tensor, latent, sampler, sigmas: torch.Tensor, *args, **kwargs):
         """Wrap a whole sampling run; noise is (f, c, h, w)."""
         guider = executor.class_obj
         if len(noise) == 1:
@@ -205,13 +208,15 @@ class MotionWrappers:
                 f"AnimateDiff: a single frame has no motion, so {self.motion.name} is bypassed except for its noise "
                 "schedule."
             )
-            return executor(noise, *args, **kwargs)
+            return executor(noise, latent, sampler, sigmas, *args, **kwargs)
         report_other_schedule(guider.model_patcher, self.sampling, self.motion.name)
         self.fit_length(len(noise), guider.model_options)
         options = guider.model_options.setdefault("transformer_options", {})
-        options[self.key] = self.begin(guider, noise)
+        run = options[self.key] = self.begin(guider, noise)
         leave_out_compilation(options.get("wrappers", {}))
-        latent = executor(noise, *args, **kwargs)
+        latent = executor(noise, latent, sampler, sigmas, *args, **kwargs)
+        if len(sigmas) > 1 and not run.reached.is_set():
+            check_detours(guider.model_options)
         refuse_nan(latent)
         return latent
 
@@ -261,6 +266,8 @@ class MotionWrappers:
         """Wrap one UNet call; x is (b f) c h w."""
         options = transformer_options or {}
         run: Run | None = options.get(self.key)
+        if run is not None:
+            run.reached.set()
         if run is None or executor.class_obj in run.plain_models or not run.is_active(options):
             return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
         call = run.call_frames(x, options)

@@ -47,6 +47,12 @@ def check_calls(model_options: dict[str, Any]) -> None:
             )
 
 
+def check_detours(model_options: dict[str, Any]) -> None:
+    """Raise ValueError if a node calls the UNet itself instead of through ComfyUI, as DeepCache does."""
+    for function in functions(model_options.get("model_function_wrapper")):
+        raise ValueError(f"{node_of(function)} calls the UNet past the motion module, so nothing moves: remove it.")
+
+
 def functions(value: Any) -> Iterator[FunctionType | MethodType]:
     """Yield every Python function in nested dicts and lists."""
     for part in parts(value):

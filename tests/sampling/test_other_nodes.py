@@ -60,6 +60,18 @@ def test_self_attention_guidance_is_refused_where_windows_divide_a_step(animated
     assert torch.equal(ksampler(windowed(guided, FRAMES)), ksampler(guided))
 
 
+def test_a_node_that_calls_the_unet_itself_is_refused(model, animated):
+    def call_unet(_apply_model, call):
+        return call["input"]
+
+    around = animated.clone()
+    around.set_model_unet_function_wrapper(call_unet)
+    with pytest.raises(ValueError, match="test_a_node_that_calls_the_unet_itself_is_refused calls the UNet past"):
+        ksampler(around)
+    ksampler(around, frames=1)
+    custom(around, run(sampler_nodes.KSamplerSelect, sampler_name="euler"), levels(model, 4)[:1])
+
+
 class Keeper:
     def __init__(self):
         self.last, self.all = None, [0]
