@@ -21,7 +21,7 @@ from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from ..motion_models.schedules import AUTOMATIC, report_other_schedule, set_trained_schedule
 from ..motion_models.unet import Slot, group_norms_over_frames, motion_hooks, unet_norms, unet_slots
 from .calls import CallFrames
-from .clips import STEP_SIZE, prepare_clips
+from .clips import STEP_SIZE, check_base_of_inputs, prepare_clips
 from .context_windows import ContextOptions, SlidingContext
 from .other_nodes import check_detours, plain_models
 from .patchers import KEY, add_motion_model, patcher_on
@@ -203,6 +203,7 @@ class MotionWrappers:
     def outer_sample(self, executor, noise: torch.Tensor, latent, sampler, sigmas: torch.Tensor, *args, **kwargs):
         """Wrap a whole sampling run; noise is (f, c, h, w)."""
         guider = executor.class_obj
+        check_base_of_inputs(guider, noise)
         if len(noise) == 1:
             logging.info(
                 f"AnimateDiff: a single frame has no motion, so {self.motion.name} is bypassed except for its noise "

@@ -92,6 +92,25 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
         return_sampling(guider.model_patcher)
 
 
+def check_base_of_inputs(guider: Any, noise: Tensor) -> None:
+    """Raise ValueError if a run's latents (f, c, h, w) or prompts are those of another base than the model's."""
+    model = guider.model_patcher
+    name, config = type(model.model).__name__, model.model.model_config.unet_config
+    channels = model.get_model_object("latent_format").latent_channels
+    if noise.shape[1] != channels:
+        raise ValueError(
+            f"The latents have {noise.shape[1]} channels, but this {name} model takes {channels}: encode the frames "
+            "with the VAE of this checkpoint."
+        )
+    prompts = (cond.get("cross_attn") for kind in guider.conds.values() for cond in kind)
+    for width in (tokens.shape[-1] for tokens in prompts if tokens is not None):
+        if width != config.get("context_dim", width):
+            raise ValueError(
+                f"A prompt has {width} features a token, but this {name} model takes {config['context_dim']}: encode "
+                "it with the text encoder of this checkpoint."
+            )
+
+
 def is_inside(handler: Any) -> bool:
     """Return whether all windows are inside the motion modules, so that the UNet sees the whole clip."""
     return isinstance(handler, SlidingContext) and all(options.within == MOTION for options in handler.options)

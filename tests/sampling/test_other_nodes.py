@@ -160,7 +160,7 @@ def test_a_node_before_reads_the_noise_levels_of_this_run(model, load):
 # Latents that change their size
 
 
-def upscaled(model: Any, ratio: float = 2.0, **prompts: list) -> torch.Tensor:
+def upscaled(model: Any, ratio: float = 2.0, **prompts: Any) -> torch.Tensor:
     sampler = run(upscale_nodes.SamplerLCMUpscale, scale_ratio=ratio, scale_steps=-1, upscale_method="area")
     return custom(model, sampler, levels(model, 4), **prompts)
 
