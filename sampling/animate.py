@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cache
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import comfy.patcher_extension
@@ -20,9 +21,9 @@ from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from ..motion_models.schedules import AUTOMATIC, report_other_schedule, set_trained_schedule
 from ..motion_models.unet import Slot, check_base, group_norms_over_frames, motion_hooks, unet_norms, unet_slots
 from .calls import CallFrames
-from .clips import STEP_SIZE, prepare_clips
+from .clips import STEP_SIZE, check_base_of_inputs, prepare_clips
 from .context_windows import ContextOptions, SlidingContext
-from .other_nodes import plain_models
+from .other_nodes import check_detours, plain_models
 from .patchers import KEY, add_motion_model, patcher_on
 from .pictures import NO_PICTURES, ClipPictures, PictureSettings, View
 from .strength import Area, ClipStrength, MotionStrength, moment_of, moments
@@ -112,6 +113,8 @@ class Run:
     pictures: ClipPictures | None = None
     plain_models: tuple[Any, ...] = ()
     """Models of the guider's that stay without motion."""
+    reached: Event = field(default_factory=Event)
+    """Set once a call of the UNet has come to the motion model."""
     slots_of: Callable[[torch.nn.Module], tuple[Slot, ...]] = field(default_factory=lambda: cache(unet_slots))
     norms_of: Callable[[torch.nn.Module], tuple[torch.nn.Module, ...]] = field(
         default_factory=lambda: cache(unet_norms)
@@ -171,15 +174,16 @@ class Run:
         if not self.strength.has_regions and self.pictures is None:
             return (None,) * len(options["cond_or_uncond"])
         h, w = x.shape[-2:]
+        latent_size = options.get(STEP_SIZE, self.latent_size)
         conds = (cond for kind in self.guider.conds.values() for cond in kind)
         corners = {cond["uuid"]: cond["area"][-2:] for cond in conds if "area" in cond}
         uuids = [call.prompts.get(uuid, uuid) for uuid in options["uuids"]]
-        if (h, w) != options.get(STEP_SIZE, self.latent_size) and not corners.keys() >= set(uuids):
+        if (h, w) != latent_size and not corners.keys() >= set(uuids):
             raise ValueError(
                 "Another node divides the picture into tiles without saying which part each tile is: use a Motion "
                 "Curve without masks and no keyframes, or remove that node."
             )
-        return tuple((h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
+        return tuple((latent_size, h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
 
 
 @dataclass(frozen=True)
@@ -192,21 +196,24 @@ class MotionWrappers:
     sampling: Any = None
     """ComfyUI's model_sampling with the schedule that this use has set."""
 
-    def outer_sample(self, executor, noise: torch.Tensor, *args, **kwargs):
+    def outer_sample(self, executor, noise: torch.Tensor, latent, sampler, sigmas: torch.Tensor, *args, **kwargs):
         """Wrap a whole sampling run; noise is (f, c, h, w)."""
         guider = executor.class_obj
+        check_base_of_inputs(guider, noise)
         if len(noise) == 1:
             logging.info(
                 f"AnimateDiff: a single frame has no motion, so {self.motion.name} is bypassed except for its noise "
                 "schedule."
             )
-            return executor(noise, *args, **kwargs)
+            return executor(noise, latent, sampler, sigmas, *args, **kwargs)
         report_other_schedule(guider.model_patcher, self.sampling, self.motion.name)
         self.fit_length(len(noise), guider.model_options)
         options = guider.model_options.setdefault("transformer_options", {})
-        options[self.key] = self.begin(guider, noise)
+        run = options[self.key] = self.begin(guider, noise)
         leave_out_compilation(options.get("wrappers", {}))
-        latent = executor(noise, *args, **kwargs)
+        latent = executor(noise, latent, sampler, sigmas, *args, **kwargs)
+        if len(sigmas) > 1 and not run.reached.is_set():
+            check_detours(guider.model_options)
         refuse_nan(latent)
         return latent
 
@@ -260,6 +267,8 @@ class MotionWrappers:
         """Wrap one UNet call; x is (b f) c h w."""
         options = transformer_options or {}
         run: Run | None = options.get(self.key)
+        if run is not None:
+            run.reached.set()
         if run is None or executor.class_obj in run.plain_models or not run.is_active(options):
             return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
         call = run.call_frames(x, options)

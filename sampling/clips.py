@@ -10,7 +10,7 @@ import comfy.patcher_extension
 from . import noise as noises
 from .calls import ATTENTION_WINDOWS
 from .context_windows import MOTION, ContextOptions, SlidingContext
-from .other_nodes import check_calls, lend_sampling, return_sampling
+from .other_nodes import check_calls, check_second, lend_sampling, return_sampling, run_once
 from .per_frame import check_frames
 from .progress import FRAME_RATE, show_progress
 
@@ -55,6 +55,8 @@ def prepare_clips(model: ModelPatcher, frame_rate: float | None = None) -> Model
     for kind, wrapper in WRAPPERS.items():
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
+    of_options = model.model_options["transformer_options"].setdefault("wrappers", {})
+    of_options.setdefault(Wrapper.PREPARE_SAMPLING, {})[KEY] = [check_second]
     model.remove_callbacks_with_key(Callback.ON_REGISTER_ALL_HOOK_PATCHES, KEY)
     model.add_callback_with_key(Callback.ON_REGISTER_ALL_HOOK_PATCHES, KEY, lend_sampling)
     return model
@@ -64,6 +66,10 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
     """Wrap a whole run, with noise (f, c, h, w): check what belongs to frames, prepare windows, arrange the noise."""
     guider, frames = executor.class_obj, len(noise)
     options = guider.model_options
+    if KEY in options:  # a guider of two models runs the wrappers of both
+        return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, pbar, seed, **kwargs)
+    options[KEY] = True
+    run_once(options["transformer_options"]["wrappers"])
     handler, arrangements = options.get("context_handler"), options.get(noises.KEY, ())
     if noise.ndim != 4 and isinstance(handler, SlidingContext):
         logging.warning("Sliding Context does not work on video models: use ComfyUI's Context Windows instead.")
@@ -85,6 +91,25 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
         return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, pbar, seed, **kwargs)
     finally:
         return_sampling(guider.model_patcher)
+
+
+def check_base_of_inputs(guider: Any, noise: Tensor) -> None:
+    """Raise ValueError if a run's latents (f, c, h, w) or prompts are those of another base than the model's."""
+    model = guider.model_patcher
+    name, config = type(model.model).__name__, model.model.model_config.unet_config
+    channels = model.get_model_object("latent_format").latent_channels
+    if noise.shape[1] != channels:
+        raise ValueError(
+            f"The latents have {noise.shape[1]} channels, but this {name} model takes {channels}: encode the frames "
+            "with the VAE of this checkpoint."
+        )
+    prompts = (cond.get("cross_attn") for kind in guider.conds.values() for cond in kind)
+    for width in (tokens.shape[-1] for tokens in prompts if tokens is not None):
+        if width != config.get("context_dim", width):
+            raise ValueError(
+                f"A prompt has {width} features a token, but this {name} model takes {config['context_dim']}: encode "
+                "it with the text encoder of this checkpoint."
+            )
 
 
 def is_inside(handler: Any) -> bool:

@@ -7,12 +7,16 @@ import dis
 import inspect
 from collections.abc import Iterator
 from functools import partial
+from traceback import walk_stack
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import comfy.utils
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP as Wrapper
+from comfy.samplers import CFGGuider
+
+from .patchers import KEY
 
 if TYPE_CHECKING:
     from comfy.model_base import BaseModel
@@ -43,17 +47,30 @@ def check_calls(model_options: dict[str, Any]) -> None:
             )
 
 
+def check_detours(model_options: dict[str, Any]) -> None:
+    """Raise ValueError if a node calls the UNet itself instead of through ComfyUI, as DeepCache does."""
+    for function in functions(model_options.get("model_function_wrapper")):
+        raise ValueError(f"{node_of(function)} calls the UNet past the motion module, so nothing moves: remove it.")
+
+
 def functions(value: Any) -> Iterator[FunctionType | MethodType]:
     """Yield every Python function in nested dicts and lists."""
+    for part in parts(value):
+        if isinstance(part, partial):
+            yield from functions(part.func)
+        elif isinstance(part, FunctionType | MethodType):
+            yield part
+        elif callable(part) and isinstance(call := getattr(part, "__call__", None), MethodType):  # noqa: B004
+            yield call
+
+
+def parts(value: Any) -> Iterator[Any]:
+    """Yield what nested dicts and lists hold, or the value itself if it is neither."""
     if isinstance(value, dict | list | tuple):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from functions(part)
-    elif isinstance(value, partial):
-        yield from functions(value.func)
-    elif isinstance(value, FunctionType | MethodType):
+            yield from parts(part)
+    else:
         yield value
-    elif callable(value) and isinstance(call := getattr(value, "__call__", None), MethodType):  # noqa: B004
-        yield call
 
 
 def places(function: FunctionType | MethodType) -> dict[str, Any]:
@@ -90,30 +107,52 @@ def node_of(function: FunctionType | MethodType) -> str:
     return (schema().display_name if schema else names.get(owner)) or owner
 
 
-def plain_models(guider: Any) -> tuple[BaseModel, ...]:
-    """Return the models that a guider samples beside its own and that are to stay without motion.
+def plain_models(guider: CFGGuider) -> tuple[BaseModel, ...]:
+    """Return the models that a guider samples beside its own and that stay without motion; see `stays_plain`."""
+    seconds = (value for value in parts(vars(guider)) if isinstance(value, ModelPatcher))
+    return tuple(second.model for second in seconds if stays_plain(second, guider))
 
-    ValueError if a second MODEL is animated in another way, or if only its options could tell it from the first.
+
+def check_second(executor, model: ModelPatcher, noise_shape: list[int], *args: Any, **kwargs: Any):
+    """Wrap the preparation of a MODEL, which a guider may sample with the wrappers of another; see `stays_plain`."""
+    objects = (frame.f_locals.get("self") for frame, _ in walk_stack(None))
+    guider = next((value for value in objects if isinstance(value, CFGGuider)), None)
+    if guider is not None and noise_shape[0] > 1:
+        stays_plain(model, guider)
+    return executor(model, noise_shape, *args, **kwargs)
+
+
+def stays_plain(second: ModelPatcher, guider: CFGGuider) -> bool:
+    """Return whether a MODEL is to stay without motion where the guider's first one has some.
+
+    ValueError if it is animated in another way than the first, or if only its options could tell it from the first.
     """
-    first, plain = guider.model_patcher, []
-    for second in vars(guider).values():
-        if not isinstance(second, ModelPatcher) or second is first or animation(second) == animation(first):
-            continue
-        if animation(second)[0] or second.is_clone(first):
-            raise ValueError(
-                f"{type(guider).__name__} samples both of its models with what is set on the first: connect both to "
-                "the same Apply AnimateDiff and Sliding Context, or use another checkpoint without motion as the "
-                "second."
-            )
-        plain.append(second.model)
-    return tuple(plain)
+    first = guider.model_patcher
+    if second is first or animation(second) == animation(first):
+        return False
+    if animation(second)[0] or second.is_clone(first):
+        raise ValueError(
+            f"{type(guider).__name__} samples both of its models with what is set on the first: connect both to the "
+            "same Apply AnimateDiff and Sliding Context, or use another checkpoint without motion as the second."
+        )
+    return True
 
 
 def animation(model: ModelPatcher) -> tuple[list[Any], Any]:
-    """Return what animates a MODEL, for comparison: the wrappers of its motion modules, and its windows."""
-    wrappers = model.wrappers.get(Wrapper.APPLY_MODEL, {})
-    ours = [wrapper for key, kind in wrappers.items() if str(key).startswith("animatediff_native") for wrapper in kind]
-    return ours, model.model_options.get("context_handler")
+    """Return what animates a MODEL, for comparison: its motion models with their settings, and its windows."""
+    uses = [wrapper.__self__ for kind in own(model.wrappers.get(Wrapper.APPLY_MODEL, {})).values() for wrapper in kind]
+    return [(use.motion, use.settings) for use in uses], model.model_options.get("context_handler")
+
+
+def run_once(wrappers: dict[str, dict[Any, list[Any]]]) -> None:
+    """Let each of the pack's wrappers run once, however many models of a guider have it."""
+    for by_key in wrappers.values():
+        by_key |= {key: list(dict.fromkeys(functions)) for key, functions in own(by_key).items()}
+
+
+def own(by_key: dict[Any, list[Any]]) -> dict[str, list[Any]]:
+    """Return the pack's entries of wrappers by their keys."""
+    return {key: wrappers for key, wrappers in by_key.items() if str(key).startswith(KEY)}
 
 
 def lend_sampling(model: ModelPatcher, *_: Any) -> None:

@@ -22,7 +22,8 @@ from .curves import SAMPLING, SAMPLING_POINTS, Curve
 
 # The blocks of a motion model by resolution, as their keys begin; `down_blocks.0` and `up_blocks.3` see the finest.
 LEVELS = (*(f"down_blocks.{i}" for i in range(4)), "mid_block", *(f"up_blocks.{i}" for i in range(4)))
-Area = tuple[int, int, int, int]  # height, width, top and left of a cond's part of the latent
+Area = tuple[tuple[int, int], int, int, int, int]
+"""Size of the latent, (h, w), then height, width, top and left of a cond's part of it."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,8 @@ def cropped(x: Tensor, area: Area | None) -> Tensor:
     """Return an area of masks (n, h, w); numbers (n, 1, 1) stay."""
     if area is None or x.shape[-2:] == (1, 1):
         return x
-    height, width, top, left = area
-    return x[..., top : top + height, left : left + width]
+    latent_size, height, width, top, left = area
+    return resized(x, latent_size)[..., top : top + height, left : left + width]
 
 
 def resized(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -115,7 +115,7 @@ TENSORS: dict[str, Callable[[Tensor, random.Random], Any]] = {
     "turned": lambda t, r: t.mT.contiguous() if t.ndim > 1 else t[None],
     "longer": lambda t, r: torch.cat([t, t]) if t.ndim else t.new_ones(9),
     "deeper": lambda t, r: t[..., None, None],
-    "inflated": lambda t, r: torch.zeros(1).expand(*(r.choice([7, 10**5]) for _ in t.shape), 10**4),
+    "inflated": lambda t, r: torch.zeros(1).expand(*(r.choice([7, 10**5]) for _ in t.shape[:2]), 10**4),
     "huge": lambda t, r: torch.zeros(1).expand(10**6, *t.shape),
     "meta": lambda t, r: t.to("meta"),
     "sparse": lambda t, r: t.to_sparse(),

@@ -19,9 +19,10 @@ except ImportError:  # Python 3.10
     import sre_parse
 
 REPO = Path(__file__).parents[1]
-FOLDERS = ("evaluation", "motion_models", "nodes", "old_workflows", "rendering", "sampling", "training")
+FOLDERS = ("evaluation", "motion_models", "nodes", "old_workflows", "sampling", "training")
 WRONG = ("", "\x00", "\n\x00")  # what ends a text, so that a pattern that reads to its end fails there
 SHORT, LONG = 1000, 4000
+SEARCHES = {"has": "search", "count": "findall"}  # functions of motion_models/formats.py that take a pattern
 CATEGORIES = {"digit": "1", "space": " ", "word": "a", "not_digit": "x", "not_space": "x", "not_word": "-"}
 
 
@@ -34,26 +35,39 @@ class Use(NamedTuple):
 
 
 def uses() -> Iterator[Use]:
-    """Find the compiled patterns of all modules, and the literal ones in calls such as `re.search("...", text)`."""
+    """Find the compiled patterns of all modules, and those that are written as texts."""
     for file in sorted(chain.from_iterable((REPO / folder).rglob("*.py") for folder in FOLDERS)):
         source = file.read_text(encoding="utf-8")
         if not re.search(r"^import re$", source, re.MULTILINE):
             continue
         name = ".".join(file.relative_to(REPO).with_suffix("").parts)
         module = importlib.import_module(f"animatediff_native.{name}")
-        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-        methods = [node.func for node in calls if isinstance(node.func, ast.Attribute)]
+        tree = ast.parse(source)
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        methods = [function for function in calls if isinstance(function, ast.Attribute)]
         for attribute, value in vars(module).items():
             if isinstance(value, re.Pattern):
                 called = {m.attr for m in methods if isinstance(m.value, ast.Name) and m.value.id == attribute}
                 yield from (Use(f"{name}.{attribute}", value, method) for method in sorted(called or {"match"}))
-        for call in calls:
-            match call:
-                case ast.Call(
-                    func=ast.Attribute(value=ast.Name(id="re"), attr=method), args=[ast.Constant(str(text)), *_]
-                ):
-                    if method != "compile":
-                        yield Use(f"{name}, line {call.lineno}", re.compile(text), method)
+        yield from (Use(f"{name}, line {line}", pattern, method) for line, pattern, method in literals(tree))
+
+
+def literals(tree: ast.AST) -> Iterator[tuple[int, re.Pattern[str], str]]:
+    """Find the patterns that stand where they are used; a name inside one, as in f"^{block}", is some word."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=method), args=[text, *_]):
+                pass
+            case ast.Call(func=ast.Attribute(attr=called) | ast.Name(id=called), args=[text]) if called in SEARCHES:
+                method = SEARCHES[called]
+            case ast.Tuple(elts=[ast.Constant(str(value)) as text, ast.Constant(str()), *_]) if "\\" in value:
+                method = "search"
+            case _:
+                continue
+        parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+        texts = [part.value if isinstance(part, ast.Constant) else "word" for part in parts]
+        if method != "compile" and isinstance(text, ast.JoinedStr | ast.Constant):
+            yield node.lineno, re.compile("".join(map(str, texts))), method
 
 
 def one_of(class_: Any) -> str:
@@ -133,7 +147,8 @@ def test_a_pattern_takes_time_linear_in_its_text(use):
 def test_the_patterns_are_found():
     places = {use.place for use in USES}
     assert {"sampling.timeline.HEAD", "motion_models.formats.MOTION_KEY"} <= places
-    assert any("line" in place for place in places)
+    texts = {use.pattern.pattern for use in USES if "line" in use.place}
+    assert {"[:=]", r"^(input_blocks|down_blocks)\.", r"^word\.motion_modules\.(\d)", r"lightning_(\d)step"} <= texts
 
 
 @pytest.mark.parametrize("pattern", [r"0 *[:]? *x", r"a*a*b"])

@@ -6,13 +6,14 @@ from typing import Any, cast
 
 import comfy.model_management
 import comfy.model_patcher
+import comfy.sample
 import pytest
 import safetensors.torch
 import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
-from comfy_support import animate, load_motion, make_model, motion_state_dict, sample
+from comfy_support import animate, conditioning, load_motion, make_model, motion_state_dict, sample
 from lora_support import change, official, write
 
 from animatediff_native.motion_models.loader import load_motion_model
@@ -264,6 +265,17 @@ def test_animated_clips_are_not_compiled_but_the_model_stays_compiled(model, v2)
 def test_stable_diffusion_2_is_refused_though_its_channels_are_the_same(v2):
     with pytest.raises(ValueError, match=r"Stable Diffusion 1\.5, but this is a Stable Diffusion 2 model"):
         animate(make_model(context_dim=1024), v2)
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_latents_and_prompts_of_another_base_are_refused(model, v2, frames):
+    animated, latents = animate(model, v2), torch.ones(frames, 16, 8, 8)
+    euler = (1, 1.0, "euler", "normal")
+    wide = [[torch.zeros(1, 77, 1024), {}]]
+    with pytest.raises(ValueError, match=r"latents have 16 channels, but this BaseModel model takes 4: .* VAE"):
+        comfy.sample.sample(animated, latents, *euler, conditioning(), conditioning(), latents)
+    with pytest.raises(ValueError, match=r"1024 features a token, but this BaseModel model takes 48: .* text encoder"):
+        sample(animated, frames, positive=wide)
 
 
 def test_weights_are_cast_to_the_type_that_comfyui_chose(folder, monkeypatch):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import comfy.model_patcher
+import comfy.sampler_helpers
+import comfy.samplers
 import comfy_extras.nodes_advanced_samplers as upscale_nodes
 import comfy_extras.nodes_custom_sampler as sampler_nodes
 import comfy_extras.nodes_easycache as cache_nodes
@@ -16,6 +19,7 @@ from comfy_support import animate, load_motion
 from node_support import CHANNELS, FRAMES, NEGATIVE, POSITIVE, SIZE, empty_latent, error, ksampler, run, small_model
 
 from animatediff_native.motion_models.schedules import KEEP
+from animatediff_native.sampling import noise as noises
 from animatediff_native.sampling.clips import apply_sliding_context
 from animatediff_native.sampling.context_windows import MOTION, ContextOptions
 from animatediff_native.sampling.curves import Curve
@@ -54,6 +58,18 @@ def test_self_attention_guidance_is_refused_where_windows_divide_a_step(animated
     inside = ksampler(windowed(guided, within=MOTION))
     assert error(inside, ksampler(windowed(animated, within=MOTION))) > 1e-3
     assert torch.equal(ksampler(windowed(guided, FRAMES)), ksampler(guided))
+
+
+def test_a_node_that_calls_the_unet_itself_is_refused(model, animated):
+    def call_unet(_apply_model, call):
+        return call["input"]
+
+    around = animated.clone()
+    around.set_model_unet_function_wrapper(call_unet)
+    with pytest.raises(ValueError, match="test_a_node_that_calls_the_unet_itself_is_refused calls the UNet past"):
+        ksampler(around)
+    ksampler(around, frames=1)
+    custom(around, run(sampler_nodes.KSamplerSelect, sampler_name="euler"), levels(model, 4)[:1])
 
 
 class Keeper:
@@ -144,16 +160,16 @@ def test_a_node_before_reads_the_noise_levels_of_this_run(model, load):
 # Latents that change their size
 
 
-def upscaled(model: Any, ratio: float = 2.0) -> torch.Tensor:
+def upscaled(model: Any, ratio: float = 2.0, **prompts: Any) -> torch.Tensor:
     sampler = run(upscale_nodes.SamplerLCMUpscale, scale_ratio=ratio, scale_steps=-1, upscale_method="area")
-    return custom(model, sampler, levels(model, 4))
+    return custom(model, sampler, levels(model, 4), **prompts)
 
 
 def levels(model: Any, steps: int) -> torch.Tensor:
     return run(sampler_nodes.BasicScheduler, model=model, scheduler="normal", steps=steps, denoise=1.0)
 
 
-def custom(model: Any, sampler: Any, sigmas: torch.Tensor, add_noise: bool = True) -> torch.Tensor:
+def custom(model: Any, sampler: Any, sigmas: torch.Tensor, add_noise: bool = True, **prompts: list) -> torch.Tensor:
     torch.manual_seed(0)
     sampled, _ = run(
         sampler_nodes.SamplerCustom,
@@ -161,11 +177,10 @@ def custom(model: Any, sampler: Any, sigmas: torch.Tensor, add_noise: bool = Tru
         add_noise=add_noise,
         noise_seed=3,
         cfg=2.0,
-        positive=POSITIVE,
-        negative=NEGATIVE,
         sampler=sampler,
         sigmas=sigmas,
         latent_image=empty_latent(),
+        **{"positive": POSITIVE, "negative": NEGATIVE} | prompts,
     )
     return sampled["samples"]
 
@@ -188,6 +203,19 @@ def test_masks_follow_a_latent_that_grows(model, load):
     assert torch.isfinite(grown[0]).all()
     assert error(*grown) > 1e-3
     assert torch.equal(grown[1], upscaled(animate(model, load())))
+
+
+def test_a_prompt_for_an_area_sees_its_part_of_a_mask_in_a_latent_that_grows(model, load):
+    """ComfyUI leaves the area where it is: the right half becomes the second quarter of the width."""
+    mask = torch.zeros(1, SIZE, SIZE)
+    mask[:, :, SIZE // 4 : SIZE // 2] = 1.0
+    second_quarter, nowhere = (MotionStrength(Curve(lambda _, m=m: m)) for m in (mask, torch.zeros_like(mask)))
+    right = [[tokens, {"area": (SIZE, SIZE // 2, 0, SIZE // 2)}] for tokens, _ in POSITIVE]
+    grown, still = (
+        upscaled(animate(model, load(), motion_strength=(strength,)), positive=right, negative=right)
+        for strength in (second_quarter, nowhere)
+    )
+    assert error(grown, still) > 1e-3
 
 
 # Noise levels in another order
@@ -228,13 +256,12 @@ def test_free_init_leaves_noise_that_does_not_fall_alone(animated, caplog):
     assert "the noise levels do not fall" in caplog.text
 
 
-# Two models
+# Several models
 
 
-def dual(model: Any, second: Any) -> torch.Tensor:
-    guider = run(
-        sampler_nodes.DualModelGuider, model=model, model_negative=second, positive=POSITIVE, negative=NEGATIVE, cfg=3.0
-    )
+def sample_with(guider: Any, model: Any) -> torch.Tensor:
+    guider.set_conds(POSITIVE, NEGATIVE)
+    guider.set_cfg(3.0)
     sampled, _ = run(
         sampler_nodes.SamplerCustomAdvanced,
         noise=run(sampler_nodes.RandomNoise, noise_seed=3),
@@ -244,6 +271,41 @@ def dual(model: Any, second: Any) -> torch.Tensor:
         latent_image=empty_latent(),
     )
     return sampled["samples"]
+
+
+def dual(model: Any, second: Any) -> torch.Tensor:
+    return sample_with(sampler_nodes.Guider_DualModel(model, second), model)
+
+
+class Mean(comfy.samplers.CFGGuider):
+    """The mean of several models, which have the first one's options; some packs give these the wrappers of all."""
+
+    def __init__(self, *models: Any, merges: bool = False):
+        super().__init__(models[0])
+        self.models, self.merges = {"others": list(models[1:])}, merges
+
+    def sample(self, *args, **kwargs):
+        self.model_options = comfy.model_patcher.create_model_options_clone(self.model_options)
+        for model in self.models["others"] if self.merges else ():
+            comfy.sampler_helpers.prepare_model_patcher(model, {}, self.model_options)
+        return super().sample(*args, **kwargs)
+
+    def outer_sample(self, noise, *args, **kwargs):
+        prepare, conds = comfy.sampler_helpers.prepare_sampling, {"positive": [dict(self.conds["positive"][0])]}
+        self.inner = [prepare(model, noise.shape, conds, model.model_options)[0] for model in self.models["others"]]
+        for model in self.models["others"]:
+            model.pre_run()
+        try:
+            return super().outer_sample(noise, *args, **kwargs)
+        finally:
+            for model in self.models["others"]:
+                model.cleanup()
+
+    def predict_noise(self, x, timestep, model_options={}, seed=None):  # noqa: B006
+        conds = [self.conds["negative"], self.conds["positive"]]
+        models = [self.inner_model, *self.inner]
+        pairs = (comfy.samplers.calc_cond_batch(model, conds, x, timestep, model_options) for model in models)
+        return sum(uncond + self.cfg * (cond - uncond) for uncond, cond in pairs) / len(models)
 
 
 @pytest.mark.skipif(not hasattr(sampler_nodes, "DualModelGuider"), reason="this ComfyUI has no such guider")
@@ -258,6 +320,41 @@ def test_a_guider_with_two_models_keeps_each_as_it_is_or_is_refused(model, anima
     for second in (model, animate(model, load(2)), animate(other, load(2)), windowed(animated)):
         with pytest.raises(ValueError, match="Guider_DualModel samples both"):
             dual(animated, second)
+        with pytest.raises(ValueError, match="Guider_DualModel samples both"):
+            dual(second, animated)
+
+
+@pytest.mark.skipif(not hasattr(sampler_nodes, "DualModelGuider"), reason="this ComfyUI has no such guider")
+def test_two_checkpoints_with_the_same_motion_module(model, load):
+    motion = load()
+    first, second = animate(model, motion), animate(small_model(seed=1), motion)
+    cond = ksampler(first, POSITIVE, POSITIVE, steps=1, cfg=1.0)
+    uncond = ksampler(second, NEGATIVE, NEGATIVE, steps=1, cfg=1.0)
+    assert error(cond, uncond) > 0.1
+    assert error(dual(first, second), uncond + 3.0 * (cond - uncond)) < 1e-5
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_a_guider_of_one_model_twice(animated, iterations):
+    model = apply_free_init(windowed(animated), FreeInit(iterations))
+    model.model_options[noises.KEY] = (noises.ClipNoise("constant", 0.5),)
+    clip = sample_with(Mean(model, model, merges=True), animated)
+    assert error(clip, sample_with(Mean(model), animated)) < 1e-6
+
+
+@pytest.mark.parametrize("merges", [False, True])
+def test_a_guider_of_three_models(model, animated, load, merges):
+    second, third = small_model(seed=1), small_model(seed=2)
+    stills = [animate(still, load(), strength=0.0) for still in (second, third)]
+    for still in stills:
+        still.add_object_patch("model_sampling", animated.get_model_object("model_sampling"))
+    clips = [ksampler(each, steps=1) for each in (animated, *stills)]
+    mean = sample_with(Mean(animated, *stills, merges=merges), animated)
+    assert error(mean, torch.stack(clips).mean(0)) < 1e-5
+    for models in ((second, third, animated), (animated, second, animate(third, load(2))), (animated, second, model)):
+        with pytest.raises(ValueError, match="Mean samples both"):
+            sample_with(Mean(*models, merges=merges), animated)
+    assert torch.equal(ksampler(animated, steps=1), clips[0])
 
 
 # Settings that do nothing

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial import geometric_slerp
 
-from animatediff_native.sampling.prompt_blending import INTERPOLATIONS, blend, same_length, slerp
+from animatediff_native.sampling.prompt_blending import INTERPOLATIONS, MOST_TOKENS, blend, same_length, slerp
 from animatediff_native.sampling.prompt_schedule import Blend, blends, parse
 
 
@@ -100,6 +100,12 @@ def test_tokens_of_any_batch_get_one_length(batch):
     assert shorter.shape == longer.shape == (*batch, 12, 8)
     assert torch.equal(shorter[..., :4, :], shorter[..., 8:, :])
     assert torch.equal(longer[..., :6, :], longer[..., 6:, :])
+
+
+def test_lengths_without_a_small_common_multiple_are_refused():
+    assert {len(tokens) for tokens in same_length([torch.zeros(n, 1) for n in (1, 2, MOST_TOKENS)])} == {MOST_TOKENS}
+    with pytest.raises(ValueError, match="3 different lengths"):
+        same_length([torch.zeros(n, 1) for n in (77, 77, 78, MOST_TOKENS // 77)])
 
 
 def test_every_entry_of_a_text_encoder_with_hooks_is_blended_for_itself():

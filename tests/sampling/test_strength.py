@@ -264,7 +264,7 @@ def test_areas_of_one_size_share_a_call_and_keep_their_places():
     mask[:, :, 4:] = 1.0
     settings = [MotionStrength(Curve(from_mask(mask, 0.0, 1.0)))]
     clip = ClipStrength.product(settings, LEVELS, frames=2, latent_size=(8, 8))
-    call = clip.in_call(CallFrames(2, 2), areas=((8, 4, 0, 0), (8, 4, 0, 4)))
+    call = clip.in_call(CallFrames(2, 2), areas=(((8, 8), 8, 4, 0, 0), ((8, 8), 8, 4, 0, 4)))
     strength: Any
     strength, motion_scale = call("mid_block.motion_modules.0", torch.zeros(4, 3, 4, 2))
     assert motion_scale == 1.0
@@ -275,7 +275,8 @@ def test_areas_of_one_size_share_a_call_and_keep_their_places():
 
 def test_cropping_takes_the_area():
     grid = torch.arange(12.0).view(1, 3, 4)
-    assert cropped(grid, (2, 1, 1, 2)).flatten().tolist() == [6.0, 10.0]
+    assert cropped(grid, ((3, 4), 2, 1, 1, 2)).flatten().tolist() == [6.0, 10.0]
+    assert cropped(grid, ((6, 8), 2, 2, 1, 2)).flatten().tolist() == [1.0, 1.0, 5.0, 5.0]
 
 
 def test_a_stack_of_modules_has_a_strength_each(model, motion, tmp_path):
