@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from . import inputs
-from .table import Input, OldNode, OldOutput, StandIn, unused, widgets
+from .table import Becomes, Input, OldNode, OldOutput, StandIn, unused, widgets
 
 
 def without(names: Sequence[str], *gone: str) -> tuple[str, ...]:
@@ -70,15 +70,6 @@ AROUND = widgets(print_output=False, pre_text="", app_text="", start_frame=0, en
 TRAVEL = (*widgets(text="", max_frames=16), *AROUND)
 TRAVEL_LATENT = (*widgets(text=""), *AROUND)
 INTERPOLATIONS = ("RIFE VFI", "FILM VFI", "GMFSS Fortuna VFI", "IFRNet VFI", "IFUnet VFI", "AMT VFI", "M2M VFI")
-SIZES = {  # and which old output is width, height and number of images
-    "Get Image Size": (0, 1, None),
-    "GetImageSize+": (0, 1, 2),
-    "ImageSizeAndBatchSize": (0, 1, 2),
-    "ImageGenResolutionFromImage": (0, 1, None),
-    "ImpactImageInfo": (2, 1, 0),
-    "GetImageSizeAndCount": (1, 2, 3),
-    "VHS_GetImageCount": (None, None, 0),
-}
 PAGE_ONLY = ("Label (rgthree)", "Fast Groups Bypasser (rgthree)", "Fast Groups Muter (rgthree)", "Bookmark (rgthree)")
 # Packs' nodes that apply LoRAs: whether a switch stands before each one, and the number of values for it
 LORA_LOADERS = {
@@ -92,9 +83,7 @@ LORA_LOADERS = {
     "Load Lora": (0, 3),
     "LoraLoader|pysssss": (0, 4),
 }
-LISTS = ("ImpactImageBatchToImageList", "ImageListToImageBatch", "ImpactMakeImageBatch")
-SHOWN = {"ShowText|pysssss": "text", "Display Int (rgthree)": "input", "Display Any (rgthree)": "source"}
-PLAIN = (*SIZES, *PAGE_ONLY, *LORA_LOADERS, *LISTS, *SHOWN)  # nodes whose widgets are not read by name
+PLAIN = (*PAGE_ONLY, *LORA_LOADERS, "ImpactMakeImageBatch")  # nodes whose widgets are not read by name
 CONSTANTS = {
     **dict.fromkeys(
         ("INTConstant", "Int Literal", "ImpactInt", "easy int", "Int Input [Dream]", "CR Integer", "Seed (rgthree)",
@@ -191,7 +180,9 @@ OLD_NODES: dict[str, OldNode] = {
         stand_in=StandIn("Prompt Scheduling [Latents]", SCHEDULED, ENCODED + LATENTS),
     ),
     "ADE_EmptyLatentImageLarge": OldNode(
-        widgets(width=512, height=512, batch_size=1), replaced_by="EmptyLatentImage"
+        widgets(width=512, height=512, batch_size=1),
+        becomes=Becomes("EmptyLatentImage", "width height batch_size"),
+        replaced_by="EmptyLatentImage",
     ),
     # and what the converter alone rewrites
     "AnimateDiffLoaderV1": OldNode((*V1_MODEL, *widgets(beta_schedule="autoselect"))),
@@ -233,10 +224,11 @@ OLD_NODES: dict[str, OldNode] = {
     "ADE_ValueSchedulingLatents": OldNode((*widgets(values=""), *unused(print_schedule=False))),
     "ADE_UpscaleAndVAEEncode": OldNode(widgets(scale_method="lanczos", crop="disabled")),
     "CheckpointLoaderSimpleWithNoiseSelect": OldNode(
-        widgets(ckpt_name="", beta_schedule="autoselect", use_custom_scale_factor=False, scale_factor=0.18215)
+        widgets(ckpt_name="", beta_schedule="autoselect", use_custom_scale_factor=False, scale_factor=0.18215),
+        becomes=Becomes("CheckpointLoaderSimple", "ckpt_name", (0, 1, 2)),
     ),
-    "ADE_AnimateDiffUnload": OldNode(),
-    "ADE_FloatToFloats": OldNode(),
+    "ADE_AnimateDiffUnload": OldNode(becomes=Becomes(outputs=["model"])),
+    "ADE_FloatToFloats": OldNode(becomes=Becomes(outputs=["FLOAT"])),
     # FizzNodes
     "BatchPromptSchedule": OldNode(TRAVEL, travel_versions(TRAVEL)),
     "BatchPromptScheduleLatentInput": OldNode(TRAVEL_LATENT, travel_versions(TRAVEL_LATENT)),
@@ -252,13 +244,21 @@ OLD_NODES: dict[str, OldNode] = {
     "VHS_VideoCombine": OldNode((*COMBINE, *widgets(crf=20))),
     "VHS_LoadVideo": OldNode(VIDEO, (names(VIDEO), without(names(VIDEO), "custom_width", "custom_height"))),
     "VHS_LoadImages": OldNode((*widgets(directory=""), *FRAMES)),
-    "VHS_DuplicateLatents": OldNode(widgets(multiply_by=1)),
-    "VHS_DuplicateImages": OldNode(widgets(multiply_by=1)),
+    "VHS_DuplicateLatents": OldNode(
+        widgets(multiply_by=1), becomes=Becomes("RepeatLatentBatch", "samples=latents amount=multiply_by")
+    ),
+    "VHS_DuplicateImages": OldNode(
+        widgets(multiply_by=1), becomes=Becomes("RepeatImageBatch", "image=images amount=multiply_by")
+    ),
     "VHS_SplitImages": OldNode(widgets(split_index=0)),
     "VHS_LoadAudioUpload": OldNode(widgets(audio="", start_time=0.0, duration=0.0)),
-    "VHS_VAEDecodeBatched": OldNode(unused(per_batch=16)),
-    "VHS_VAEEncodeBatched": OldNode(unused(per_batch=16)),
-    "VHS_MergeImages": OldNode(unused(merge_strategy="match A", scale_method="nearest-exact", crop="disabled")),
+    "VHS_VAEDecodeBatched": OldNode(unused(per_batch=16), becomes=Becomes("VAEDecode", "samples vae")),
+    "VHS_VAEEncodeBatched": OldNode(unused(per_batch=16), becomes=Becomes("VAEEncode", "pixels vae")),
+    "VHS_MergeImages": OldNode(
+        unused(merge_strategy="match A", scale_method="nearest-exact", crop="disabled"),
+        becomes=Becomes("ImageBatch", "image1=images_A image2=images_B"),
+    ),
+    "VHS_GetImageCount": OldNode(becomes=Becomes("GetImageSize", "image=images", [2])),
     "VHS_VideoInfo": OldNode(),
     "VHS_VideoInfoSource": OldNode(),
     "VHS_VideoInfoLoaded": OldNode(),
@@ -274,18 +274,48 @@ OLD_NODES: dict[str, OldNode] = {
                   scheduler="normal", denoise=1.0)),
     ),
     # Advanced-ControlNet
-    "ControlNetLoaderAdvanced": OldNode(CONTROLNET_NAME),
-    "DiffControlNetLoaderAdvanced": OldNode(CONTROLNET_NAME),
-    "ACN_AdvancedControlNetApply": OldNode(CONTROL),
-    "ACN_AdvancedControlNetApplySingle": OldNode(CONTROL),
-    # Common packs
-    "CR Latent Batch Size": OldNode(widgets(batch_size=1)),
-    "CannyEdgePreprocessor": OldNode(widgets(low_threshold=100, high_threshold=200, resolution=512)),
-    "Image Save": OldNode(widgets(output_path="", filename_prefix="ComfyUI")),
-    "BNK_CLIPTextEncodeAdvanced": OldNode(
-        widgets(text="", token_normalization="none", weight_interpretation="comfy")
+    "ControlNetLoaderAdvanced": OldNode(CONTROLNET_NAME, becomes=Becomes("ControlNetLoader", "control_net_name")),
+    "DiffControlNetLoaderAdvanced": OldNode(
+        CONTROLNET_NAME, becomes=Becomes("DiffControlNetLoader", "model control_net_name")
     ),
-    "smZ CLIPTextEncode": OldNode(widgets(text="", parser="comfy")),
+    "ACN_AdvancedControlNetApply": OldNode(
+        CONTROL,
+        becomes=Becomes(
+            "ControlNetApplyAdvanced",
+            "positive negative control_net image vae=vae_optional strength start_percent end_percent",
+            (0, 1, "model_optional"),
+        ),
+    ),
+    "ACN_AdvancedControlNetApplySingle": OldNode(
+        CONTROL,
+        becomes=Becomes("ControlNetApply", "conditioning control_net image strength", (0, "model_optional")),
+    ),
+    # Common packs
+    "CR Latent Batch Size": OldNode(
+        widgets(batch_size=1), becomes=Becomes("RepeatLatentBatch", "samples=latent amount=batch_size")
+    ),
+    "CannyEdgePreprocessor": OldNode(
+        widgets(low_threshold=100, high_threshold=200, resolution=512), becomes=Becomes("Canny", "image")
+    ),
+    "Image Save": OldNode(
+        widgets(output_path="", filename_prefix="ComfyUI"), becomes=Becomes("SaveImage", "images filename_prefix", ())
+    ),
+    "BNK_CLIPTextEncodeAdvanced": OldNode(
+        widgets(text="", token_normalization="none", weight_interpretation="comfy"),
+        becomes=Becomes("CLIPTextEncode", "clip text"),
+    ),
+    "smZ CLIPTextEncode": OldNode(widgets(text="", parser="comfy"), becomes=Becomes("CLIPTextEncode", "clip text")),
+    "Get Image Size": OldNode(becomes=Becomes("GetImageSize", "image", (0, 1))),
+    "GetImageSize+": OldNode(becomes=Becomes("GetImageSize", "image", (0, 1, 2))),
+    "ImageSizeAndBatchSize": OldNode(becomes=Becomes("GetImageSize", "image", (0, 1, 2))),
+    "ImageGenResolutionFromImage": OldNode(becomes=Becomes("GetImageSize", "image", (0, 1))),
+    "ImpactImageInfo": OldNode(becomes=Becomes("GetImageSize", "image=value", (2, 1, 0))),
+    "GetImageSizeAndCount": OldNode(becomes=Becomes("GetImageSize", "image", ("image", 0, 1, 2))),
+    "ImpactImageBatchToImageList": OldNode(becomes=Becomes("RebatchImages", "images=image")),
+    "ImageListToImageBatch": OldNode(becomes=Becomes("RebatchImages", "images", values={"batch_size": 4096})),
+    "ShowText|pysssss": OldNode(becomes=Becomes("PreviewAny", "source=text", ["text"])),
+    "Display Int (rgthree)": OldNode(becomes=Becomes("PreviewAny", "source=input", ["input"])),
+    "Display Any (rgthree)": OldNode(becomes=Becomes("PreviewAny", "source", ["source"])),
     "Image Resize": OldNode(
         widgets(mode="rescale", supersample="true", interpolation="lanczos", rescale_factor=2.0, width=1024,
                 height=1536)

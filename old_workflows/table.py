@@ -72,6 +72,17 @@ class StandIn(NamedTuple):
     outputs: tuple[OldOutput, ...]
 
 
+class Becomes(NamedTuple):
+    """The node that an old one becomes; without `new`, the old one only handed something on."""
+
+    new: str = ""
+    inputs: str = ""
+    """Old inputs that it takes over, with their new names in front ("amount=multiply_by image")."""
+    outputs: Sequence[int | str] = (0,)
+    """What gives each old output now: an output of the new node, or what leads into an old input."""
+    values: Mapping[str, Any] = {}
+
+
 @dataclass(frozen=True)
 class OldNode:
     """One node of an old pack."""
@@ -80,6 +91,7 @@ class OldNode:
     """In its order, which is that of the values in a workflow."""
     versions: tuple[tuple[str, ...], ...] = ()
     """Names of the saved values in each version of the node, if they have changed."""
+    becomes: Becomes | None = None
     stand_in: StandIn | None = None
     replaced_by: str = ""
     """The node that the page replaces it with, where that is not a stand-in of its own."""
