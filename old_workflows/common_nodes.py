@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .common_packs import CONSTANTS, INTERPOLATIONS, LORA_LOADERS, PAGE_ONLY
 from .conversion import Conversion, Rule, called, within
 from .graph import BYPASSED, Node, Output, names_of
-from .old_nodes import CONSTANTS, INTERPOLATIONS, LORA_LOADERS, PAGE_ONLY, is_old, row_of
+from .old_nodes import is_old, row_of
 
 Outputs = list[Node | Output | None]
 
@@ -95,7 +96,8 @@ def upscaled(c: Conversion, node: Node) -> Outputs:
 
 def constant(c: Conversion, node: Node) -> Outputs:
     """Rewrite a number or text, or a seed, for which -1 meant a new one each time."""
-    kind, settings = CONSTANTS[node.type], dict[str, Any](value=node.values["value"])
+    kind = CONSTANTS[node.type]
+    settings: dict[str, Any] = {"value": node.values["value"]}
     if kind == "PrimitiveInt":
         saved = node.page.get("widgets_values")  # what happens to it after each run, the page saves behind it
         after = saved[1] if isinstance(saved, list) and len(saved) > 1 and isinstance(saved[1], str) else "fixed"

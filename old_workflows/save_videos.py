@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .common_packs import CONSTANTS
 from .conversion import Conversion, Rule, called, within
 from .graph import PRIMITIVE, Node, Output
-from .old_nodes import CONSTANTS
 
 PLAIN_VIDEO = ("video/h264-mp4", "video/mp4", "video/x264-faststart")
 

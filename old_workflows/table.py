@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 
+def without(names: Sequence[str], *gone: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in gone)
+
+
 @dataclass(frozen=True)
 class Input:
     """An input of an old node; one with a default is a widget."""
@@ -55,6 +59,10 @@ def widgets(**defaults: Any) -> tuple[Input, ...]:
 
 def unused(**defaults: Any) -> tuple[Input, ...]:
     return tuple(replace(entry, unused=True) for entry in widgets(**defaults))
+
+
+def names(entries: Sequence[Input]) -> tuple[str, ...]:
+    return tuple(entry.name for entry in entries)
 
 
 class OldOutput(NamedTuple):
@@ -137,3 +145,10 @@ class OldNode:
             return sum(not entries[name].accepts(value) for name, value in pairs), abs(len(names) - len(saved))
 
         return min(self.versions or (tuple(entries),), key=misfits)
+
+
+def same(new: str, inputs: str, outputs: Any = (0,), values: Mapping[str, Any] = {}, **defaults: Any) -> OldNode:
+    """Return the row of an old node that becomes a new one; widgets that this takes over are named in `inputs`."""
+    carried = [entry.rpartition("=")[2] for entry in inputs.split()]
+    entries = [replace(entry, unused=entry.name not in carried) for entry in widgets(**defaults)]
+    return OldNode(tuple(entries), becomes=Becomes(new, inputs, outputs, values))
