@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .contexts import context_nodes, legacy_windows, sliding_context
-from .conversion import Conversion, Rule, called, within
+from .conversion import Conversion, Rule, described, within
 from .enumerations import AUTOMATIC, BETA_SCHEDULES, KEEP, our_beta_schedule
 from .graph import BYPASSED, Node, Output
 from .motion_strength import clipped, motion_strength
@@ -79,6 +79,8 @@ def before(c: Conversion, node: Node, row: list[Node]) -> list[Node]:
     decides = next((new for new in row if not new.is_off(node)), row[0]) if ours == AUTOMATIC and row else None
     for new in row:
         new.values["beta_schedule"] = KEEP if ours is None or decides not in (None, new) else ours
+    if schedule.startswith("lcm") and ours is None:
+        c.say(node, f'beta_schedule "{schedule}" is kept by a hidden node; "LCM" of Apply AnimateDiff is close to it.')
     nodes = []
     if ours == "LCM" and not row:
         nodes = [c.beside(node, "ModelSamplingDiscrete", {"sampling": "lcm"})]
@@ -131,7 +133,7 @@ def module_settings(c: Conversion, node: Node) -> dict[str, Any]:
         stretched = stretch.node.values
         if stretched["sweetspot"] == 16:
             return settings | {"stretch_to": within(0, stretched["new_sweetspot"], 256)}
-    c.say(node, f"ad_settings, from {called(source.node)}, is left out.")
+    c.say(node, f"ad_settings, from {described(source.node)}, is left out.")
     return settings
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .common_packs import CONSTANTS, INTERPOLATIONS, LORA_LOADERS, PAGE_ONLY
-from .conversion import Conversion, Rule, called, within
-from .graph import BYPASSED, Node, Output, names_of
+from .conversion import PIPES, Conversion, Rule, called, trail, within
+from .graph import BYPASSED, MUTED, Node, Output, names_of
 from .old_nodes import is_old, row_of
 
 Outputs = list[Node | Output | None]
@@ -82,10 +82,61 @@ def page_only(c: Conversion, node: Node) -> Outputs:
     return []
 
 
+def merged(c: Conversion, node: Node) -> Outputs:
+    if (strategy := node.values["merge_strategy"]) != "match A":
+        c.say(node, f"merge_strategy {strategy} is left out: all images get the size of the first.")
+    return same(c, node)
+
+
+def counted(c: Conversion, node: Node) -> Outputs | None:
+    """Return the number of images, or of latents that are new or come from images; no node of ComfyUI counts others."""
+    source = node.source("latents" if node.kind == "VHS_GetLatentCount" else "batch")
+    if source is None or source.type == "IMAGE":
+        return [Output(c.place(node, "GetImageSize", {"image": source}), 2)]
+    if source.node.type in EMPTY_LATENTS:
+        linked = source.node.links.get("batch_size")
+        return [linked or c.place(node, "PrimitiveInt", {"value": source.node.values.get("batch_size")})]
+    pixels = source.node.links.get("pixels")
+    return [Output(c.place(node, "GetImageSize", {"image": pixels}), 2)] if pixels else None
+
+
+PIPE = ("model", "clip", "vae", "positive", "negative")
+
+
+def from_pipe(c: Conversion, node: Node) -> Outputs | None:
+    """Return what was put into a basic pipe, if that is in the workflow."""
+    if node.mode in (MUTED, BYPASSED):
+        return None
+    parts: dict[str, Output] = {}
+    nodes, _ = trail(node, "basic_pipe", dict.fromkeys((*PIPES, "FromBasicPipe_v2"), "basic_pipe"))
+    for pipe in nodes:
+        if pipe.mode not in (MUTED, BYPASSED):
+            parts = {name: pipe.links[name] for name in PIPE if name in pipe.links} | parts
+    if not nodes or nodes[-1].type != "ToBasicPipe":
+        return None
+    outputs = [parts.get(name) for name in PIPE]
+    return [node["basic_pipe"], *outputs] if node.type == "FromBasicPipe_v2" else [*outputs]
+
+
+def scaled_to_side(c: Conversion, node: Node) -> Outputs:
+    side, size, method = (node.values[name] for name in ("side", "side_length", "upscale_method"))
+    if side == "Longest":
+        settings = {"upscale_method": method, "largest_size": size}
+        return [c.place(node, "ImageScaleToMaxDimension", settings, "image largest_size=side_length")]
+    if side == "Shortest":
+        c.say(node, f"side {side} becomes the width: set height and 0 for the width if the images are wide.")
+    settings = {"upscale_method": method, "crop": node.values["crop"], "width": 0, "height": 0}
+    name = "height" if side == "Height" else "width"
+    return [c.place(node, "ImageScale", settings | {name: size}, f"image {name}=side_length")]
+
+
+EMPTY_LATENTS = ("EmptyLatentImage", "ADE_EmptyLatentImageLarge")
+
+
 def upscaled(c: Conversion, node: Node) -> Outputs:
     """Scale an image to the size of a latent, and encode it."""
     values, latent, size = node.values, node.source("latent_size"), {"width": 512, "height": 512}
-    if latent is not None and latent.node.type in ("EmptyLatentImage", "ADE_EmptyLatentImageLarge"):
+    if latent is not None and latent.node.type in EMPTY_LATENTS:
         size = {name: latent.node.values.get(name, number) for name, number in size.items()}
     else:
         c.say(node, "the size of its latent is not known before it runs: set width and height of Upscale Image.")
@@ -211,6 +262,12 @@ RULES: dict[str, Rule] = {
     "CannyEdgePreprocessor": canny,
     "Image Save": save_image,
     "ImpactMakeImageBatch": joined_images,
+    "VHS_MergeImages": merged,
+    "VHS_GetLatentCount": counted,
+    "BatchCount+": counted,
+    "FromBasicPipe": from_pipe,
+    "FromBasicPipe_v2": from_pipe,
+    "Image scale to side": scaled_to_side,
     **dict.fromkeys(JOINED, joined_texts),
     **dict.fromkeys(CONSTANTS, constant),
     **dict.fromkeys([name for name in LORA_LOADERS if name not in STACKS], loras),

@@ -21,7 +21,8 @@ COMBINE = (
     Input("save_output", "BOOLEAN", True, settings={"options": ("Enabled", "Disabled")}, formerly="save_image"),
 )
 VIDEO = widgets(video="", force_rate=0, force_size="Custom", custom_width=0, custom_height=0) + FRAMES
-INTERPOLATIONS = ("RIFE VFI", "FILM VFI", "GMFSS Fortuna VFI", "IFRNet VFI", "IFUnet VFI", "AMT VFI", "M2M VFI")
+INTERPOLATIONS = ("RIFE VFI", "FILM VFI", "GMFSS Fortuna VFI", "IFRNet VFI", "IFUnet VFI", "AMT VFI", "M2M VFI",
+                  "STMFNet VFI")  # fmt: skip
 PAGE_ONLY = ("Label (rgthree)", "Fast Groups Bypasser (rgthree)", "Fast Groups Muter (rgthree)", "Bookmark (rgthree)")
 # Packs' nodes that apply LoRAs: whether a switch stands before each one, and the number of values for it
 LORA_LOADERS = {
@@ -38,17 +39,18 @@ LORA_LOADERS = {
 CONSTANTS = {
     **dict.fromkeys(
         ("INTConstant", "Int Literal", "ImpactInt", "easy int", "Int Input [Dream]", "CR Integer", "Seed (rgthree)",
-         "CR Seed", "Seed Generator", "Seed", "Seed Everywhere", "easy seed"),
+         "CR Seed", "Seed Generator", "Seed", "Seed Everywhere", "easy seed", "Primitive integer [Crystools]"),
         "PrimitiveInt",
     ),
     **dict.fromkeys(
         ("FloatConstant", "Float Literal", "Cfg Literal", "ImpactFloat", "easy float", "Float Input [Dream]",
-         "CR Float"),
+         "CR Float", "Primitive float [Crystools]"),
         "PrimitiveFloat",
     ),
     **dict.fromkeys(
         ("Text Multiline", "Text box", "Text String", "String to Text", "String Literal", "Simple String", "ttN text",
-         "CR Prompt Text", "CR Text", "StringConstant", "StringConstantMultiline", "easy string"),
+         "CR Prompt Text", "CR Text", "StringConstant", "StringConstantMultiline", "easy string",
+         "Primitive string [Crystools]"),
         "PrimitiveStringMultiline",
     ),
 }  # fmt: skip
@@ -93,6 +95,9 @@ COMMON_NODES: dict[str, OldNode] = {
         outputs=(0, "model_optional"), strength=1.0, start_percent=0.0, end_percent=1.0,
     ),
     # Images, sizes and lists
+    "Image scale to side": OldNode(
+        widgets(side_length=512, side="Longest", upscale_method="nearest-exact", crop="disabled")
+    ),
     "CR Latent Batch Size": same("RepeatLatentBatch", "samples=latent amount=batch_size", batch_size=1),
     "CannyEdgePreprocessor": same("Canny", "image", low_threshold=100, high_threshold=200, resolution=512),
     "Image Save": same("SaveImage", "images filename_prefix", outputs=(), output_path="", filename_prefix="ComfyUI"),
@@ -120,6 +125,9 @@ COMMON_NODES: dict[str, OldNode] = {
         "CLIPTextEncode", "clip text", text="", token_normalization="none", weight_interpretation="comfy"
     ),
     "smZ CLIPTextEncode": same("CLIPTextEncode", "clip text", text="", parser="comfy"),
+    "SimpleMath+": same(
+        "ComfyMathExpression", "values.a=a values.b=b values.c=c expression=value", outputs=(1, 0), value=""
+    ),
     "ShowText|pysssss": same("PreviewAny", "source=text", outputs=["text"]),
     "Display Int (rgthree)": same("PreviewAny", "source=input", outputs=["input"]),
     "Display Any (rgthree)": same("PreviewAny", "source", outputs=["source"]),

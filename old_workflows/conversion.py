@@ -9,10 +9,11 @@ from typing import Any
 from .graph import GAP, PRIMITIVE, REROUTE, TITLE, Graph, Node, Output, behind, consumers, pair_of, position, reachable
 from .old_nodes import is_old, row_of
 
-ROUTES = (REROUTE, PRIMITIVE)
+PIPES = ("ToBasicPipe", "EditBasicPipe")
+ROUTES = (REROUTE, PRIMITIVE, *PIPES)
 OFF = "it is switched off, and left out."
-# Returns what gives an old node's outputs now, one after the other: None where nothing does.
-Rule = Callable[["Conversion", Node], Sequence[Node | Output | None]]
+# Returns what gives an old node's outputs now, with None where nothing does; or None, which leaves the node as it is.
+Rule = Callable[["Conversion", Node], Sequence[Node | Output | None] | None]
 
 
 class Conversion:
@@ -37,6 +38,8 @@ class Conversion:
 
     def convert(self, node: Node, rule: Rule) -> None:
         outputs = rule(self, node)
+        if outputs is None:
+            return
         node.is_read = True
         self.outputs[node] = [Output(output) if isinstance(output, Node) else output for output in outputs]
         if node not in self.placed:
@@ -112,12 +115,9 @@ class Conversion:
 
         `inputs` says by which input a node of each type leads on; the chain ends at a node of another type.
         """
-        nodes, source = [], node.source(name)
-        while source is not None and source.node.type in inputs:
-            nodes.append(source.node)
-            source = source.node.source(inputs[source.node.type])
-        if source is not None:
-            self.say(node, f"{name}, from {described(source.node)}, is left out.")
+        nodes, end = trail(node, name, inputs)
+        if end is not None:
+            self.say(node, f"{name}, from {described(end.node)}, is left out.")
         return nodes
 
     def working(self, node: Node, name: str) -> Output | None:
@@ -184,6 +184,15 @@ def brought(new: Node, old: Node, values: Mapping[str, Any], inputs: str) -> Nod
         new.set({name: None if name in values else old.values.get(old_name or name)})
         new.set({name: old[old_name or name]})
     return new
+
+
+def trail(node: Node, name: str, inputs: Mapping[str, str]) -> tuple[list[Node], Output | None]:
+    """Return the nodes of a `chain`, and what leads into the last of them."""
+    nodes, source = [], node.source(name)
+    while source is not None and source.node.type in inputs and source.node not in nodes:
+        nodes.append(source.node)
+        source = source.node.source(inputs[source.node.type])
+    return nodes, source
 
 
 def described(node: Node) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from .conversion import Conversion, Rule, within
 from .graph import PRIMITIVE, Node, Output
 
+FPS, WHOLE_VIDEO = 10, 11  # outputs beyond those of an old loader: frame rate, and all frames of the file
 WHOLE = 1e6  # seconds, more than any audio has
 ALL = 4096  # as many frames as ImageFromBatch takes
 SIZE = re.compile(r"(\d+|\?)x(\d+|\?)")
@@ -24,7 +25,8 @@ def load_video(c: Conversion, node: Node) -> list[Output | None]:
     parts = c.beside(node, "GetVideoComponents", {"video": video})
     if values["force_rate"]:
         c.say(node, f"force_rate {values['force_rate']:g} is left out: all frames of the video are used.")
-    return outputs_of(c, node, scaled(c, node, some_frames(c, node, parts)), Output(parts, 1))
+    outputs = outputs_of(c, node, scaled(c, node, some_frames(c, node, parts)), Output(parts, 1))
+    return [*outputs, *[None] * (FPS - len(outputs)), Output(parts, 2), Output(parts)]
 
 
 def load_images(c: Conversion, node: Node) -> list[Output | None]:
@@ -44,6 +46,18 @@ def say_namesake(c: Conversion, node: Node) -> None:
             "it is another pack's, and ComfyUI's, which gives a video, takes its place: put Get Video "
             "Components behind it, and Get Image from Batch for a part of its frames.",
         )
+
+
+def video_info(c: Conversion, node: Node) -> list[Output | None] | None:
+    """Return speed, number and size of a loader's frames, before and after it cut and scaled them."""
+    source = node.source("video_info")
+    if source is None or source.node.kind != "VHS_LoadVideo":
+        return None
+    info: list[Output | None] = []
+    for images in {"Source": (WHOLE_VIDEO,), "Loaded": (0,)}.get(node.type[13:], (WHOLE_VIDEO, 0)):
+        size = c.beside(node, "GetImageSize", {"image": Output(source.node, images)})
+        info += [Output(source.node, FPS), Output(size, 2), None, Output(size, 0), Output(size, 1)]
+    return info
 
 
 def last_part(path: str) -> str:
@@ -116,4 +130,5 @@ RULES: Mapping[str, Rule] = {
     "VHS_LoadImages": load_images,
     "VHS_LoadAudioUpload": load_audio,
     "VHS_SplitImages": split,
+    **dict.fromkeys(("VHS_VideoInfo", "VHS_VideoInfoSource", "VHS_VideoInfoLoaded"), video_info),
 }

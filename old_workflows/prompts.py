@@ -6,15 +6,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .common_packs import CONSTANTS
 from .conversion import Conversion, Rule
 from .enumerations import INTERPOLATIONS
-from .graph import Node, Output
+from .graph import PRIMITIVE, Node, Output, label
+from .node_types import NODE_TYPES
 from .prompt_ranges import as_prompt_schedule
 
 ADE, ADE_LATENT = "ADE_PromptScheduling", "ADE_PromptSchedulingLatents"
 FIZZ, FIZZ_LATENT = "BatchPromptSchedule", "BatchPromptScheduleLatentInput"
 PROMPT = re.compile(r'(:\s*")((?:[^"\\]|\\.)*)(")')
 NEGATIVE = "--neg"
+TEXTS = (PRIMITIVE, "PrimitiveStringMultiline", *CONSTANTS)
 AROUND = ("pre_text", "app_text")
 WEIGHTS = ("pw_a", "pw_b", "pw_c", "pw_d")
 VALUE = re.compile(r"`\s*(pw_[abcd])\s*`")
@@ -39,20 +42,34 @@ def batch_schedule(c: Conversion, node: Node) -> list[Node | Output | None]:
     for name in ("start_frame", "end_frame"):
         if values[name]:
             c.say(node, f"{name} {values[name]} is left out.")
-    text = with_weights(c, node)
+    text, outputs = with_weights(c, node), node.outputs
+    avoids = len(outputs) > 1 and outputs[1]["type"] == "CONDITIONING" and c.leads_to_something(node, 1)
     settings: dict[str, Any] = {"frames": max(1, int(values.get("max_frames", 16)))}
     linked = "clip latent=num_latents prompts=text frames=max_frames"
     for new, old in zip(("prefix", "suffix"), AROUND, strict=True):
-        if node[old]:
-            linked, settings[new], values[old] = f"{linked} {new}={old}", "", ""
+        if (source := node.source(old)) is None:
+            continue
+        text_behind = constant_text(source.node)
+        if text_behind is not None and NEGATIVE in text_behind:
+            values[old] = text_behind
+            continue
+        if text_behind is None and avoids:
+            c.say(node, f"{old} is connected, so what it holds behind {NEGATIVE} is not split off.")
+        linked, settings[new], values[old] = f"{linked} {new}={old}", "", ""
     schedules = [c.place(node, "ADN_PromptSchedule", settings | {"prompts": side(text, values, 0)}, linked)]
-    if len(node.outputs) > 1 and node.outputs[1]["type"] == "CONDITIONING" and c.leads_to_something(node, 1):
+    if avoids:
         avoided = settings | {"prompts": side(text, values, 2)}
         schedules.append(c.place(node, "ADN_PromptSchedule", avoided, "clip latent=num_latents"))
     if node.type == FIZZ:
         c.without_frames += schedules
         return [*schedules]
     return [*schedules, *[None] * (len(node.outputs) - len(schedules) - 1), node["num_latents"]]
+
+
+def constant_text(node: Node) -> str | None:
+    """Return the text that a node always gives, if it is one of those for texts."""
+    value = node.values.get("value") if node.type in CONSTANTS or node.type in NODE_TYPES else label(node)
+    return value if isinstance(value, str) and not node.links and node.type in TEXTS else None
 
 
 def side(text: str, values: dict[str, Any], index: int) -> str:
