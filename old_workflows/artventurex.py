@@ -2,76 +2,56 @@
 
 from __future__ import annotations
 
-from .animatediff_evolved import motion_loras
-from .contexts import windows
-from .conversion import Conversion, called, first_output
+from collections.abc import Mapping
+
+from .animatediff_evolved import module_of, motion_loras
+from .contexts import legacy_windows
+from .conversion import Conversion, Rule, called
 from .graph import Node, Output
+from .old_nodes import OLD_NODES
 
-SAMPLER, LOADER = "AnimateDiffSampler", "AnimateDiffModuleLoader"
-OPTIONS, LEGACY = "AnimateDiffSlidingWindowOptions", "ADE_AnimateDiffUniformContextOptions"
-SAMPLED = ("seed", "control_after_generate", "steps", "cfg", "sampler_name", "scheduler", "denoise")
-
-
-def convert_first_pack(c: Conversion) -> None:
-    for node in c.of_type(SAMPLER):
-        frames = c.link(node, "frame_number")
-        linked = {name: name for name in (*SAMPLED, "model", "positive", "negative", "latent_image")}
-        sampler = c.place(node, "KSampler", {}, linked, (0,))
-        apply = c.beside(node, "ADN_ApplyAnimateDiff", {"beta_schedule": "AnimateDiff SD1.5"}, left=True)
-        model = c.new.link_into(sampler, "model")
-        if model is not None:
-            c.new.connect(model.source, apply, "model")
-        source = c.source(node, "motion_module")
-        if source is not None and source.node["type"] == LOADER:
-            c.new.connect(module_of(c, source.node), apply, "motion_module")
-        else:
-            c.say(node, "its motion module is left out: connect Load Motion Module.")
-        model = first_output(apply)
-        if frames is not None or c.values(node)["frame_number"] > 16 or c.source(node, "sliding_window_opts"):
-            model = slid(c, node, model)
-        c.new.connect(model, sampler, "model")
-        repeat_latent(c, node, sampler, frames.source if frames else None)
+LOADER, OPTIONS = "AnimateDiffModuleLoader", "AnimateDiffSlidingWindowOptions"
+SAMPLED = "seed control_after_generate steps cfg sampler_name scheduler denoise positive negative"
 
 
-def module_of(c: Conversion, node: Node) -> Output:
-    """Return the motion module of an old loader with its LoRAs; it may serve several samplers."""
-    if node["id"] not in c.placed:
-        c.place(node, "ADN_LoadMotionModule", {}, {"motion_module": "model_name"})
-    return motion_loras(c, node, first_output(c.placed[node["id"]]), "lora_stack")
+def sampler(c: Conversion, node: Node) -> list[Node]:
+    module, options = (node.source(name) for name in ("motion_module", "sliding_window_opts"))
+    settings = {"beta_schedule": "AnimateDiff SD1.5", "model": node["model"]}
+    if module is not None and module.node.type == LOADER:
+        settings["motion_module"] = motion_loras(c, module.node, module_of(c, module.node), "lora_stack")
+    else:
+        c.say(node, "its motion module is left out: connect Load Motion Module.")
+    model = c.beside(node, "ADN_ApplyAnimateDiff", settings, left=True)
+    if node["frame_number"] or node.values["frame_number"] > 16 or options:
+        model = slid(c, node, options.node if options else None).set({"model": model})
+    return [c.place(node, "KSampler", {"model": model, "latent_image": repeated_latent(c, node)}, SAMPLED)]
 
 
-def slid(c: Conversion, node: Node, model: Output) -> Output:
-    """Return the model with the windows that the sampler used for more frames than fit into one."""
-    source = c.source(node, "sliding_window_opts")
-    values = {"context_length": 16, "context_stride": 1, "context_overlap": 4, "closed_loop": False}
-    if source is not None and source.node["type"] == OPTIONS:
-        values = c.values(source.node)
-    elif source is not None:
-        c.say(node, f"sliding_window_opts, from {called(source.node)}, is left out.")
-    legacy = {**node, "type": LEGACY}
-    settings = windows(c, legacy, values | {"fuse_method": "flat"}) | {"free_noise": False}
-    options = source.node if source is not None and source.node["type"] == OPTIONS else None
-    sliding = (
-        c.place(options, "ADN_SlidingContext", settings) if options else c.beside(node, "ADN_SlidingContext", settings)
-    )
-    sliding["mode"] = node["mode"]
-    c.new.connect(model, sliding, "model")
-    return first_output(sliding)
+def slid(c: Conversion, node: Node, options: Node | None) -> Node:
+    """Return the windows that the sampler used for more frames than fit into one."""
+    if options is not None and options.type == OPTIONS:
+        sliding = c.place(options, "ADN_SlidingContext", legacy_windows(c, node, options.values))
+        sliding.mode = node.mode
+        return sliding
+    if options is not None:
+        c.say(node, f"sliding_window_opts, from {called(options)}, is left out.")
+    return c.beside(node, "ADN_SlidingContext", legacy_windows(c, node, OLD_NODES[OPTIONS].values(None)))
 
 
-def repeat_latent(c: Conversion, node: Node, sampler: Node, linked: Output | None) -> None:
+def repeated_latent(c: Conversion, node: Node) -> Output | Node | None:
     """Make as many frames of an empty latent as the old sampler did, which repeated the last one."""
-    frames, latent = c.values(node)["frame_number"], c.source(node, "latent_image")
-    link = c.new.link_into(sampler, "latent_image")
-    if latent is None or link is None:
-        return
-    empty = latent.node["type"] == "EmptyLatentImage" and c.old.source(latent.node, "batch_size") is None
-    size = int((latent.node.get("widgets_values") or [0, 0, 0])[2]) if empty else 0
+    frames, linked = node.values["frame_number"], node["frame_number"]
+    latent, source = node["latent_image"], node.source("latent_image")
+    if source is None:
+        return latent
+    empty = source.node.type == "EmptyLatentImage" and "batch_size" not in source.node.links
+    size = int(source.node.values.get("batch_size", 0)) if empty else 0
     if size == 1 or (size and linked is None and size < frames and frames % size == 0):
-        repeat = c.beside(node, "RepeatLatentBatch", {"amount": frames // size}, left=True)
-        c.new.connect(link.source, repeat, "samples")
-        if linked is not None:
-            c.new.connect(linked, repeat, "amount")
-        c.new.connect(first_output(repeat), sampler, "latent_image")
-    elif not size or size < frames:
+        values = {"amount": frames // size, "samples": latent}
+        return c.beside(node, "RepeatLatentBatch", values, left=True).set({"amount": linked})
+    if not size or size < frames:
         c.say(node, f"frame_number {frames} is left out: the clip has as many frames as its latent.")
+    return latent
+
+
+RULES: Mapping[str, Rule] = {"AnimateDiffSampler": sampler}

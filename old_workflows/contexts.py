@@ -8,36 +8,38 @@ from .conversion import Conversion, within
 from .enumerations import FUSES, SCHEDULES
 from .graph import Node
 
-VIEWS_ONLY = "ADE_ViewsOnlyContextOptions"
-EXTRAS = "ADE_ContextExtras_Set"
+VIEWS_ONLY, EXTRAS = "ADE_ViewsOnlyContextOptions", "ADE_ContextExtras_Set"
 CHAINED = dict.fromkeys((*SCHEDULES, VIEWS_ONLY), "prev_context") | {EXTRAS: "context_opts"}
-LINKED = {name: name for name in ("context_length", "context_overlap", "context_stride", "start_percent")}
+LINKED = "context_length context_overlap context_stride start_percent"
 
 
 def context_nodes(c: Conversion, loader: Node) -> list[Node]:
     """Return the old nodes behind a loader's `context_options`, in the order in which they are used."""
-    nodes = c.chain(loader, "context_options", CHAINED)
-    return [node for node in reversed(nodes) if node["type"] != EXTRAS]
+    return [node for node in reversed(c.chain(loader, "context_options", CHAINED)) if node.type != EXTRAS]
 
 
 def sliding_context(c: Conversion, node: Node, free_noise: bool) -> Node:
-    values = c.values(node)
+    values = node.values
     if values["guarantee_steps"] not in (0, 1):
         c.say(node, f"guarantee_steps {values['guarantee_steps']} is left out; windows change at start_percent alone.")
     settings = {"free_noise": free_noise}
-    if node["type"] != VIEWS_ONLY:
-        settings |= windows(c, node, values)
-    elif (views := c.source(node, "view_opts_req")) is not None and views.node["type"] in SCHEDULES:
-        viewed = {name.replace("view", "context"): value for name, value in c.values(views.node).items()}
-        settings |= windows(c, views.node, viewed) | {"within": "motion module"}
+    if node.type != VIEWS_ONLY:
+        settings |= windows(c, node, SCHEDULES[node.type], values)
+    elif (views := node.source("view_opts_req")) is not None and views.node.type in SCHEDULES:
+        viewed = {name.replace("view", "context"): value for name, value in views.node.values.items()}
+        settings |= windows(c, views.node, SCHEDULES[views.node.type], viewed) | {"within": "motion module"}
     return c.place(node, "ADN_SlidingContext", settings, LINKED)
 
 
-def windows(c: Conversion, node: Node, values: dict[str, Any]) -> dict[str, Any]:
+def legacy_windows(c: Conversion, node: Node, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of Sliding Context for a node of 2023 that had windows of its own."""
+    return windows(c, node, "looped", values | {"fuse_method": "flat"}) | {"free_noise": False}
+
+
+def windows(c: Conversion, node: Node, schedule: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of Sliding Context for context or view options, of which those with no such widget lack
     some."""
     values = {"context_overlap": 4, "context_stride": 1, "fuse_method": "pyramid"} | values
-    schedule = SCHEDULES[node["type"]]
     if schedule == "looped" and values["closed_loop"]:
         schedule = "closed loop"
     if schedule == "looped" and values.get("use_on_equal_length"):
@@ -45,17 +47,15 @@ def windows(c: Conversion, node: Node, values: dict[str, Any]) -> dict[str, Any]
     length = within(2, values["context_length"], 128)
     if length != values["context_length"]:
         c.say(node, f"context_length {values['context_length']} becomes {length}, the nearest possible.")
-    stride = 0 if schedule in ("static", "batched") else within(1, values["context_stride"], 8)
     if values["context_stride"] > 8:
         c.say(node, f"context_stride {values['context_stride']} becomes 8, the largest possible.")
     fuse = values["fuse_method"]
     if fuse not in FUSES:
         c.say(node, f'fuse_method "{fuse}" becomes "pyramid".')
-        fuse = "pyramid"
     return {
         "context_length": length,
         "context_overlap": 0 if schedule == "batched" else within(0, values["context_overlap"], length - 1),
-        "context_stride": stride,
+        "context_stride": 0 if schedule in ("static", "batched") else within(1, values["context_stride"], 8),
         "schedule": schedule,
-        "fuse": fuse,
+        "fuse": fuse if fuse in FUSES else "pyramid",
     }

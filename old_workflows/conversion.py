@@ -1,217 +1,214 @@
-"""A conversion under way: the workflow as it was, as it becomes, and what was lost."""
+"""A conversion under way: the nodes as they become, and what was lost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .graph import GAP, TITLE, Graph, Link, Node, Output, position, width_and_height
-from .old_nodes import is_old, name_of, row_of
-from .plain import plain
+from .graph import GAP, PRIMITIVE, REROUTE, TITLE, Graph, Node, Output, behind, consumers, pair_of, position, reachable
+from .old_nodes import is_old, row_of
 
-ROUTES = ("Reroute", "PrimitiveNode")
-MUTED, BYPASSED = 2, 4
+PIPES = ("ToBasicPipe", "EditBasicPipe")
+ROUTES = (REROUTE, PRIMITIVE, *PIPES)
 OFF = "it is switched off, and left out."
+# Returns what gives an old node's outputs now, with None where nothing does; or None, which leaves the node as it is.
+Rule = Callable[["Conversion", Node], Sequence[Node | Output | None] | None]
 
 
 class Conversion:
-    """Old nodes are read from `old`, which stays as it was, and changed in `new`.
+    """Rules read old nodes, which stay as they were, and place new ones, whose links may begin at old outputs: `finish`
+    lets them begin at what gives these now.
 
-    A link into an old node is followed by `source`, `place`, `carry` or `pass_on`; one that is not gets reported.
+    A link into an old node that no rule has asked for is reported.
     """
 
-    def __init__(self, workflow: dict[str, Any]):
-        workflow = plain(workflow)
-        self.old, self.new = Graph(workflow), Graph(workflow)
-        self.placed: dict[Any, Node] = {}
-        self.said: dict[Any, list[str]] = {}
-        self.read: set[Any] = set()
-        self.followed: set[tuple[Any, str]] = set()
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.old = list(graph.nodes.values())
+        self.leads_to = consumers(self.old)
+        self.outputs: dict[Node, list[Output | None]] = {}
+        self.placed: dict[Node, Node] = {}
+        self.said: dict[Node, list[str]] = defaultdict(list)
+        self.without_frames: list[Node] = []
+        """Prompt Schedules that take the number of frames of their sampler's latent."""
+
+    def leads_to_something(self, node: Node, output: int) -> bool:
+        return any(link.index == output for _, link in self.leads_to[node])
+
+    def convert(self, node: Node, rule: Rule) -> None:
+        outputs = rule(self, node)
+        if outputs is None:
+            return
+        node.is_read = True
+        self.outputs[node] = [Output(output) if isinstance(output, Node) else output for output in outputs]
+        if node not in self.placed:
+            del self.graph.nodes[node.id]
+
+    def finish(self) -> None:
+        self._report_links()
+        for node in self.graph.nodes.values():
+            links = {name: self._today(link, node) for name, link in node.links.items()}
+            node.links = {name: link for name, link in links.items() if link is not None}
+        self._connect_frames()
+        self._remove_unused()
+
+    def _today(self, link: Output, target: Node) -> Output | None:
+        """Return what takes the place of an old output, which another old node may have handed on."""
+        source: Output | None = link
+        for _ in self.old:
+            if source is None or self.graph.nodes.get(source.node.id) is source.node:
+                break
+            outputs, before = self.outputs.get(source.node, []), source
+            source = outputs[source.index] if source.index < len(outputs) else None
+            if source is None and not is_old(target.type) and target.type not in ROUTES:
+                name = before.node.outputs[before.index]["name"]
+                self.say(before.node, f"its output {name} has no counterpart; what it led to is not connected.")
+        return source if source in (None, link) else Output(source.node, source.index, link.link)
+
+    def _connect_frames(self) -> None:
+        """Connect the latent that the sampler behind a Prompt Schedule begins with: its number of frames counts."""
+        leads_to = consumers(self.graph.nodes.values())
+
+        def conditioned(node: Node) -> Iterator[Node]:
+            types = ("CONDITIONING", "*", "GUIDER")
+            return (target for target, link in leads_to[node] if (link.link_type or link.type) in types)
+
+        for schedule in self.without_frames:
+            latents = (
+                node.links[name]
+                for node in reachable(schedule, conditioned)
+                for name in ("latent_image", "latent", "latent_opt", "optional_latent")
+                if name in node.links
+            )
+            usable = (latent for latent in latents if schedule not in (latent.node, *behind(latent.node)))
+            if "latent" not in schedule.links and (latent := next(usable, None)) is not None:
+                schedule.links["latent"] = Output(latent.node, latent.index)
+
+    def _remove_unused(self) -> None:
+        """Remove nodes that only set up what has been rewritten, with the Reroutes and Primitives that led to it."""
+        nodes = self.graph.nodes
+        ends = {
+            output.node
+            for old, outputs in self.outputs.items()
+            if not self.leads_to[old]
+            for output in outputs[:1]
+            if output
+        }
+        while True:
+            used = ends | {link.node for node in nodes.values() for link in node.links.values()}
+            gone = [node for node in nodes.values() if node not in used and self._removable(node)]
+            for node in gone:
+                del nodes[node.id]
+            if not gone:
+                return
+
+    def _removable(self, node: Node) -> bool:
+        if node.type in ROUTES:
+            return bool(self.leads_to[node])
+        return bool(node.outputs) and (node.is_new or is_old(node.type))
 
     # Reading old nodes
-
-    def of_type(self, *names: str) -> list[Node]:
-        return [node for node in self.old.nodes.values() if name_of(node["type"]) in names]
-
-    def values(self, node: Node) -> dict[str, Any]:
-        """Return the values of an old node's widgets by name."""
-        self.read.add(node["id"])
-        return row_of(node["type"]).values(node.get("widgets_values"))
-
-    def source(self, node: Node, name: str) -> Output | None:
-        """Return what leads into an old node's input."""
-        return self.old.source(node, self._socket(node, name))
 
     def chain(self, node: Node, name: str, inputs: Mapping[str, str]) -> list[Node]:
         """Return the old nodes behind an input that are chained, nearest first.
 
         `inputs` says by which input a node of each type leads on; the chain ends at a node of another type.
         """
-        nodes, source = [], self.source(node, name)
-        while source is not None and source.node["type"] in inputs:
-            nodes.append(source.node)
-            source = self.source(source.node, inputs[source.node["type"]])
-        if source is not None:
-            self.say(node, f"{name}, from {self.described(source.node)}, is left out.")
+        nodes, end = trail(node, name, inputs)
+        if end is not None:
+            self.say(node, f"{name}, from {described(end.node)}, is left out.")
         return nodes
-
-    def follow(self, node: Node, *names: str) -> None:
-        """Take links as followed that need no report, since another sentence speaks of them."""
-        self.read.add(node["id"])
-        self.followed |= {(node["id"], name) for name in names}
 
     def working(self, node: Node, name: str) -> Output | None:
         """Return what leads into an old node's input, unless that is switched off."""
-        source = self.source(node, name)
-        if source is None or not is_off(source.node, node):
+        source = node.source(name)
+        if source is None or not source.node.is_off(node):
             return source
         self.say(source.node, OFF)
         return None
 
-    def _socket(self, node: Node, name: str) -> str:
-        """Return the name that an input has in this version of a node, whose link is followed from now on."""
-        self.follow(node, name)
-        entry = row_of(node["type"]).input(name)
-        sockets = {socket["name"] for socket in node.get("inputs") or []}
-        return entry.formerly if entry and entry.formerly in sockets else name
+    # Placing new nodes
+
+    def place(self, old: Node, kind: str, values: Mapping[str, Any] = {}, inputs: str = "") -> Node:
+        """Put a node of type `kind` where the old one was; one that is used a second time gets a copy below.
+
+        `inputs` names old inputs, with their new names in front ("amount=multiply_by image"): each brings its link, and
+        its value unless `values` holds that.
+        """
+        if old in self.placed:
+            node = self.beside(self.placed[old], kind)
+        else:
+            node = self.placed[old] = self.graph.new_node(kind, None, old)
+        return brought(node, old, values, inputs)
+
+    def beside(
+        self, near: Node, kind: str, values: Mapping[str, Any] = {}, inputs: str = "", left: bool = False
+    ) -> Node:
+        """Add a node below another one, or to the left of it."""
+        x, y = position(near)
+        at = (x - 300 - GAP, y) if left else (x, y + pair_of(near.page["size"])[1] + GAP + TITLE)
+        return brought(self.graph.new_node(kind, at, near), near, values, inputs)
 
     # Reporting
 
-    def described(self, node: Node) -> str:
-        """Return the name of an old node that is left out, with its values and those of the nodes that set it up."""
-        behind = [link.source.node for link in self.old.walk(node, onward=False) if is_old(link.source.node["type"])]
-        nodes = {node["id"]: node} | {entry["id"]: entry for entry in behind}
-        return ", ".join(
-            called(entry) + with_values(entry) for entry in nodes.values() if entry is node or with_values(entry)
-        )
-
     def say(self, node: Node, sentence: str) -> None:
-        sentences = self.said.setdefault(node["id"], [])
-        if sentence not in sentences:
-            sentences.append(sentence)
+        if sentence not in self.said[node]:
+            self.said[node].append(sentence)
 
     def report(self) -> list[str]:
-        return [
-            f"{called(node)}: {sentence}"
-            for node in self.old.nodes.values()
-            for sentence in self.said.get(node["id"], ())
-        ]
+        return [f"{called(node)}: {sentence}" for node in self.old for sentence in self.said[node]]
 
-    def report_links(self) -> None:
+    def _report_links(self) -> None:
         """Say of each link into a converted node that leads nowhere now."""
-        for node in (self.old.nodes[id] for id in self.read):
-            if OFF in self.said.get(node["id"], ()):
+        for node in self.old:
+            if not node.is_read or not is_old(node.type) or OFF in self.said[node]:
                 continue
-            for socket in node.get("inputs") or []:
-                entry = row_of(node["type"]).input(socket["name"])
-                name = entry.name if entry else socket["name"]
-                source = self.old.source(node, socket["name"])
-                if source is None or (node["id"], name) in self.followed:
+            for name, link in node.links.items():
+                entry = row_of(node.type).input(name)
+                if (entry.name if entry else name) in node.followed or name in node.followed:
                     continue
                 if entry and entry.is_widget and not entry.unused:
-                    self.say(node, f"{name} is connected, and keeps the value that it shows instead.")
+                    self.say(node, f"{entry.name} is connected, and keeps the value that it shows instead.")
                 else:
-                    instead = f": {entry.instead}" if entry and entry.instead else ""
-                    self.say(node, f"{name}, from {self.described(source.node)}, is left out{instead}.")
-
-    # Placing new nodes
-
-    def place(
-        self,
-        node: Node,
-        kind: str,
-        values: Mapping[str, Any],
-        inputs: Mapping[str, str] | None = None,
-        outputs: Sequence[int | None] = (),
-    ) -> Node:
-        """Put a node of type `kind` where the old one was; one that is used a second time gets a copy below.
-
-        `inputs` says from which old input each new one has its link, or its value unless `values` holds it. See
-        `Graph.become` for `outputs`.
-        """
-        inputs, old_values = inputs or {}, self.values(node)
-        values = {new: old_values[old] for new, old in inputs.items() if old in old_values} | dict(values)
-        sockets = {new: self._socket(node, old) for new, old in inputs.items()}
-        first = self.placed.get(node["id"])
-        if first is None:
-            self._say_cut(node, outputs)
-            self.placed[node["id"]] = self.new.become(self.new.nodes[node["id"]], kind, values, sockets, outputs)
-            return self.placed[node["id"]]
-        again = self.new.add(kind, values, below(first), node)
-        for name in inputs:
-            if (link := self.new.link_into(first, name)) is not None:
-                self.new.connect(link.source, again, name)
-        return again
-
-    def _say_cut(self, node: Node, outputs: Sequence[int | None]) -> None:
-        """Say of outputs that the new node lacks that they are cut, unless all that they led to is rewritten too."""
-        new = self.new.nodes[node["id"]]
-        for index, socket in enumerate(new.get("outputs") or []):
-            targets = [link.target["type"] for link in self.new.links_from(new, index)]
-            if index not in outputs and any(not is_old(type) and type not in ROUTES for type in targets):
-                self.say(node, f"its output {socket['name']} has no counterpart; what it led to is not connected.")
-
-    def beside(self, node: Node, kind: str, values: Mapping[str, Any], left: bool = False) -> Node:
-        """Add a node below an old one, or to the left of it."""
-        x, y = position(node)
-        return self.new.add(kind, values, (x - 300 - GAP, y) if left else below(node), node)
-
-    def link(self, node: Node, name: str) -> Link | None:
-        """Return the link into an old node's input, as it is in the new workflow."""
-        new = self.new.nodes.get(node["id"])
-        return self.new.link_into(new, self._socket(node, name)) if new is not None else None
-
-    def carry(self, node: Node, name: str, target: Node, new_name: str) -> None:
-        """Lead the link into an old node's input into a new node's."""
-        if (link := self.link(node, name)) is not None:
-            self.new.connect(link.source, target, new_name)
-
-    def pass_on(self, node: Node, output: int, name: str) -> None:
-        """Let what an output led to begin where the input of that name does: the old node handed it on."""
-        link = self.link(node, name)
-        self.new.redirect(self.new.links_from(self.new.nodes[node["id"]], output), link.source if link else None)
-
-    def take_off(self, node: Node, output: int) -> list[Link]:
-        """Return what an old node's output led to, taken off the new workflow."""
-        links = self.new.links_from(self.new.nodes[node["id"]], output)
-        self.new.redirect(links, None)
-        return links
-
-    def put_back(self, links: list[Link], source: Output | None) -> None:
-        """Let links that were taken off begin at `source`; with None they stay off."""
-        if source is not None:
-            self.new.links += links
-            self.new.redirect(links, source)
+                    source = node.source(name) or link
+                    name, instead = (entry.name, entry.instead) if entry else (name, "")
+                    self.say(node, f"{name}, from {described(source.node)}, is left out{instead and f': {instead}'}.")
 
 
-def is_off(node: Node, like: Node) -> bool:
-    """Return whether a node is muted or bypassed where the one that it leads to is not."""
-    return node["mode"] in (MUTED, BYPASSED) and like["mode"] not in (MUTED, BYPASSED)
+def brought(new: Node, old: Node, values: Mapping[str, Any], inputs: str) -> Node:
+    """Return a new node with `values`, and values and links of the old node's inputs."""
+    new.set(values)
+    for entry in inputs.split():
+        name, _, old_name = entry.partition("=")
+        new.set({name: None if name in values else old.values.get(old_name or name)})
+        new.set({name: old[old_name or name]})
+    return new
 
 
-def pass_through(nodes: Sequence[Node], like: Node) -> None:
-    """Bypass muted nodes, which stood beside the model's path and now stand in it."""
-    for node in nodes:
-        node["mode"] = BYPASSED if is_off(node, like) else node["mode"]
+def trail(node: Node, name: str, inputs: Mapping[str, str]) -> tuple[list[Node], Output | None]:
+    """Return the nodes of a `chain`, and what leads into the last of them."""
+    nodes, source = [], node.source(name)
+    while source is not None and source.node.type in inputs and source.node not in nodes:
+        nodes.append(source.node)
+        source = source.node.source(inputs[source.node.type])
+    return nodes, source
+
+
+def described(node: Node) -> str:
+    """Return the name of an old node that is left out, with its values and those of the nodes that set it up."""
+    nodes = [node, *(entry for entry in behind(node) if is_old(entry.type))]
+    return ", ".join(called(entry) + with_values(entry) for entry in nodes if entry is node or with_values(entry))
 
 
 def called(node: Node) -> str:
-    return f"{node['type']} (node {node['id']})"
+    return f"{node.type} (node {node.id})"
 
 
 def with_values(node: Node) -> str:
-    saved = node.get("widgets_values") or []
+    saved = node.page.get("widgets_values") or []
     values = [value for value in (saved.values() if isinstance(saved, dict) else saved) if value not in (None, "")]
     return f" with {', '.join(str(value)[:80] for value in values)}" if values else ""
-
-
-def below(node: Node) -> tuple[float, float]:
-    x, y = position(node)
-    return x, y + width_and_height(node["size"])[1] + GAP + TITLE
-
-
-def first_output(node: Node) -> Output:
-    return Output(node, node["outputs"][0])
 
 
 def within(low: float, value: Any, high: float) -> Any:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from .animatediff_evolved import convert_loaders
+from . import animatediff_evolved, artventurex, common_nodes, load_videos, prompts, save_videos
 from .api_prompts import from_prompt, is_prompt, to_prompt
-from .artventurex import convert_first_pack
-from .common_nodes import convert_common
-from .conversion import BYPASSED, ROUTES, Conversion
-from .graph import Node
-from .load_videos import convert_clips, convert_loaders_of_videos
-from .old_nodes import is_old
-from .prompts import convert_prompts
-from .rewrites import convert_same, convert_upscaling
-from .save_videos import convert_savers
+from .conversion import Conversion, Rule
+from .graph import BYPASSED, Graph
+from .old_nodes import is_old, row_of
 
 SAVE_AGAIN = "in ComfyUI, save the workflow and convert it again"
-STEPS = (
-    convert_loaders,
-    convert_first_pack,
-    convert_same,
-    convert_upscaling,
-    convert_common,
-    convert_loaders_of_videos,
-    convert_clips,
-    convert_savers,
-    convert_prompts,
-)
+RULES: Mapping[str, Rule] = {
+    **animatediff_evolved.RULES,
+    **artventurex.RULES,
+    **common_nodes.RULES,
+    **load_videos.RULES,
+    **save_videos.RULES,
+    **prompts.RULES,
+}
+"""What becomes of old nodes that have not one counterpart in the table."""
 
 
 def convert(workflow: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -37,48 +30,29 @@ def convert(workflow: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     sentence, if it is something else.
     """
     prompt = is_prompt(workflow)
-    c = Conversion(from_prompt(workflow) if prompt else workflow)
-    for step in STEPS:
-        step(c)
-    c.report_links()
-    remove_unused(c)
-    bypass_the_rest(c)
-    saved = c.new.saved()
-    return to_prompt(saved) if prompt else saved, c.report() + nested(saved)
-
-
-def remove_unused(c: Conversion) -> None:
-    """Remove old nodes that only set up what has been rewritten, with the Reroutes and Primitives that led to it."""
-    while unused := [node for node in c.new.nodes.values() if removable(c, node)]:
-        for node in unused:
-            c.new.remove(node)
-
-
-def removable(c: Conversion, node: Node) -> bool:
-    led_on = node["id"] in c.old.nodes and c.old.links_from(c.old.nodes[node["id"]])
-    mine = (is_old(node["type"]) and (led_on or node["outputs"])) or (node["type"] in ROUTES and led_on)
-    return bool(mine and not c.new.links_from(node))
-
-
-def bypass_the_rest(c: Conversion) -> None:
-    for node in c.new.nodes.values():
-        if is_old(node["type"]):
-            node["mode"] = node.get("mode", 0) or BYPASSED
+    c = Conversion(Graph(from_prompt(workflow) if prompt else workflow))
+    for node in c.old:
+        rule = RULES.get(node.kind, common_nodes.same if row_of(node.type).becomes else None)
+        if rule is not None:
+            c.convert(node, rule)
+        elif node.type == "LoadVideo":
+            load_videos.say_namesake(c, node)
+    c.finish()
+    for node in c.graph.nodes.values():
+        if is_old(node.type):
+            node.mode = node.mode or BYPASSED
             c.say(node, "it has no counterpart, and is left as it is, bypassed.")
+    return to_prompt(c.graph) if prompt else c.graph.saved(), c.report() + nested(c.graph.workflow)
 
 
 def nested(workflow: dict[str, Any]) -> list[str]:
     """Return a sentence for each group node and subgraph that holds old nodes."""
-    lines = []
-    for name, group in ((workflow.get("extra") or {}).get("groupNodes") or {}).items():
-        if holds_old_nodes(group):
-            lines.append(f"Group node {name}: it holds old nodes; convert it to nodes {SAVE_AGAIN}.")
-    for subgraph in (workflow.get("definitions") or {}).get("subgraphs") or []:
-        if holds_old_nodes(subgraph):
-            name = subgraph.get("name", subgraph.get("id"))
-            lines.append(f"Subgraph {name}: it holds old nodes; unpack it {SAVE_AGAIN}.")
-    return lines
-
-
-def holds_old_nodes(group: dict[str, Any]) -> bool:
-    return any(is_old(node["type"]) for node in group.get("nodes") or [])
+    groups = ((workflow.get("extra") or {}).get("groupNodes") or {}).items()
+    subgraphs = (workflow.get("definitions") or {}).get("subgraphs") or []
+    holders = [(f"Group node {name}", "convert it to nodes", group) for name, group in groups]
+    holders += [(f"Subgraph {graph.get('name', graph.get('id'))}", "unpack it", graph) for graph in subgraphs]
+    return [
+        f"{name}: it holds old nodes; {cure} {SAVE_AGAIN}."
+        for name, cure, holder in holders
+        if any(is_old(node["type"]) for node in holder.get("nodes") or [])
+    ]

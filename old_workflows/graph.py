@@ -1,234 +1,254 @@
-"""A workflow as ComfyUI's page saves it, held so that nodes and links can be changed. Needs no ComfyUI.
-
-Nodes stay the page's own dictionaries. A link knows the sockets that it joins and not their numbers, so that sockets
-can come and go; `Graph.saved` counts them again.
-"""
+"""A workflow as ComfyUI's page saves it, as nodes whose inputs say by name where they come from. Needs no ComfyUI."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from .node_types import NODE_TYPES, input_entry, output_entry, properties
+from .old_nodes import name_of, row_of
 
-Node = dict[str, Any]
 Socket = dict[str, Any]
 Point = tuple[float, float]
 TITLE, GAP = 30, 40  # pixels of the page: a node's title bar, and what is left free between two nodes
-PACK_MARKS = ("🎭", "🎥", "🛂", "📅")  # in the names that the old packs gave their nodes
+MUTED, BYPASSED = 2, 4
+SET, GET, REROUTE, PRIMITIVE = "SetNode", "GetNode", "Reroute", "PrimitiveNode"
+EVERYWHERE = ("Anything Everywhere", "Anything Everywhere?", "Anything Everywhere3", "Prompts Everywhere")
+FIELDS = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
 
 
 class Output(NamedTuple):
     """The beginning of a link."""
 
     node: Node
-    socket: Socket
+    index: int = 0
+    link: int | None = None
+    """The number of the link that an input has from here, if the page has given it one."""
+    link_type: str = ""
+
+    @property
+    def type(self) -> str:
+        return self.node.outputs[self.index]["type"]
 
 
 @dataclass(eq=False)
-class Link:
-    id: int
-    source: Output
-    target: Node
-    input: Socket
-    type: str
+class Node:
+    page: dict[str, Any]
+    """The node as the page saves it."""
+    links: dict[str, Output] = field(default_factory=dict)
+    """What leads into its inputs, by their names."""
+    is_new: bool = False
+    is_read: bool = False
+    followed: set[str] = field(default_factory=set)
+    """Inputs whose links need no report."""
+
+    def __post_init__(self):
+        usual = {"pos": [0, 0], "size": [220, 80], "mode": 0, "inputs": [], "outputs": []}
+        self.page |= {key: value for key, value in usual.items() if self.page.get(key) is None}
+        self.id, self.mode, self.outputs = self.page["id"], self.page["mode"], self.page["outputs"]
+        self.type: str = REROUTE if self.page["type"] == "Reroute (rgthree)" else self.page["type"]
+        self.kind = name_of(self.type)
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Values of widgets by name, of an old node or one whose widgets are known."""
+        self.is_read, saved = True, self.page.get("widgets_values")
+        if self.type not in NODE_TYPES:
+            return row_of(self.type).values(saved)
+        return saved if isinstance(saved, dict) else dict(zip(NODE_TYPES[self.type].widgets, saved or (), strict=False))
+
+    def __getitem__(self, name: str) -> Output | None:
+        """Return what leads into an old node's input, whose link is followed from now on."""
+        self.follow(name)
+        former = getattr(row_of(self.type).input(name), "formerly", "")
+        return self.links.get(name) or self.links.get(former)
+
+    def source(self, name: str) -> Output | None:
+        """Return what leads into an old node's input, before any Reroutes on the way."""
+        source = self[name]
+        for _ in range(1000):  # unless it leads round in a circle
+            if source is None or source.node.type != REROUTE:
+                return source
+            source = next(iter(source.node.links.values()), None)
+        return None
+
+    def set(self, values: Mapping[str, Any]) -> Node:
+        """Set values of a new node by name. A node or an output is connected, and None leaves things as they are."""
+        for name, value in values.items():
+            if isinstance(value, (Node, Output)):
+                self.links[name] = value if isinstance(value, Output) else Output(value)
+            elif value is not None:
+                self.values[name] = value
+        return self
+
+    def follow(self, *names: str) -> None:
+        self.is_read = True
+        self.followed |= set(names)
+
+    def is_off(self, like: Node) -> bool:
+        """Return whether the node is muted or bypassed where the one that it leads to is not."""
+        return self.mode in (MUTED, BYPASSED) and like.mode not in (MUTED, BYPASSED)
 
 
 class Graph:
-    """A copy of `workflow`. ValueError, in one sentence, if it is not one that the page has saved."""
+    """The nodes of a copy of `workflow`, by id, and links in place of wires that the page does not draw.
 
-    def __init__(self, workflow: dict[str, Any]):
-        check(workflow)
-        self.workflow = copy.deepcopy(workflow)
-        self.nodes: dict[Any, Node] = {node["id"]: node for node in self.workflow["nodes"]}
-        for node in self.nodes.values():
-            fill_in(node)
-        self.links = [
-            link for entry in self.workflow["links"] if entry and (link := self._link(*fields(entry))) is not None
-        ]
+    ValueError, in one sentence, if it is not a workflow that the page has saved.
+    """
+
+    def __init__(self, workflow: Any):
+        content = workflow if isinstance(workflow, dict) else {}
+        if not isinstance(content.get("nodes"), list) or not isinstance(content.get("links"), list):
+            raise ValueError("This is not a workflow as ComfyUI's page saves it: it has no nodes and links.")
+        self.workflow = copy.deepcopy(content)
+        self.nodes = {page["id"]: Node(page) for page in self.workflow["nodes"]}
+        for entry in filter(None, self.workflow["links"]):
+            self._link(*fields(entry))
+        links = [link.link for node in self.nodes.values() for link in node.links.values()]
+        self._link_everywhere()
+        self._link_set_and_get()
         state = self.workflow.get("state", {})
-        numbers = [key for key in self.nodes if isinstance(key, int)]
-        self.last_node = max([0, *numbers, *filled(self.workflow.get("last_node_id"), state.get("lastNodeId"))])
-        numbers = [link.id for link in self.links]
-        self.last_link = max([0, *numbers, *filled(self.workflow.get("last_link_id"), state.get("lastLinkId"))])
+        self.last_node = largest([*self.nodes, self.workflow.get("last_node_id"), state.get("lastNodeId")])
+        last = (self.workflow.get("last_link_id"), state.get("lastLinkId"))
+        self.last_link = largest([*links, *last])
 
-    def _link(self, id: int, source: Any, output: int, target: Any, input: int, type: str) -> Link | None:
-        """Return the link, or None for one that leads nowhere, as old files have."""
-        if source not in self.nodes or target not in self.nodes:
-            return None
-        outputs, inputs = self.nodes[source]["outputs"], self.nodes[target]["inputs"]
-        socket = socket_of(inputs, input, id)
-        if output >= len(outputs) or socket is None:
-            return None
-        return Link(id, Output(self.nodes[source], outputs[output]), self.nodes[target], socket, type)
+    def _link(self, id: int, source: Any, output: int, target: Any, input: int, type: str) -> None:
+        """Add a link, but for one that leads nowhere, as old files have."""
+        if source in self.nodes and target in self.nodes and output < len(self.nodes[source].outputs):
+            names = dict(names_of(self.nodes[target].page["inputs"]))
+            # A pack that inserted an input left the numbers behind; an input that names no link has none.
+            named = [name for name, socket in names.items() if socket.get("link") == id]
+            at_number = [name for name, socket in list(names.items())[input : input + 1] if "link" not in socket]
+            for name in (named or at_number)[:1]:
+                self.nodes[target].links.setdefault(name, Output(self.nodes[source], output, id, type))
 
-    # Reading
+    def _link_everywhere(self) -> None:
+        """Connect what Anything Everywhere did, as that pack lists it in the workflow."""
+        wires = (self.workflow.get("extra") or {}).get("ue_links") or []
+        for wire in wires:
+            source, target = (self.nodes.get(number(wire[end])) for end in ("upstream", "downstream"))
+            if source is not None and target is not None and wire["upstream_slot"] < len(source.outputs):
+                for name, _ in names_of(target.page["inputs"])[wire["downstream_slot"] :][:1]:
+                    target.links.setdefault(name, Output(source, wire["upstream_slot"]))
+        if wires:
+            self.nodes = {id: node for id, node in self.nodes.items() if node.type not in EVERYWHERE}
 
-    def link_into(self, node: Node, name: str) -> Link | None:
-        return next((link for link in self.links if link.target is node and link.input["name"] == name), None)
+    def _link_set_and_get(self) -> None:
+        setters = {label(node): node for node in self.nodes.values() if node.type == SET}
 
-    def source(self, node: Node, name: str) -> Output | None:
-        """Return what leads into an input, before any Reroutes on the way."""
-        link = self.link_into(node, name)
-        for _ in self.links:  # no way is longer, unless it leads round in a circle
-            if link is None or link.source.node["type"] != "Reroute":
-                return link.source if link is not None else None
-            link = next((entry for entry in self.links if entry.target is link.source.node), None)
-        return None
+        def straight(link: Output) -> Output:
+            for _ in range(len(setters) + 1):  # what was set may come from a Get
+                setter = setters.get(label(link.node)) if link.node.type in (SET, GET) else None
+                if setter is None or not setter.links:
+                    break
+                source = next(iter(setter.links.values()))
+                link = Output(source.node, source.index, link.link)
+            return link
 
-    def walk(self, start: Node, onward: bool, types: Sequence[str] = ()) -> Iterator[Link]:
-        """Yield the links behind or before a node, nearest first, all or those of some types. Each node is visited
-        once."""
-        waiting, seen = [start], {start["id"]}
-        while waiting:
-            node = waiting.pop(0)
-            links = self.links_from(node) if onward else [link for link in self.links if link.target is node]
-            for link in links:
-                if types and link.type not in types:
-                    continue
-                yield link
-                following = link.target if onward else link.source.node
-                if following["id"] not in seen:
-                    seen.add(following["id"])
-                    waiting.append(following)
+        for node in self.nodes.values():
+            node.links = {name: straight(link) for name, link in node.links.items()}
+        used = {link.node for node in self.nodes.values() for link in node.links.values()}
+        gone = [node.id for node in self.nodes.values() if node.type in (SET, GET) and label(node) in setters]
+        self.nodes = {id: node for id, node in self.nodes.items() if id not in gone or node in used}
 
-    def links_from(self, node: Node, output: int | None = None) -> list[Link]:
-        """Return the links of one output, or of all."""
-        sockets = node.get("outputs") or []
-        wanted = sockets if output is None else sockets[output : output + 1]
-        return [link for link in self.links if any(link.source.socket is socket for socket in wanted)]
-
-    # Changing
-
-    def connect(self, source: Output, target: Node, name: str) -> None:
-        """Lead an output into an input, in place of the link that it has."""
-        socket = self._input(target, name)
-        self.links = [link for link in self.links if link.input is not socket]
-        self.last_link += 1
-        link = Link(self.last_link, source, target, socket, source.socket["type"])
-        name_primitive(link)
-        self.links.append(link)
-
-    def redirect(self, links: Sequence[Link], source: Output | None) -> None:
-        """Let links begin elsewhere; with None they are cut."""
-        for link in links:
-            if source is None:
-                self.links.remove(link)
-            else:
-                link.source, link.type = source, source.socket["type"]
-
-    def add(self, kind: str, values: Mapping[str, Any], at: Point, like: Node) -> Node:
-        """Add a node near `at`, where there is room, switched on or off as `like` is."""
-        self.last_node += 1
-        size = list(NODE_TYPES[kind].size)
-        node = {"id": self.last_node, "type": kind, "pos": [0, 0], "size": size, "flags": {}, "order": 0}
-        node |= {"mode": like.get("mode", 0), "inputs": [], "outputs": []}
-        self._fill(node, kind, values)
-        node["pos"] = list(self.free_place(at, size))
-        self.nodes[node["id"]] = node
+    def new_node(self, kind: str, at: Point | None, like: Node) -> Node:
+        """Return a node near `at`, where there is room, or without `at` in the place of `like`, with its title and
+        colours. It is switched on or off as `like` is."""
+        size, page = list(NODE_TYPES[kind].size), {"flags": {}, "order": 0}
+        if at is None:
+            page, size = dict(like.page), [max(pair) for pair in zip(pair_of(like.page["size"]), size, strict=True)]
+            if any(mark in (page.get("title") or "") for mark in PACK_MARKS):
+                del page["title"]
+        else:
+            self.last_node += 1
+            page |= {"id": self.last_node, "pos": list(self.free_place(at, size))}
+        outputs = [output_entry(name, type) for name, type in NODE_TYPES[kind].outputs.items()]
+        page |= {"type": kind, "size": size, "outputs": outputs, "properties": properties(kind), "mode": like.mode}
+        node = Node(page, is_new=True)
+        node.values = {}
+        self.nodes[node.id] = node
         return node
-
-    def become(
-        self, node: Node, kind: str, values: Mapping[str, Any], inputs: Mapping[str, str], outputs: Sequence[int | None]
-    ) -> Node:
-        """Make a node one of another type, in its place and with its title and colours.
-
-        `inputs` says which old input each new one takes its link from, and `outputs` which old output each new one's
-        links; the other links are cut.
-        """
-        into = {link.input["name"]: link for link in self.links if link.target is node}
-        moved = {new: into[old] for new, old in inputs.items() if old in into}
-        self.links = [link for link in self.links if link.target is not node or link in moved.values()]
-        leaving = [self.links_from(node, index) for index in range(len(node.get("outputs") or []))]
-        size = width_and_height(node["size"])
-        node["size"] = [max(pair) for pair in zip(size, NODE_TYPES[kind].size, strict=True)]
-        if any(mark in (node.get("title") or "") for mark in PACK_MARKS):
-            del node["title"]
-        self._fill(node, kind, values)
-        for name, link in moved.items():
-            link.input = self._input(node, name)
-            name_primitive(link)
-        for old, links in enumerate(leaving):
-            self.redirect(links, Output(node, node["outputs"][outputs.index(old)]) if old in outputs else None)
-        return node
-
-    def _input(self, node: Node, name: str) -> Socket:
-        """Return the input of that name; a widget gets a socket."""
-        inputs = node.setdefault("inputs", [])
-        socket = next((entry for entry in inputs if entry["name"] == name), None)
-        if socket is None:
-            socket = input_entry(node["type"], name)
-            inputs.append(socket)
-        return socket
-
-    def _fill(self, node: Node, kind: str, values: Mapping[str, Any]) -> None:
-        new = NODE_TYPES[kind]
-        node["type"] = kind
-        node["properties"] = properties(kind)
-        node["inputs"] = [input_entry(kind, name) for name in new.sockets]
-        node["outputs"] = [output_entry(name, type) for name, type in new.outputs.items()]
-        node["widgets_values"] = [*(values.get(name, default) for name, default in new.widgets.items()), *new.extra]
-
-    def remove(self, node: Node) -> None:
-        gone = self.links_from(node)
-        self.links = [link for link in self.links if link.target is not node and link not in gone]
-        del self.nodes[node["id"]]
 
     def free_place(self, at: Point, size: Sequence[float]) -> Point:
         """Return `at`, or the next place below it where a node of that size hides no other."""
         x, y = at
-        while True:
-            hidden = [node for node in self.nodes.values() if overlap(node, x, y, *size)]
-            if not hidden:
-                return x, y
-            y = max(position(node)[1] + width_and_height(node["size"])[1] for node in hidden) + GAP + TITLE
+        while hidden := [node for node in self.nodes.values() if overlap(node, x, y, *size)]:
+            y = max(position(node)[1] + pair_of(node.page["size"])[1] for node in hidden) + GAP + TITLE
+        return x, y
 
     def saved(self) -> dict[str, Any]:
         """Return the workflow as the page saves it, in the form that it had."""
+        links = sorted(self._saved_links())
+        leaving = defaultdict(list)
+        for id, source, output, *_ in links:
+            leaving[source, output].append(id)
         for node in self.nodes.values():
-            for index, socket in enumerate(node.get("inputs") or []):
-                socket["link"] = next((link.id for link in self.links if link.input is socket), None)
-                if "slot_index" in socket:
-                    socket["slot_index"] = index
-            for socket in node.get("outputs") or []:
-                leaving = [link.id for link in self.links if link.source.socket is socket]
-                socket["links"] = leaving or (None if socket.get("links") is None else [])
-        self.workflow["nodes"] = list(self.nodes.values())
+            for index, socket in enumerate(node.outputs):
+                socket["links"] = leaving[node.id, index] or (None if socket.get("links") is None else [])
         objects = any(isinstance(entry, dict) for entry in self.workflow["links"])
-        entries = [numbered(link) for link in self.links]
-        self.workflow["links"] = [dict(zip(FIELDS, entry, strict=True)) for entry in entries] if objects else entries
-        self._count()
-        return self.workflow
-
-    def _count(self) -> None:
+        self.workflow["links"] = [dict(zip(FIELDS, link, strict=True)) for link in links] if objects else links
+        self.workflow["nodes"] = [node.page for node in self.nodes.values()]
         if "state" in self.workflow:
             self.workflow["state"] |= {"lastNodeId": self.last_node, "lastLinkId": self.last_link}
         if "state" not in self.workflow or "last_node_id" in self.workflow:
             self.workflow |= {"last_node_id": self.last_node, "last_link_id": self.last_link}
-        links = {link.id for link in self.links}
+        ids = {link[0] for link in links}
         for owner in (self.workflow, self.workflow.get("extra") or {}):  # points that a link goes through on the page
             for point in owner.get("reroutes") or []:
-                point["linkIds"] = [link for link in point.get("linkIds") or [] if link in links]
+                point["linkIds"] = [link for link in point.get("linkIds") or [] if link in ids]
             if "linkExtensions" in owner:
-                owner["linkExtensions"] = [entry for entry in owner["linkExtensions"] if entry["id"] in links]
+                owner["linkExtensions"] = [entry for entry in owner["linkExtensions"] if entry["id"] in ids]
+        return self.workflow
+
+    def _saved_links(self) -> Iterator[list[Any]]:
+        """Yield the links, and write their numbers into the inputs."""
+        used = set()
+        for node in self.nodes.values():
+            node.page |= {"type": node.type, "mode": node.mode}
+            if node.is_new:
+                node.page |= page_form(node)
+            for index, (name, socket) in enumerate(names_of(node.page["inputs"])):
+                socket["link"] = None
+                if (link := node.links.get(name)) is None:
+                    continue
+                if link.link is None or link.link in used:
+                    self.last_link += 1
+                    link = Output(link.node, link.index, self.last_link)
+                used.add(link.link)
+                socket["link"] = link.link
+                source = link.node.outputs[link.index]
+                if node.is_new and link.node.type == PRIMITIVE and "widget" in source:
+                    source["widget"] = {"name": name}  # the one that it stands for
+                yield [link.link, link.node.id, link.index, node.id, index, link.link_type or link.type]
 
 
-FIELDS = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+PACK_MARKS = ("🎭", "🎥", "🛂", "📅")  # in the names that the old packs gave their nodes
 
 
-def fill_in(node: Node) -> None:
-    """Add what the page would to a node that something else has written."""
-    usual = {"pos": [0, 0], "size": [220, 80], "mode": 0, "inputs": [], "outputs": []}
-    node |= {key: value for key, value in usual.items() if node.get(key) is None}
+def page_form(node: Node) -> dict[str, Any]:
+    """Return inputs and values of a new node as the page saves them."""
+    kind = NODE_TYPES[node.type]
+    names = [*kind.sockets, *(name for name in node.links if name not in kind.sockets)]
+    values = {**kind.widgets, **node.values}  # with those that only some choices bring
+    return {
+        "inputs": [input_entry(node.type, name) for name in names],
+        "widgets_values": [*values.values(), *kind.extra],
+    }
 
 
-def socket_of(inputs: Sequence[Socket], number: int, link: int) -> Socket | None:
-    """Return the input that names the link, as the page has it: once a pack has inserted an input, the number is that
-    of another. An input that names none is not connected, whichever links old files still list."""
-    named = next((socket for socket in inputs if socket.get("link") == link), None)
-    return named or next((socket for socket in inputs[number : number + 1] if "link" not in socket), None)
+def names_of(sockets: Sequence[Socket]) -> list[tuple[str, Socket]]:
+    """Return sockets with their names, of which only one is the same: the first, or the first that is connected."""
+    first: dict[str, int] = {}
+    for index, socket in enumerate(sockets):
+        at = first.setdefault(socket["name"], index)
+        if sockets[at].get("link") is None and socket.get("link") is not None:
+            first[socket["name"]] = index
+    names = [socket["name"] for socket in sockets]
+    return [(name if first[name] == index else f"{name} {index}", sockets[index]) for index, name in enumerate(names)]
 
 
 def fields(entry: Any) -> list[Any]:
@@ -236,53 +256,52 @@ def fields(entry: Any) -> list[Any]:
     return [entry[name] for name in FIELDS] if isinstance(entry, dict) else list(entry[:6])
 
 
-def numbered(link: Link) -> list[Any]:
-    output = index_of(link.source.node["outputs"], link.source.socket)
-    return [link.id, link.source.node["id"], output, link.target["id"], index_of(link.target["inputs"], link.input),
-            link.type]  # fmt: skip
+def label(node: Node) -> Any:
+    return next(iter(node.page.get("widgets_values") or []), None)
 
 
-def index_of(sockets: Sequence[Socket], wanted: Socket) -> int:
-    return next(index for index, socket in enumerate(sockets) if socket is wanted)
+def number(id: Any) -> Any:
+    return int(id) if isinstance(id, str) and id.isdigit() else id
 
 
-def set_value(node: Node, name: str, value: Any) -> None:
-    """Set a widget of a new node."""
-    node["widgets_values"][list(NODE_TYPES[node["type"]].widgets).index(name)] = value
+def largest(values: Iterable[Any]) -> int:
+    return max([0, *(value for value in values if isinstance(value, int))])
 
 
-def value_of(node: Node, name: str) -> Any:
-    """Return the value of a new node's widget."""
-    return node["widgets_values"][list(NODE_TYPES[node["type"]].widgets).index(name)]
+def consumers(nodes: Iterable[Node]) -> dict[Node, list[tuple[Node, Output]]]:
+    """Return what the outputs of each node lead to."""
+    leading = defaultdict(list)
+    for node in nodes:
+        for link in node.links.values():
+            leading[link.node].append((node, link))
+    return leading
 
 
-def name_primitive(link: Link) -> None:
-    """Tell a Primitive which widget it stands for."""
-    if link.source.node["type"] == "PrimitiveNode" and "widget" in link.source.socket:
-        link.source.socket["widget"] = {"name": link.input["name"]}
+def reachable(start: Node, following: Callable[[Node], Iterable[Node]]) -> Iterator[Node]:
+    """Yield the nodes behind or before a node, nearest first and each once."""
+    waiting, seen = [start], {start}
+    while waiting:
+        for node in following(waiting.pop(0)):
+            if node not in seen:
+                yield node
+                seen.add(node)
+                waiting.append(node)
 
 
-def filled(*values: Any) -> list[int]:
-    return [value for value in values if isinstance(value, int)]
+def behind(node: Node) -> Iterator[Node]:
+    return reachable(node, lambda node: (link.node for link in node.links.values()))
 
 
 def position(node: Node) -> Point:
-    return width_and_height(node["pos"])
+    return pair_of(node.page["pos"])
 
 
-def width_and_height(pair: Any) -> Point:
+def pair_of(pair: Any) -> Point:
     """Return a pair that the page has saved as a list, or as an object with the keys 0 and 1."""
     return (pair["0"], pair["1"]) if isinstance(pair, dict) else (pair[0], pair[1])
 
 
 def overlap(node: Node, x: float, y: float, width: float, height: float) -> bool:
     left, top = position(node)
-    wide, high = width_and_height(node["size"])
+    wide, high = pair_of(node.page["size"])
     return left < x + width and x < left + wide and top - TITLE < y + height and y - TITLE < top + high
-
-
-def check(workflow: Any) -> None:
-    content = workflow if isinstance(workflow, dict) else {}
-    if isinstance(content.get("nodes"), list) and isinstance(content.get("links"), list):
-        return
-    raise ValueError("This is not a workflow as ComfyUI's page saves it: it has no nodes and links.")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from .conversion import OFF, Conversion, called, first_output, is_off, within
+from .conversion import OFF, Conversion, called, within
 from .graph import Node
-from .old_nodes import name_of
 
 NUMBER, MASKED, KEYFRAME = "ADE_MultivalDynamic", "ADE_MultivalScaledMask", "ADE_AnimateDiffKeyframe"
 SCHEDULES = ("ADE_ValueScheduling", "ADE_ValueSchedulingLatents")
@@ -15,36 +15,25 @@ SETTINGS = {"strength": "effect_multival", "motion_scale": "scale_multival"}
 ENTRY = re.compile(r'(?:"\s*)?(-?[\d.]+)\s*(?:(:)\s*)?(?:"\s*)?[:=]\s*"?\(?(-?[\d.]+)\)?"?')
 
 
-def motion_strength(c: Conversion, node: Node, apply: Node) -> dict[str, float]:
-    """Return settings of Apply AnimateDiff for an old node's multivals. What is more than a number is connected to
-    `apply` by way of Motion Strength."""
-    numbers, curves = {}, {}
+def motion_strength(c: Conversion, node: Node) -> dict[str, Any]:
+    """Return inputs of Apply AnimateDiff for an old node's multivals: numbers, or Motion Strength with curves."""
+    settings, curves = {}, {}
     for setting, multival in SETTINGS.items():
         source = c.working(node, multival)
         if source is None:
             continue
-        number = plain_number(c, source.node)
+        number = plain_number(source.node)
         if number is not None:
-            numbers[setting] = clipped(c, source.node, number)
+            settings[setting] = clipped(c, source.node, number)
         elif (curve := curve_of(c, source.node)) is not None:
             curves[setting] = curve
         else:
             c.say(node, f"{multival}, from {called(source.node)}, is left out.")
-    previous = connect(c, apply, curves, None)
-    connect(c, apply, over_sampling(c, node), previous)
-    return numbers
-
-
-def connect(c: Conversion, apply: Node, curves: dict[str, Node], previous: Node | None) -> Node | None:
-    if not curves:
-        return previous
-    strength = c.beside(apply, "ADN_MotionStrength", {})
-    for name, curve in curves.items():
-        c.new.connect(first_output(curve), strength, name)
-    if previous is not None:
-        c.new.connect(first_output(previous), strength, "previous")
-    c.new.connect(first_output(strength), apply, "motion_strength")
-    return strength
+    for nodes in (curves, over_sampling(c, node)):
+        if nodes:
+            values = nodes | {"previous": settings.get("motion_strength")}
+            settings["motion_strength"] = c.beside(node, "ADN_MotionStrength", values)
+    return settings
 
 
 def clipped(c: Conversion, node: Node, number: float) -> float:
@@ -54,41 +43,39 @@ def clipped(c: Conversion, node: Node, number: float) -> float:
     return clipped
 
 
-def plain_number(c: Conversion, node: Node) -> float | None:
+def plain_number(node: Node) -> float | None:
     """Return the value of a multival that is the same in all frames and places."""
-    if name_of(node["type"]) != NUMBER:
+    links = [node[name] for name in ("mask_optional", "float_val", "floats")]
+    if node.kind != NUMBER or any(links):
         return None
-    linked = [c.source(node, name) for name in ("mask_optional", "float_val", "floats")]
-    return float(c.values(node)["float_val"]) if linked == [None] * 3 else None
+    return float(node.values["float_val"])
 
 
 def curve_of(c: Conversion, node: Node) -> Node | None:
     """Return a Motion Curve for a multival of masks, or of a number for each frame."""
-    values = c.values(node)
-    if node["type"] == MASKED:
-        if values["scaling"] == "relative":
+    if node.type == MASKED:
+        if node.values["scaling"] == "relative":
             c.say(node, "scaling relative becomes absolute: black is the lower number and white the higher.")
-        linked = {"source": "mask", "low": "min_float_val", "high": "max_float_val"}
-        return c.place(node, "ADN_MotionCurve", {}, linked)
-    number, floats, mask = (c.source(node, name) for name in ("float_val", "floats", "mask_optional"))
+        return c.place(node, "ADN_MotionCurve", {}, "source=mask low=min_float_val high=max_float_val")
+    number, floats, mask = (node.source(name) for name in ("float_val", "floats", "mask_optional"))
     numbers = number or floats
     if mask is not None:
         if numbers is not None:
             c.say(node, f"the numbers from {called(numbers.node)} are left out; the mask is used alone.")
-        high = {"high": float(values.get("float_val", 1.0))}
-        return c.place(node, "ADN_MotionCurve", high, {"source": "mask_optional"})
+        high = {"high": float(node.values.get("float_val", 1.0))}
+        return c.place(node, "ADN_MotionCurve", high, "source=mask_optional")
     if numbers is None:
         return None
-    if numbers.node["type"] in SCHEDULES:
+    if numbers.node.type in SCHEDULES:
         keyframes = value_schedule(c, numbers.node)
         return c.place(node, "ADN_MotionCurve", {"keyframes": keyframes}) if keyframes else None
-    return c.place(node, "ADN_MotionCurve", {}, {"source": "floats" if floats else "float_val"})
+    return c.place(node, "ADN_MotionCurve", {"source": node["floats"] or node["float_val"]})
 
 
 def value_schedule(c: Conversion, node: Node) -> str | None:
     """Return keyframes as Motion Curve reads them; None if there are some that it does not know."""
     lines = []
-    for entry in (part.strip() for part in re.split(r",|\n", c.values(node)["values"])):
+    for entry in (part.strip() for part in re.split(r",|\n", node.values["values"])):
         match = ENTRY.fullmatch(entry)
         if entry and (match is None or match[1].startswith("-")):
             c.say(node, f"{entry[:40]} is a keyframe that Motion Curve does not know; the schedule is left out.")
@@ -103,7 +90,7 @@ def over_sampling(c: Conversion, node: Node) -> dict[str, Node]:
     """Return Motion Curves over the sampling, for strength and motion scale, from an old node's `ad_keyframes`."""
     keyframes = []
     for keyframe in reversed(c.chain(node, "ad_keyframes", {KEYFRAME: "prev_ad_keyframes"})):
-        if is_off(keyframe, node):
+        if keyframe.is_off(node):
             c.say(keyframe, OFF)
         else:
             keyframes.append(keyframe)
@@ -121,11 +108,11 @@ def sampling_lines(c: Conversion, keyframes: list[Node], multival: str) -> list[
     values_by_start = {0.0: 1.0}
     current, used = 1.0, False
     for node in keyframes:
-        values = c.values(node)
+        values = node.values
         if values["guarantee_steps"] not in (0, 1):
             c.say(node, f"guarantee_steps {values['guarantee_steps']} is left out.")
         source = c.working(node, multival)
-        number = plain_number(c, source.node) if source is not None else None
+        number = plain_number(source.node) if source is not None else None
         if source is not None and number is None:
             c.say(node, f"{multival}, from {called(source.node)}, is left out: over the sampling it is a number.")
         if number is not None:

@@ -153,6 +153,11 @@ NODE_TYPES = {
     "PrimitiveStringMultiline": new("", {"value": ""}, "STRING", (300, 120)),
     "StringConcatenate": new("", {"string_a": "", "string_b": "", "delimiter": ""}, "STRING", (300, 160)),
     "PreviewAny": NodeType({"source": "*"}, {}, {}, (220, 80)),
+    "ComfyMathExpression": NodeType(
+        dict.fromkeys(("values.a", "values.b", "values.c"), "FLOAT,INT,BOOLEAN"), {"expression": "a + b"},
+        {"FLOAT": "FLOAT", "INT": "INT"}, (300, 140),
+    ),
+    "ImageScaleToMaxDimension": new("image", {"upscale_method": "area", "largest_size": 512}, "IMAGE", (270, 82)),
     "FrameInterpolationModelLoader": new("", {"model_name": ""}, "INTERP_MODEL", (300, 58)),
     "FrameInterpolate": new("interp_model images", {"multiplier": 2}, "IMAGE", (270, 82)),
     # Hidden stand-in nodes, for what no other node does

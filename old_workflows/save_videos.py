@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from .conversion import Conversion, called, first_output, within
-from .graph import Node
-from .old_nodes import CONSTANTS
+from .common_packs import CONSTANTS
+from .conversion import Conversion, Rule, called, within
+from .graph import PRIMITIVE, Node, Output
 
-SAVERS = ("VHS_VideoCombine", "ADE_AnimateDiffCombine")
 PLAIN_VIDEO = ("video/h264-mp4", "video/mp4", "video/x264-faststart")
 
 
-def convert_savers(c: Conversion) -> None:
-    for node in c.of_type(*SAVERS):
-        save(c, node)
-
-
-def save(c: Conversion, node: Node) -> None:
+def save(c: Conversion, node: Node) -> list[Node]:
     """Rewrite a node that writes a clip as one of ComfyUI's for its format, or as two for a video."""
-    values = c.values(node)
+    values = node.values
     say_losses(c, node, values)
-    decode_latents(c, node)
-    rate = cut_whole_numbers(c, node) or values["frame_rate"]
+    fps, links = frame_rate(c, node)
+    settings: dict[str, Any] = {"images": decoded(c, node)}
     kind, _, form = values["format"].partition("/")
-    inputs = {"filename_prefix": "filename_prefix", "images": "images"}
-    fps = {"fps": float(rate)}
-    linked = inputs | {"fps": "frame_rate"}
     if form in ("8bit-png", "16bit-png"):
-        c.follow(node, "frame_rate", "audio")
-        c.place(node, "SaveImage", {}, inputs)
+        node.follow("frame_rate", "audio")
+        c.place(node, "SaveImage", settings, "filename_prefix")
     elif kind == "image" or form in ("ffmpeg-gif", "gifski"):
         if form != "webp":
             c.say(node, f"{kind}/{form}: an animated WebP is saved instead.")
-        if c.source(node, "audio") is not None:
+        if node["audio"]:
             c.say(node, "audio is left out: an animated WebP has none.")
-        c.place(node, "SaveAnimatedWEBP", fps | {"lossless": False}, linked)
+        c.place(node, "SaveAnimatedWEBP", settings | {"fps": fps, "lossless": False}, f"filename_prefix {links}")
     elif "webm" in form:
         codec = {"codec": "av1" if "av1" in form else "vp9", "crf": float(values.get("crf", 20))}
-        c.place(node, "SaveWEBM", fps | codec, linked)
+        c.place(node, "SaveWEBM", settings | codec | {"fps": fps}, f"filename_prefix {links}")
     else:
         if f"{kind}/{form}" not in PLAIN_VIDEO:
             c.say(node, f"{kind}/{form}: an MP4 with H.264 is saved instead.")
-        save_video(c, node, fps["fps"], values.get("crf"))
+        save_video(c, node, settings, fps, links)
+    return []
 
 
 def say_losses(c: Conversion, node: Node, values: dict[str, Any]) -> None:
@@ -54,50 +47,48 @@ def say_losses(c: Conversion, node: Node, values: dict[str, Any]) -> None:
         c.say(node, "it showed the clip without keeping it; now it is saved.")
     if values.get("trim_to_audio"):
         c.say(node, "trim_to_audio is left out.")
-    if values["format"] in ("image/gif", "image/webp") or "png" in values["format"]:
-        values.pop("crf", None)
-    if c.old.links_from(node):
+    if c.leads_to[node]:
         c.say(node, "its output with the names of files has no counterpart.")
 
 
-def cut_whole_numbers(c: Conversion, node: Node) -> Any:
-    """Cut a frame rate that comes from a node for whole numbers, which ComfyUI's nodes refuse, and return its value if
-    that is known. A Primitive is none."""
-    link, source = c.link(node, "frame_rate"), c.source(node, "frame_rate")
-    if link is None or source is None or source.node["type"] == "PrimitiveNode" or source.socket["type"] != "INT":
-        return None
-    number = c.values(source.node).get("value") if source.node["type"] in CONSTANTS else None
-    kept = "the value that it shows" if number is None else f"its value {number}"
-    c.say(node, f"frame_rate is connected to whole numbers, and keeps {kept} instead.")
-    c.new.redirect([link], None)
-    return number
+def frame_rate(c: Conversion, node: Node) -> tuple[float, str]:
+    """Return the frame rate, and the input whose link sets it. A link from a node for whole numbers, which ComfyUI's
+    nodes refuse, is cut; a Primitive is none."""
+    rate, source = node.values["frame_rate"], node.source("frame_rate")
+    if source is None or source.node.type == PRIMITIVE or source.type != "INT":
+        return float(rate), "fps=frame_rate"
+    number = source.node.values.get("value") if source.node.type in CONSTANTS else None
+    c.say(
+        node,
+        "frame_rate is connected to whole numbers, and keeps "
+        f"{'the value that it shows' if number is None else f'its value {number}'} instead.",
+    )
+    return float(rate if number is None else number), ""
 
 
-def decode_latents(c: Conversion, node: Node) -> None:
-    """Decode what is saved if the old node had a VAE, and so took latents."""
-    link, vae, source = c.link(node, "images"), c.link(node, "vae"), c.source(node, "images")
-    if link is None or vae is None or (source is not None and source.socket["type"] == "IMAGE"):
-        return
-    decode = c.beside(node, "VAEDecode", {}, left=True)
-    c.new.connect(link.source, decode, "samples")
-    c.new.connect(vae.source, decode, "vae")
-    c.new.connect(first_output(decode), c.new.nodes[node["id"]], "images")
+def decoded(c: Conversion, node: Node) -> Output | Node | None:
+    """Return what is saved: latents, which the old node took with a VAE, are decoded."""
+    images, vae, source = node["images"], node["vae"], node.source("images")
+    if images is None or vae is None or (source is not None and source.type == "IMAGE"):
+        return images
+    return c.beside(node, "VAEDecode", {"samples": images, "vae": vae}, left=True)
 
 
-def save_video(c: Conversion, node: Node, fps: float, crf: Any) -> None:
+def save_video(c: Conversion, node: Node, settings: dict[str, Any], fps: float, links: str) -> None:
     """Put the node that shows the video where the old one was, and the one that makes it to the left."""
     if not 1.0 <= fps <= 120.0:
         c.say(node, f"frame_rate {fps:g} becomes {within(1.0, fps, 120.0):g}.")
-    create = c.beside(node, "CreateVideo", {"fps": within(1.0, fps, 120.0)}, left=True)
-    for new, old in (("images", "images"), ("fps", "frame_rate")):
-        c.carry(node, old, create, new)
-    sound, source = c.link(node, "audio"), c.source(node, "audio")
-    if sound is not None and (sound.source.socket["type"] == "AUDIO" or (source and source.socket["type"] == "AUDIO")):
-        c.new.connect(sound.source, create, "audio")
+    settings |= {"fps": within(1.0, fps, 120.0)}
+    sound, source = node["audio"], node.source("audio")
+    if sound is not None and source is not None and (source.type == "AUDIO" or source.node.kind == "VHS_LoadVideo"):
+        settings["audio"] = sound
     elif sound is not None:
-        c.say(node, f"audio, from {called(sound.source.node)}, is left out: use Load Audio.")
-    codec = {"codec": "h264"} if crf is not None else {}
-    saved = c.place(node, "SaveVideo", codec, {"filename_prefix": "filename_prefix"})
-    if crf is not None:  # widgets of that codec, which older ComfyUI lacks and ignores
-        saved["widgets_values"] += ["re-encode", float(within(0, crf, 51))]
-    c.new.connect(first_output(create), saved, "video")
+        c.say(node, f"audio, from {called(sound.node)}, is left out: use Load Audio.")
+    create, crf = c.beside(node, "CreateVideo", settings, links, left=True), node.values.get("crf")
+    codec = {}
+    if crf is not None:  # the last are widgets of that codec, which older ComfyUI lacks and ignores
+        codec = {"codec": "h264", "codec.encoding": "re-encode", "codec.encoding.crf": float(within(0, crf, 51))}
+    c.place(node, "SaveVideo", codec | {"video": create}, "filename_prefix")
+
+
+RULES: Mapping[str, Rule] = dict.fromkeys(("VHS_VideoCombine", "ADE_AnimateDiffCombine"), save)

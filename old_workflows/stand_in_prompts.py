@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..nodes.prompt_schedule import PromptSchedule
 from ..sampling.prompt_schedule import parse
 from .enumerations import INTERPOLATIONS
-from .inputs import MAX_LENGTH
+from .inputs import INPUTS
 from .prompt_ranges import as_prompt_schedule
 
 
@@ -37,7 +37,7 @@ def encoded(
 def last_frame(prompts: str) -> int:
     """Return the last frame that has a prompt. Raises ValueError if that depends on the length of the clip, or lies
     beyond the longest one."""
-    keys, longest = parse(prompts), MAX_LENGTH.settings["max"]
+    keys, longest = parse(prompts), INPUTS["max_length"].settings["max"]
     ends = [key.last for key in keys]
     for key in keys:
         if key.last.number >= longest:

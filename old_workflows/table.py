@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 
+def without(names: Sequence[str], *gone: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in gone)
+
+
 @dataclass(frozen=True)
 class Input:
     """An input of an old node; one with a default is a widget."""
@@ -57,6 +61,10 @@ def unused(**defaults: Any) -> tuple[Input, ...]:
     return tuple(replace(entry, unused=True) for entry in widgets(**defaults))
 
 
+def names(entries: Sequence[Input]) -> tuple[str, ...]:
+    return tuple(entry.name for entry in entries)
+
+
 class OldOutput(NamedTuple):
     type: str
     tooltip: str
@@ -72,6 +80,17 @@ class StandIn(NamedTuple):
     outputs: tuple[OldOutput, ...]
 
 
+class Becomes(NamedTuple):
+    """The node that an old one becomes; without `new`, the old one only handed something on."""
+
+    new: str = ""
+    inputs: str = ""
+    """Old inputs that it takes over, with their new names in front ("amount=multiply_by image")."""
+    outputs: Sequence[int | str] = (0,)
+    """What gives each old output now: an output of the new node, or what leads into an old input."""
+    values: Mapping[str, Any] = {}
+
+
 @dataclass(frozen=True)
 class OldNode:
     """One node of an old pack."""
@@ -80,6 +99,7 @@ class OldNode:
     """In its order, which is that of the values in a workflow."""
     versions: tuple[tuple[str, ...], ...] = ()
     """Names of the saved values in each version of the node, if they have changed."""
+    becomes: Becomes | None = None
     stand_in: StandIn | None = None
     replaced_by: str = ""
     """The node that the page replaces it with, where that is not a stand-in of its own."""
@@ -125,3 +145,10 @@ class OldNode:
             return sum(not entries[name].accepts(value) for name, value in pairs), abs(len(names) - len(saved))
 
         return min(self.versions or (tuple(entries),), key=misfits)
+
+
+def same(new: str, inputs: str, outputs: Any = (0,), values: Mapping[str, Any] = {}, **defaults: Any) -> OldNode:
+    """Return the row of an old node that becomes a new one; widgets that this takes over are named in `inputs`."""
+    carried = [entry.rpartition("=")[2] for entry in inputs.split()]
+    entries = [replace(entry, unused=entry.name not in carried) for entry in widgets(**defaults)]
+    return OldNode(tuple(entries), becomes=Becomes(new, inputs, outputs, values))

@@ -144,6 +144,79 @@ def test_split_clips_and_audio_have_counterparts():
     assert lost == []
 
 
+def test_speed_and_size_of_a_video_come_from_comfyuis_nodes():
+    """Of the file, and of what the loader has cut and scaled."""
+    drawing = Drawing("video_to_video_controlnet")
+    names = ("fps", "frames", "duration", "width", "height")
+    info = drawing.add("VHS_VideoInfo", {}, "video_info", " ".join(("FLOAT INT FLOAT INT INT",) * 2))
+    video = drawing.node("VHS_LoadVideo")
+    video["outputs"] += [{"name": "video_info", "type": "VHS_VIDEOINFO", "links": []}] * (4 - len(video["outputs"]))
+    drawing.wire(video, 3, info, "video_info")
+    reader = drawing.add("Reader", [], " ".join((*names, *(f"loaded_{name}" for name in names))))
+    for output, socket in enumerate(list(reader["inputs"])):
+        drawing.wire(info, output, reader, socket["name"])
+    workflow, lost = drawing.convert()
+    given = sources(workflow, nodes_of(workflow, "Reader")[0])
+    sizes = [
+        {name: node["type"] for name, node in sources(workflow, given[name]).items()}
+        for name in given
+        if "width" in name
+    ]
+    assert given["fps"]["type"] == given["loaded_fps"]["type"] == "GetVideoComponents"
+    assert sizes == [{"image": "GetVideoComponents"}, {"image": "ImageScale"}]
+    assert given["frames"] == given["height"] == given["width"]
+    assert "duration" not in given
+    assert any("output FLOAT has no counterpart" in line for line in lost)
+
+
+@pytest.mark.parametrize("mode", [0, 4])
+def test_what_a_basic_pipe_brings_is_wired_directly(mode):
+    """Unless it is switched off, and so brought nothing."""
+    drawing, parts = Drawing(), "model clip vae positive negative"
+    put = drawing.add("ToBasicPipe", None, parts, "BASIC_PIPE")
+    edited = drawing.add("EditBasicPipe", None, f"basic_pipe {parts}", "BASIC_PIPE")
+    first = drawing.add("FromBasicPipe_v2", None, "basic_pipe", "BASIC_PIPE MODEL CLIP VAE CONDITIONING CONDITIONING")
+    last = drawing.add("FromBasicPipe", None, "basic_pipe", "MODEL CLIP VAE CONDITIONING CONDITIONING")
+    last["mode"] = mode
+    text, other = drawing.node("CLIPTextEncode"), drawing.add("CLIPTextEncode", ["b"], "clip", "CONDITIONING")
+    for source, target, name in ((text, put, "positive"), (put, first, "basic_pipe"), (first, edited, "basic_pipe"),
+                                 (other, edited, "positive"), (edited, last, "basic_pipe")):  # fmt: skip
+        drawing.wire(source, 0, target, name)
+    sampler = drawing.node("KSampler")
+    drawing.wire(first, 4, sampler, "negative")
+    drawing.wire(last, 3, sampler, "positive")
+    workflow, _ = drawing.convert()
+    ends = sources(workflow, nodes_of(workflow, "KSampler")[0])
+    assert ends["negative"]["id"] == text["id"]
+    assert ends["positive"]["id"] == (other["id"] if mode == 0 else last["id"])
+    assert len(nodes_of(workflow, "ToBasicPipe", "EditBasicPipe", "FromBasicPipe_v2")) == (0 if mode == 0 else 2)
+
+
+@pytest.mark.parametrize(
+    "type, values, new, expected",
+    [
+        ("Image scale to side", [640, "Longest", "area", "disabled"], "ImageScaleToMaxDimension", ["area", 640]),
+        ("Image scale to side", [640, "Height", "area", "center"], "ImageScale", ["area", 0, 640, "center"]),
+        ("SimpleMath+", ["a*2"], "ComfyMathExpression", ["a*2"]),
+        ("Primitive float [Crystools]", [0.5], "PrimitiveFloat", [0.5]),
+    ],
+)
+def test_a_node_with_one_counterpart_keeps_its_values(type, values, new, expected):
+    drawing = Drawing()
+    drawing.wire(drawing.add(type, values, "image", "X"), 0, drawing.node("KSampler"), "seed")
+    (node,) = nodes_of(drawing.convert()[0], new)
+    assert node["widgets_values"] == expected
+
+
+def test_latents_are_counted_where_their_number_is_known():
+    drawing = Drawing()
+    counter = drawing.add("VHS_GetLatentCount", {}, "latents", "INT")
+    drawing.wire(drawing.node("EmptyLatentImage"), 0, counter, "latents")
+    drawing.wire(counter, 0, drawing.node("KSampler"), "seed")
+    (number,) = nodes_of(drawing.convert()[0], "PrimitiveInt")
+    assert widgets(number)["value"] == drawing.node("EmptyLatentImage")["widgets_values"][2]
+
+
 def test_a_stack_of_loras_becomes_a_chain():
     drawing = Drawing()
     stack = drawing.add(
@@ -210,6 +283,24 @@ def test_what_is_avoided_before_and_behind_the_prompts_is_split_as_fizznodes_did
     workflow, _ = drawing.convert()
     ends = sources(workflow, nodes_of(workflow, "KSampler")[0])
     assert [widgets(ends[name])["prompts"] for name in ("positive", "negative")] == ['"0": "c a, e"', '"0": "d b f"']
+
+
+@pytest.mark.parametrize(
+    "type, split",
+    [("Text Multiline", True), ("PrimitiveNode", True), ("PrimitiveStringMultiline", True), ("Dice", False)],
+)
+def test_a_connected_text_is_split_where_it_is_constant(type, split):
+    drawing = Drawing("prompt_travel_fizznodes")
+    schedule = drawing.node("BatchPromptSchedule")
+    schedule["inputs"] = [socket for socket in schedule["inputs"] if socket["name"] not in ("pre_text", "app_text")]
+    schedule["widgets_values"] = ['"0": "a"', 16, False, "", "", 0, 0, 0, 0, 0, 0]
+    drawing.wire(drawing.add(type, ["c --neg d"], "", "STRING"), 0, schedule, "pre_text")
+    workflow, lost = drawing.convert()
+    ends = sources(workflow, nodes_of(workflow, "KSampler")[0])
+    prompts = [widgets(ends[name])["prompts"] for name in ("positive", "negative")]
+    assert prompts == (['"0": "c a"', '"0": "d"'] if split else ['"0": "a"', '"0": ""'])
+    assert ("prefix" in sources(workflow, ends["positive"])) is not split
+    assert any("behind --neg is not split off" in line for line in lost) is not split
 
 
 def test_a_prompt_for_the_api_stays_one():

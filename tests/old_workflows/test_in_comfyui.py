@@ -72,6 +72,11 @@ def test_new_nodes_have_the_sockets_and_widgets_of_this_comfyui(kind, object_inf
         pytest.skip(f"This ComfyUI has no {kind} yet.")
     info, made = object_info[kind], NODE_TYPES[kind]
     inputs = info["input"].get("required", {}) | info["input"].get("optional", {})
+    for name, (kind_of_input, *options) in list(inputs.items()):
+        if kind_of_input == "COMFY_AUTOGROW_V3":  # inputs that the page adds one by one
+            ((_, one),) = options[0]["template"]["input"]["required"].items()
+            del inputs[name]
+            inputs |= {f"{name}.{each}": one for each in options[0]["template"]["names"]}
     assert {name: inputs[name][0] for name in made.sockets} == dict(made.sockets)
     assert [name for name in inputs if name in made.sockets] == list(made.sockets)
     names = [name for name, _ in named_widgets(info["input"], list(made.widgets.values()))]
