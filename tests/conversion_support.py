@@ -33,7 +33,7 @@ def links_of(workflow: dict[str, Any]) -> dict[int, list[Any]]:
 
 def sources(workflow: dict[str, Any], node: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Name of an input -> the node that it comes from."""
-    nodes, links = {each["id"]: each for each in workflow["nodes"]}, links_of(workflow)
+    nodes, links = {entry["id"]: entry for entry in workflow["nodes"]}, links_of(workflow)
     connected = [socket for socket in node.get("inputs") or [] if socket["link"] is not None]
     return {socket["name"]: nodes[links[socket["link"]][1]] for socket in connected}
 
@@ -42,7 +42,7 @@ def sampled_through(workflow: dict[str, Any], sampler: int = 0) -> list[dict[str
     """The nodes that the model goes through, from the checkpoint to a sampler."""
     node = nodes_of(workflow, "KSampler")[sampler]
     row: list[dict[str, Any]] = []
-    while "model" in (found := sources(workflow, node)):
-        node = found["model"]
+    while "model" in (inputs := sources(workflow, node)):
+        node = inputs["model"]
         row.insert(0, node)
     return row[1:]

@@ -120,12 +120,12 @@ def compare_step(
 ) -> tuple[Tensor, Tensor]:
     """The noise that ComfyUI's sampler finds in FRAMES frames with an animated MODEL, and the noise that the oracle
     finds with the same weights. `plain` is the MODEL without motion, `motion` has the original layout."""
-    found, x, timestep = noise_found(animated, CFG)
+    predicted, x, timestep = noise_found(animated, CFG)
     oracle = make_oracle(plain.model.diffusion_model, motion, per_frame=per_frame)
     if res_over_frames:
         res_norms_over_frames(oracle, FRAMES)
     positive, negative = (predict(oracle, x, timestep, conditioning(seed)) for seed in (5, 6))
-    return found, negative + (positive - negative) * CFG
+    return predicted, negative + (positive - negative) * CFG
 
 
 def noise_found(model: Any, cfg: float) -> tuple[Tensor, Tensor, Tensor]:

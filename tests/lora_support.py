@@ -80,6 +80,6 @@ def write(file: Path, layers: Change, spelling: Callable[[str], tuple[str, str]]
 def weights(motion: Any) -> dict[str, Tensor]:
     """The weights that ComfyUI computes from a motion model and the patches on it."""
     motion.patcher.patch_model(device_to=CPU)
-    found = {key: tensor.clone() for key, tensor in motion.patcher.model.state_dict().items()}
+    patched = {key: tensor.clone() for key, tensor in motion.patcher.model.state_dict().items()}
     motion.patcher.unpatch_model()
-    return found
+    return patched

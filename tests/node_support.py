@@ -145,7 +145,7 @@ class OneHintPerRow(comfy.controlnet.ControlNet):
             rows.append(super().get_control(x_noisy[row : row + 1], t[row : row + 1], one, 1, transformer_options))
         return {
             place: [
-                None if each[0] is None else torch.cat(each) for each in zip(*(r[place] for r in rows), strict=True)
+                None if parts[0] is None else torch.cat(parts) for parts in zip(*(r[place] for r in rows), strict=True)
             ]
             for place in rows[0]
         }

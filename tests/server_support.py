@@ -89,11 +89,11 @@ def four_frames(object_info: dict[str, Any]) -> dict[str, Any]:
 
 def problems(prompt: dict[str, Any], object_info: dict[str, Any]) -> Iterator[str]:
     """What the editor would mark red: inputs that are missing or unknown, choices and numbers that do not exist."""
-    for each in prompt.values():
-        name, schema = each["class_type"], object_info[each["class_type"]]["input"]
+    for entry in prompt.values():
+        name, schema = entry["class_type"], object_info[entry["class_type"]]["input"]
         inputs = schema.get("required", {}) | schema.get("optional", {})
-        yield from (f"{name} lacks {key}" for key in schema.get("required", {}) if key not in each["inputs"])
-        for key, value in each["inputs"].items():
+        yield from (f"{name} lacks {key}" for key in schema.get("required", {}) if key not in entry["inputs"])
+        for key, value in entry["inputs"].items():
             kind, *options = inputs.get(key.split(".")[0], (None,))
             if kind is None:
                 yield f"{name} has no {key}"

@@ -52,7 +52,7 @@ def broken_file(own_modules) -> str:
 def short_prompt(object_info) -> dict[str, Any]:
     """Four frames of the demo, as WebP alone."""
     prompt = four_frames(object_info)
-    return {key: each for key, each in prompt.items() if each["class_type"] not in ("CreateVideo", "SaveVideo")}
+    return {key: entry for key, entry in prompt.items() if entry["class_type"] not in ("CreateVideo", "SaveVideo")}
 
 
 def render(server: ComfyServer, prompt: dict[str, Any]) -> tuple[bytes, bool]:
@@ -207,7 +207,7 @@ def test_a_file_that_two_nodes_load_is_in_memory_once(server, short_prompt, own_
 
 def with_training(prompt: dict[str, Any], prefix: str) -> dict[str, Any]:
     """From a video through ComfyUI's own dataset node to a motion LoRA, which moves the clip of the same prompt."""
-    keys = {each["class_type"]: key for key, each in prompt.items()}
+    keys = {entry["class_type"]: key for key, entry in prompt.items()}
     checkpoint, module = keys["CheckpointLoaderSimple"], keys["ADN_LoadMotionModule"]
     settings = {"steps": 3, "learning_rate": 0.01, "rank": 2, "alpha": 0.0, "seed": 0, "projections": "attention"}
     settings |= {"frames": 8, "stride": 1, "batch": 1, "accumulate": 1, "loss": "velocity", "first_timestep": 0}
@@ -238,7 +238,7 @@ def test_a_lora_is_trained_in_a_graph_used_and_saved(server, short_prompt):
     assert not list((server.base / "output" / "animatediff_training").iterdir())
 
     loaded = copy.deepcopy(short_prompt)
-    module = next(key for key, each in loaded.items() if each["class_type"] == "ADN_LoadMotionModule")
+    module = next(key for key, entry in loaded.items() if entry["class_type"] == "ADN_LoadMotionModule")
     file = "star_00001_.safetensors"
     loaded["lora"] = node("ADN_LoadMotionLora", motion_module=[module, 0], motion_lora=file, strength=1.0)
     nodes_of(loaded, "ADN_ApplyAnimateDiff")[0]["motion_module"] = ["lora", 0]
@@ -248,8 +248,8 @@ def test_a_lora_is_trained_in_a_graph_used_and_saved(server, short_prompt):
 
 def test_a_clip_is_scored_in_a_graph(server, short_prompt):
     prompt = copy.deepcopy(short_prompt)
-    (decode,) = (key for key, each in prompt.items() if each["class_type"] == "VAEDecode")
+    (decode,) = (key for key, entry in prompt.items() if entry["class_type"] == "VAEDecode")
     prompt["score"] = node("ADN_ScoreAnimation", images=[decode, 0], text="", context_length=0, context_overlap=4)
     outputs = server.submit(prompt)
-    (said,) = outputs["score"]["text"]
-    assert "px" in said or "pixels" in said
+    (sentences,) = outputs["score"]["text"]
+    assert "px" in sentences or "pixels" in sentences

@@ -89,14 +89,14 @@ def test_an_example_opens_from_the_template_browser(page, server, workflow, pict
     saved = json.loads(workflow.read_text(encoding="utf-8"))
     assert sorted(node["type"] for node in nodes) == sorted(node["type"] for node in saved["nodes"])
     assert list(overlaps(nodes)) == []
-    found = {key: (node["class_type"], node["inputs"]) for key, node in page.prompt().items()}
+    prompt = {key: (node["class_type"], node["inputs"]) for key, node in page.prompt().items()}
     expected = workflow_to_prompt(saved, server.object_info())
-    for _, inputs in found.values():
+    for _, inputs in prompt.values():
         inputs.pop("video-preview", None)  # a widget of the page alone
-    assert found == {key: (node["class_type"], node["inputs"]) for key, node in expected.items()}
+    assert prompt == {key: (node["class_type"], node["inputs"]) for key, node in expected.items()}
     app = saved["extra"]["linearData"]
-    assert app["inputs"] and all(widget in found[node][1] for node, widget in app["inputs"])
-    assert {"SaveAnimatedWEBP"} <= {found[node][0] for node in app["outputs"]}
+    assert app["inputs"] and all(widget in prompt[node][1] for node, widget in app["inputs"])
+    assert {"SaveAnimatedWEBP"} <= {prompt[node][0] for node in app["outputs"]}
     page.fit()
     picture()
 

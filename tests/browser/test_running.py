@@ -35,10 +35,10 @@ def load(page: Any, workflow: str, **changes: Any) -> None:
 
 def for_miniature(workflow: dict[str, Any]) -> dict[str, Any]:
     """Without the names of models that are not there, which the page would mark."""
-    others = {old: new for values in stand_ins().values() for old, new in values.items() if isinstance(new, str)}
+    replacements = {old: new for values in stand_ins().values() for old, new in values.items() if isinstance(new, str)}
     for node in workflow["nodes"]:
         node["properties"].pop("models", None)
-        node["widgets_values"] = [others.get(str(value), value) for value in node.get("widgets_values") or []]
+        node["widgets_values"] = [replacements.get(str(value), value) for value in node.get("widgets_values") or []]
     return workflow
 
 

@@ -64,10 +64,10 @@ def test_comfyui_runs_the_file_as_it_was_trained(miniature, unet):
         expected = model(*inputs())
     loaded.pre_run(miniature.base.model, lambda percent: percent)
     assert loaded.control_model
-    found = loaded.control_model(*inputs())
-    assert len(found["output"]) == len(expected["output"]) == 12
+    predicted = loaded.control_model(*inputs())
+    assert len(predicted["output"]) == len(expected["output"]) == 12
     for name in ("output", "middle"):
-        for there, here in zip(found[name], expected[name], strict=True):
+        for there, here in zip(predicted[name], expected[name], strict=True):
             assert (there - here).norm() / here.norm() < 1e-5
 
 
@@ -86,8 +86,8 @@ def sample(miniature, model, prompt: str, hints: Tensor, strength: float) -> Ten
 
 def distance(pictures: Tensor, drawn: Tensor) -> float:
     """Mean distance in pixels of the pictures' shapes from the drawn ones."""
-    found, wanted = ([metrics.read_frame(picture) for picture in each] for each in (pictures, drawn))
-    pairs = [(f.centroid, w.centroid) for f, w in zip(found, wanted, strict=True) if f and w]
+    frames = ([metrics.read_frame(picture) for picture in clip] for clip in (pictures, drawn))
+    pairs = [(one.centroid, other.centroid) for one, other in zip(*frames, strict=True) if one and other]
     assert len(pairs) == len(drawn)
     return float(np.linalg.norm(np.subtract(*zip(*pairs, strict=True)), axis=1).mean())
 
@@ -113,14 +113,14 @@ def test_stills_follow_the_outlines(miniature, model):
 
 @pytest.mark.one_version
 def test_the_outline_says_which_shape_where_the_prompt_does_not(miniature):
-    told = {0.0: 0, 1.0: 0}
-    for strength in told:
+    counts = {0.0: 0, 1.0: 0}
+    for strength in counts:
         for shape in shapes.SHAPES:
             hints = control.outlines(shapes.draw(scenes(shape, 4)))
             frames = map(metrics.read_frame, sample(miniature, miniature.base, "a red shape", hints, strength))
-            told[strength] += sum(frame is not None and frame.shape == shape for frame in frames)
-    assert told[1.0] >= 17
-    assert told[0.0] <= 8
+            counts[strength] += sum(frame is not None and frame.shape == shape for frame in frames)
+    assert counts[1.0] >= 17
+    assert counts[0.0] <= 8
 
 
 @pytest.mark.one_version

@@ -62,8 +62,8 @@ def test_text_encoder_is_the_one_that_was_trained(miniature):
     trained.model.load_state_dict({name: weights[prefix + name.removeprefix("text_model.")].float() for name in names})
     prompt = "a red star"
     expected = trained([prompt])
-    found = miniature.clip.encode_from_tokens(miniature.clip.tokenize(prompt))
-    assert (found - expected).norm() / expected.norm() < 1e-4
+    encoded = miniature.clip.encode_from_tokens(miniature.clip.tokenize(prompt))
+    assert (encoded - expected).norm() / expected.norm() < 1e-4
 
 
 @pytest.mark.one_version
@@ -105,8 +105,8 @@ def test_the_module_has_learned_the_order_of_frames(miniature, module_file):
 @pytest.mark.parametrize("model", ["base", "personalised"])
 def test_a_clip_keeps_the_shape_and_colour_that_the_prompt_names(clip, model):
     frames = [metrics.read_frame(picture) for picture in clip(model, "a blue circle", 2)]
-    kept = sum(frame is not None and (frame.colour, frame.shape) == ("blue", "circle") for frame in frames)
-    assert kept >= evaluate.FRAMES - 1
+    blue_circles = sum(frame is not None and (frame.colour, frame.shape) == ("blue", "circle") for frame in frames)
+    assert blue_circles >= evaluate.FRAMES - 1
 
 
 def path_of(clip: torch.Tensor) -> list[tuple[float, float]]:

@@ -26,8 +26,8 @@ def paths(n: int) -> list[list[tuple[float, float]]]:
 def test_metrics_read_what_was_drawn(look):
     scene = one_of_each()
     frames = [metrics.read_frame(picture) for picture in shapes.draw(scene, look)]
-    found = [f"a {frame.colour} {frame.shape}" if frame else "nothing" for frame in frames]
-    assert found == shapes.captions(scene)
+    captions = [f"a {frame.colour} {frame.shape}" if frame else "nothing" for frame in frames]
+    assert captions == shapes.captions(scene)
 
 
 def test_nothing_is_read_from_an_empty_picture():

@@ -24,8 +24,8 @@ def test_every_stage_runs_and_its_files_load(tmp_path, monkeypatch):
     for stage in train.STEPS:
         assert (tmp_path / "run" / f"{stage}.png").stat().st_size > 1000
     shipped = {file.relative_to(train.MODELS) for file in train.MODELS.rglob("*.safetensors")}
-    made = {file.relative_to(tmp_path / "models") for file in (tmp_path / "models").rglob("*.safetensors")}
-    assert made == shipped
+    files = {file.relative_to(tmp_path / "models") for file in (tmp_path / "models").rglob("*.safetensors")}
+    assert files == shipped
     for name in shipped:
         assert shapes_of(train.MODELS / name) == shapes_of(tmp_path / "models" / name)
     assert json.loads((tmp_path / "colours.json").read_text()).keys() == {"factors", "bias"}

@@ -39,8 +39,8 @@ def write_sequence(folder: Path, clip: Tensor) -> Path:
 
 
 def write_animation(file: Path, clip: Tensor, **options) -> Path:
-    first, *others = pictures(clip)
-    first.save(file, save_all=True, append_images=others, duration=100, **options)
+    first, *rest = pictures(clip)
+    first.save(file, save_all=True, append_images=rest, duration=100, **options)
     return file
 
 

@@ -23,8 +23,8 @@ SIZE = (64, 96)
 
 def write(file: Path, clip: Tensor) -> None:
     """A lossless WebP of (f, 3, h, w)."""
-    first, *others = [Image.fromarray(frame) for frame in (clip.movedim(1, -1) * 255).round().byte().numpy()]
-    first.save(file, save_all=True, append_images=others, duration=100, lossless=True)
+    first, *rest = [Image.fromarray(frame) for frame in (clip.movedim(1, -1) * 255).round().byte().numpy()]
+    first.save(file, save_all=True, append_images=rest, duration=100, lossless=True)
 
 
 @pytest.fixture
@@ -91,15 +91,15 @@ def test_windows_are_scored(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--references", "."], "give --clip-vision too"),
         (["--context-length", "4"], "overlap of 4 frames does not fit windows of 4"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(folder, tmp_path, arguments, said):
+def test_options_that_do_not_fit_are_refused(folder, tmp_path, arguments, message):
     out = tmp_path / "scores.json"
-    with pytest.raises(SystemExit, match=said):
+    with pytest.raises(SystemExit, match=message):
         main([str(folder), "--out", str(out), *arguments])
     assert not out.exists()
 

@@ -114,9 +114,9 @@ def test_an_unreadable_picture_says_which(tmp_path):
 @pytest.mark.parametrize("suffix", ["webp", "gif", "apng"])
 def test_a_held_frame_of_an_animation_is_counted_as_often_as_it_is_shown(tmp_path, suffix):
     """Pillow writes frames that are alike as one that is shown for longer."""
-    first, *others = [Image.fromarray(counter(3)[frame].numpy()) for frame in (0, 0, 0, 1, 2, 2)]
+    first, *rest = [Image.fromarray(counter(3)[frame].numpy()) for frame in (0, 0, 0, 1, 2, 2)]
     options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
-    first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=others, duration=100, **options)
+    first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=rest, duration=100, **options)
     for animation in (Animation(tmp_path / f"a.{suffix}"), Animation((tmp_path / f"a.{suffix}").read_bytes())):
         assert animation.count() == 6
         numbers = [round(frame.float().mean().item() / 2) for frame in animation.frames()]

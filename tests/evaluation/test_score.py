@@ -49,9 +49,9 @@ def test_a_clip_is_measured_in_parts_as_in_one(monkeypatch):
 
 
 def test_progress_is_told_up_to_the_last_step():
-    told: list[tuple[int, int]] = []
-    score(still(20), on_progress=lambda *progress: told.append(progress))
-    assert told == [(8, 19), (16, 19), (19, 19)]
+    reports: list[tuple[int, int]] = []
+    score(still(20), on_progress=lambda *progress: reports.append(progress))
+    assert reports == [(8, 19), (16, 19), (19, 19)]
 
 
 def test_a_still_clip_is_said_to_be_still_beside_its_smoothness():

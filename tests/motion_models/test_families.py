@@ -104,9 +104,9 @@ def test_a_published_layout_is_recognised(name, tmp_path):
     loaded = load_motion_model(write(tmp_path, name))
     assert loaded.family == family
     expected = make()
-    found = loaded.patcher.model.state_dict()
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    weights = loaded.patcher.model.state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -116,11 +116,11 @@ def test_a_sampling_step_equals_diffusers(name, tmp_path):
     lcm = family in (LCM, LCM_I2V)  # which changes what is made of the noise
     schedule = {"beta_schedule": "AnimateDiff SD1.5"} if lcm else {}
     animated = animate(plain, load_motion_model(write(tmp_path, name)), **schedule)
-    found, expected = oracle.compare_step(
+    predicted, expected = oracle.compare_step(
         plain, animated, make(), per_frame=not family.norm_over_frames,
         res_over_frames=family.unet_norms_over_frames,
     )  # fmt: skip
-    assert oracle.relative_error(found, expected) < 1e-5
+    assert oracle.relative_error(predicted, expected) < 1e-5
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
@@ -129,13 +129,13 @@ def test_smaller_types_load_and_stay_close(name, dtype, tmp_path):
     family, make, _ = PUBLISHED[name]
     plain = make_sdxl_model() if family.base == "SDXL" else make_model()
     animated = animate(plain, load_motion_model(write(tmp_path, name, dtype)))
-    found, expected = oracle.compare_step(
+    predicted, expected = oracle.compare_step(
         plain, animated, make(), per_frame=not family.norm_over_frames,
         res_over_frames=family.unet_norms_over_frames,
     )  # fmt: skip
-    assert torch.isfinite(found).all()
+    assert torch.isfinite(predicted).all()
     if dtype.itemsize == 2:
-        assert oracle.relative_error(found, expected) < 1e-2
+        assert oracle.relative_error(predicted, expected) < 1e-2
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_animate_lcm_samples_as_latent_consistency_models_do(tmp_path):
     sampling: Any = animate(make_model(), loaded).get_model_object("model_sampling")
     authors: Any = animate(make_model(), loaded, beta_schedule="LCM (100 timesteps)").get_model_object("model_sampling")
     of_pictures: Any = animate(make_model(), loaded, beta_schedule="AnimateLCM-I2V").get_model_object("model_sampling")
-    for found, betas, beta_end, timesteps in (
+    for schedule, betas, beta_end, timesteps in (
         (sampling, "scaled_linear", 0.012, 50),
         (authors, "linear", 0.012, 100),
         (of_pictures, "linear", 0.014, 200),
@@ -184,14 +184,14 @@ def test_animate_lcm_samples_as_latent_consistency_models_do(tmp_path):
         scheduler = LCMScheduler(beta_schedule=betas, beta_start=0.00085, beta_end=beta_end)
         scheduler.set_timesteps(4, original_inference_steps=timesteps)
         alphas = scheduler.alphas_cumprod[1000 // timesteps - 1 :: 1000 // timesteps]
-        torch.testing.assert_close(found.sigmas, ((1 - alphas) / alphas) ** 0.5, rtol=1e-4, atol=1e-5)
-        used = found.timestep(found.sigmas).tolist()
+        torch.testing.assert_close(schedule.sigmas, ((1 - alphas) / alphas) ** 0.5, rtol=1e-4, atol=1e-5)
+        used = schedule.timestep(schedule.sigmas).tolist()
         assert set(scheduler.timesteps.tolist()) <= set(used)
         # The consistency function: at timestep t the picture is c_skip x + c_out x0 (arXiv 2310.04378, section 4.1).
-        x, noise, sigma = torch.ones(1, 4, 1, 1), torch.full((1, 4, 1, 1), 0.1), found.sigmas[-1:]
+        x, noise, sigma = torch.ones(1, 4, 1, 1), torch.full((1, 4, 1, 1), 0.1), schedule.sigmas[-1:]
         c_skip, c_out = (torch.as_tensor(c) for c in scheduler.get_scalings_for_boundary_condition_discrete(used[-1]))
         expected = c_out * (x - sigma * noise) + c_skip * x
-        torch.testing.assert_close(found.calculate_denoised(sigma, noise, x), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(schedule.calculate_denoised(sigma, noise, x), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -108,13 +108,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_other_files_are_refused_by_name(what):
+@pytest.mark.parametrize("kind", REFUSED)
+def test_other_files_are_refused_by_name(kind):
     with pytest.raises(ValueError) as error:
-        read_motion_file(REFUSED[what](), "a.ckpt")
+        read_motion_file(REFUSED[kind](), "a.ckpt")
     message = str(error.value)
     assert message.startswith("a.ckpt is ")
-    assert what in message
+    assert kind in message
     assert "\n" not in message and message.endswith(".")
 
 
@@ -148,10 +148,10 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("what", BROKEN)
-def test_damage_is_reported_with_its_key(what):
-    message = read_error(BROKEN[what](motion_state_dict("v2")))
-    assert what in message
+@pytest.mark.parametrize("key", BROKEN)
+def test_damage_is_reported_with_its_key(key):
+    message = read_error(BROKEN[key](motion_state_dict("v2")))
+    assert key in message
     assert "_blocks." in message
     assert "\n" not in message
 

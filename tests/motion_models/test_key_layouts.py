@@ -125,7 +125,7 @@ def test_diffusers_finds_the_same_noise_with_it(tmp_path):
         write(motion_lora_file(values, layout), {}, str(tmp_path / f"{layout}.safetensors"))
     altered = apply_motion_lora(motion, str(tmp_path / "AnimateDiff.safetensors"), 1.0)
     with torch.inference_mode():
-        found, x, timestep = oracle.noise_found(animate(model, altered), oracle.CFG)
+        predicted, x, timestep = oracle.noise_found(animate(model, altered), oracle.CFG)
     unet = oracle.make_oracle(model.model.diffusion_model, motion_state_dict("v2"))
 
     def expected() -> torch.Tensor:
@@ -133,10 +133,10 @@ def test_diffusers_finds_the_same_noise_with_it(tmp_path):
             positive, negative = (oracle.predict(unet, x, timestep, conditioning(seed)) for seed in (5, 6))
         return negative + (positive - negative) * oracle.CFG
 
-    assert oracle.relative_error(found, expected()) > 1e-2
+    assert oracle.relative_error(predicted, expected()) > 1e-2
     pipeline: Any = AnimateDiffPipeline(None, None, None, unet, None, DDIMScheduler())  # type: ignore[arg-type]
     pipeline.load_lora_weights(str(tmp_path), weight_name="diffusers.safetensors")
-    assert oracle.relative_error(found, expected()) < 1e-5
+    assert oracle.relative_error(predicted, expected()) < 1e-5
 
 
 def test_a_domain_adapter_has_the_names_of_v3s_own():
@@ -149,7 +149,7 @@ def test_a_domain_adapter_has_the_names_of_v3s_own():
     file = domain_adapter_file(values, names, scale=0.5)
     assert list(file) == ["down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_out_lora.down.weight"]
     up = {key.replace("lora_down", "lora_up"): value for key, value in values.items()}
-    assert [float(each.mean()) for each in (*file.values(), *domain_adapter_file(up, names, 0.5).values())] == [
+    assert [float(weight.mean()) for weight in (*file.values(), *domain_adapter_file(up, names, 0.5).values())] == [
         1.0,
         0.5,
     ]

@@ -30,10 +30,10 @@ def by_formula(family: str, layers: Change, strength: float) -> dict[str, Tensor
     return expected
 
 
-def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
     for key, tensor in expected.items():
-        torch.testing.assert_close(found[key], tensor, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(actual[key], tensor, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("extension", [".safetensors", ".ckpt"])

@@ -96,10 +96,10 @@ def test_strength_of_each_frame_and_place_scales_what_is_added_there():
     module, x = make_module(), features()
     strength = torch.rand(CONDS * FRAMES, 1, *x.shape[2:], generator=torch.Generator().manual_seed(3))
     strength[2] = strength[:, :, 1, 1] = 0.0
-    found = module(x, FRAMES, strength=strength)
-    torch.testing.assert_close(found, x + strength * (module(x, FRAMES) - x))
-    assert torch.equal(found[2], x[2])
-    assert torch.equal(found[:, :, 1, 1], x[:, :, 1, 1])
+    output = module(x, FRAMES, strength=strength)
+    torch.testing.assert_close(output, x + strength * (module(x, FRAMES) - x))
+    assert torch.equal(output[2], x[2])
+    assert torch.equal(output[:, :, 1, 1], x[:, :, 1, 1])
 
 
 @pytest.mark.parametrize("scale", [1.7, 0.0, -0.5])
@@ -206,8 +206,8 @@ def windows_of(frames: int, starts: list[int], length: int) -> AttentionWindows:
     total = torch.zeros(frames)
     for start in starts:
         total[start : start + length] += pyramid
-    found = [list(range(start, start + length)) for start in starts]
-    return AttentionWindows.of(found, [pyramid / total[window] for window in found], torch.device("cpu"))
+    ranges = [list(range(start, start + length)) for start in starts]
+    return AttentionWindows.of(ranges, [pyramid / total[window] for window in ranges], torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("frames", "stride"), [(12, 4), (20, 6), (8, 8)])

@@ -30,7 +30,7 @@ def test_a_number_is_what_apply_animatediff_has_itself(apply, model, motion, str
 def test_strengths_in_a_chain_multiply(adn, strength):
     chain = strength(strength=0.5, previous=strength(strength=0.25))
     chain = run(adn["ADN_MotionStrengthPerLevel"], mid_strength=0.5, up_4_motion_scale=2.0, previous=chain)
-    assert [each.strength for each in chain] == [0.25, 0.5, 1.0]
+    assert [setting.strength for setting in chain] == [0.25, 0.5, 1.0]
     assert (chain[2].strength_of_level["mid_block"], chain[2].strength_of_level["down_blocks.0"]) == (0.5, 1.0)
     assert chain[2].motion_scale_of_level["up_blocks.3"] == 2.0
 
@@ -52,8 +52,8 @@ SOURCES = {
 @pytest.mark.parametrize("kind", SOURCES)
 def test_sources_of_a_curve(apply, model, motion, strength, curve, kind):
     expected = ksampler(apply(model, motion, strength=0.5))
-    found = ksampler(apply(model, motion, motion_strength=strength(strength=curve(source=SOURCES[kind]()))))
-    assert error(found, expected) < 1e-5
+    sampled = ksampler(apply(model, motion, motion_strength=strength(strength=curve(source=SOURCES[kind]()))))
+    assert error(sampled, expected) < 1e-5
 
 
 def test_motion_follows_a_sound(apply, model, motion, strength, curve):

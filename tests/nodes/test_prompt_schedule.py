@@ -49,8 +49,8 @@ def at_frame(conditioning: list, frame: int) -> list:
     ]
 
 
-def assert_same(found: list, expected: list) -> None:
-    for (tokens, values), (expected_tokens, expected_values) in zip(found, expected, strict=True):
+def assert_same(actual: list, expected: list) -> None:
+    for (tokens, values), (expected_tokens, expected_values) in zip(actual, expected, strict=True):
         assert torch.equal(tokens, expected_tokens)
         assert values.keys() == expected_values.keys()
         assert torch.equal(values["pooled_output"], expected_values["pooled_output"])
@@ -58,11 +58,11 @@ def assert_same(found: list, expected: list) -> None:
 
 @pytest.mark.parametrize("interpolation", ["linear", "slerp"])
 def test_a_prompt_on_its_own_frame_is_what_clip_text_encode_gives(schedule, miniature, interpolation):
-    made = schedule(TEXT, 7, interpolation=interpolation)
-    assert made[0][0].shape[0] == made[0][1]["pooled_output"].shape[0] == 7
-    assert_same(at_frame(made, 0), encode(miniature.clip, STAR))
+    scheduled = schedule(TEXT, 7, interpolation=interpolation)
+    assert scheduled[0][0].shape[0] == scheduled[0][1]["pooled_output"].shape[0] == 7
+    assert_same(at_frame(scheduled, 0), encode(miniature.clip, STAR))
     for frame in (4, 5, 6):
-        assert_same(at_frame(made, frame), encode(miniature.clip, CIRCLE))
+        assert_same(at_frame(scheduled, frame), encode(miniature.clip, CIRCLE))
 
 
 def test_between_two_prompts_lies_the_mean_of_both(schedule, miniature):
@@ -88,14 +88,14 @@ def test_each_prompt_is_encoded_once(schedule, miniature, monkeypatch):
 
 
 def test_prefix_and_suffix_belong_to_every_prompt(schedule, miniature):
-    made = schedule(TEXT, prefix="paper,", suffix="on white")
-    assert_same(at_frame(made, 0), encode(miniature.clip, f"paper, {STAR}, on white"))
-    assert_same(at_frame(made, 4), encode(miniature.clip, f"paper, {CIRCLE}, on white"))
+    scheduled = schedule(TEXT, prefix="paper,", suffix="on white")
+    assert_same(at_frame(scheduled, 0), encode(miniature.clip, f"paper, {STAR}, on white"))
+    assert_same(at_frame(scheduled, 4), encode(miniature.clip, f"paper, {CIRCLE}, on white"))
 
 
 def test_the_latent_says_how_many_frames_there_are(schedule):
-    made = schedule(f"0: {STAR}\n-1: {CIRCLE}", 5, latent={"samples": torch.zeros(9, 4, 8, 8)})
-    assert_same(made, schedule(TEXT.replace("4", "8"), 9))
+    scheduled = schedule(f"0: {STAR}\n-1: {CIRCLE}", 5, latent={"samples": torch.zeros(9, 4, 8, 8)})
+    assert_same(scheduled, schedule(TEXT.replace("4", "8"), 9))
 
 
 def test_a_list_of_another_pack_gives_the_same(schedule):
@@ -103,16 +103,16 @@ def test_a_list_of_another_pack_gives_the_same(schedule):
 
 
 def test_a_prompt_of_several_chunks_is_mixed_with_a_short_one(schedule, miniature):
-    made = schedule(f"0: {STAR}\n4: {LONG}")
+    scheduled = schedule(f"0: {STAR}\n4: {LONG}")
     long, short = encode(miniature.clip, LONG), encode(miniature.clip, STAR)
     chunks = long[0][0].shape[1] // short[0][0].shape[1]
     assert chunks > 1
-    assert_same(at_frame(made, 4), long)
-    assert torch.equal(made[0][0][:1], short[0][0].repeat(1, chunks, 1))
+    assert_same(at_frame(scheduled, 4), long)
+    assert torch.equal(scheduled[0][0][:1], short[0][0].repeat(1, chunks, 1))
     noise = noise_of(1)
     model = miniature.base
     torch.testing.assert_close(
-        predict(model, at_frame(made, 0), noise), predict(model, short, noise), rtol=1e-4, atol=1e-4
+        predict(model, at_frame(scheduled, 0), noise), predict(model, short, noise), rtol=1e-4, atol=1e-4
     )
 
 
@@ -122,11 +122,11 @@ def noise_of(frames: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 def test_the_sampler_gives_every_frame_its_own_prompt(schedule, miniature, cfg):
-    made, negative, noise = schedule(TEXT), encode(miniature.clip, ""), noise_of(5)
-    clip = guided(miniature.base, made, negative, cfg, noise)
-    alone = [guided(miniature.base, at_frame(made, i), negative, cfg, noise[i : i + 1]) for i in range(5)]
+    scheduled, negative, noise = schedule(TEXT), encode(miniature.clip, ""), noise_of(5)
+    clip = guided(miniature.base, scheduled, negative, cfg, noise)
+    alone = [guided(miniature.base, at_frame(scheduled, i), negative, cfg, noise[i : i + 1]) for i in range(5)]
     torch.testing.assert_close(clip, torch.cat(alone), rtol=1e-3, atol=1e-3)
-    assert error(clip[4:], guided(miniature.base, at_frame(made, 0), negative, cfg, noise[4:])) > 0.01
+    assert error(clip[4:], guided(miniature.base, at_frame(scheduled, 0), negative, cfg, noise[4:])) > 0.01
 
 
 def sdxl_model(width: int) -> Any:
@@ -140,9 +140,9 @@ def sdxl_model(width: int) -> Any:
 
 
 def test_sdxl_gets_every_frames_own_pooled_output(schedule):
-    made, noise = schedule(TEXT), noise_of(5)
-    same_words = [[made[0][0][:1].expand(5, -1, -1), made[0][1]]]
-    model = sdxl_model(made[0][0].shape[2])
+    scheduled, noise = schedule(TEXT), noise_of(5)
+    same_words = [[scheduled[0][0][:1].expand(5, -1, -1), scheduled[0][1]]]
+    model = sdxl_model(scheduled[0][0].shape[2])
     clip = predict(model, same_words, noise)
     alone = [predict(model, at_frame(same_words, i), noise[i : i + 1]) for i in range(5)]
     torch.testing.assert_close(clip, torch.cat(alone), rtol=1e-3, atol=1e-3)
@@ -165,12 +165,12 @@ def clip_with_lora_from_half_way(clip: Any) -> Any:
 
 def test_a_text_encoder_with_hooks_gives_an_entry_for_each_keyframe(schedule, miniature):
     clip = clip_with_lora_from_half_way(miniature.clip)
-    made, expected = schedule(TEXT, clip=clip), encode(clip, STAR)
-    assert len(made) == len(expected) == 2
-    assert_same(at_frame(made, 0), expected)
-    assert_same(at_frame(made, 4), encode(clip, CIRCLE))
-    assert error(made[0][0], made[1][0]) > 0.01
-    for (_, values), (_, given) in zip(made, expected, strict=True):
+    scheduled, expected = schedule(TEXT, clip=clip), encode(clip, STAR)
+    assert len(scheduled) == len(expected) == 2
+    assert_same(at_frame(scheduled, 0), expected)
+    assert_same(at_frame(scheduled, 4), encode(clip, CIRCLE))
+    assert error(scheduled[0][0], scheduled[1][0]) > 0.01
+    for (_, values), (_, given) in zip(scheduled, expected, strict=True):
         assert [values[name] for name in ("clip_start_percent", "clip_end_percent")] == [
             given[name] for name in ("clip_start_percent", "clip_end_percent")
         ]

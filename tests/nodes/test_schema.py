@@ -287,8 +287,8 @@ def test_an_input_with_a_default_may_be_missing(adn, node_id):
 
 @pytest.mark.parametrize(("node_id", "input_id"), OPTIONS)
 def test_choices(adn, node_id, input_id):
-    found = next(entry for entry in adn[node_id].GET_SCHEMA().inputs if entry.id == input_id)
-    assert found.options == OPTIONS[node_id, input_id]
+    socket = next(entry for entry in adn[node_id].GET_SCHEMA().inputs if entry.id == input_id)
+    assert socket.options == OPTIONS[node_id, input_id]
 
 
 @pytest.mark.parametrize("node_id", NODES)

@@ -44,8 +44,8 @@ def raft(tmp_path, monkeypatch) -> Any:
 
 
 def test_a_clip_gives_a_score_a_plot_and_its_motion(node, clip):
-    found, drawn, motion, smoothness = run(node, images=clip)
-    numbers = json.loads(found)
+    report, drawn, motion, smoothness = run(node, images=clip)
+    numbers = json.loads(report)
     assert numbers["optical_flow"] == "Lucas-Kanade"
     assert motion == pytest.approx(5, abs=0.25)
     assert numbers["motion"] == pytest.approx(motion, abs=1e-4)
@@ -59,8 +59,8 @@ def test_the_node_shows_the_score_in_words(node, clip):
 
 
 def test_raft_finds_the_flow_if_it_is_connected(node, clip, raft):
-    found, *_ = run(node, images=clip, optical_flow=raft)
-    numbers = json.loads(found)
+    report, *_ = run(node, images=clip, optical_flow=raft)
+    numbers = json.loads(report)
     assert numbers["optical_flow"] == "RAFT"
     model = raft.model.float()
     first, second = F.interpolate(clip[:2].movedim(-1, 1), (128, 128), mode="bilinear").split(1)
@@ -74,8 +74,8 @@ def test_a_clip_vision_model_gives_smoothness_and_look(node, clip, tmp_path):
     generator = torch.Generator().manual_seed(0)
     for parameter in clip_vision.model.parameters():
         parameter.data.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
-    found, _, _, smoothness = run(node, images=clip, clip_vision=clip_vision, reference_images=clip[:1])
-    numbers = json.loads(found)
+    report, _, _, smoothness = run(node, images=clip, clip_vision=clip_vision, reference_images=clip[:1])
+    numbers = json.loads(report)
     embedded = clip_vision.encode_image(clip)["image_embeds"].float()
     neighbours, likeness = (torch.cosine_similarity(a, embedded[1:]) for a in (embedded[:-1], embedded[:1]))
     assert smoothness == pytest.approx(100 * float(neighbours.mean()), abs=1e-2)
@@ -84,13 +84,13 @@ def test_a_clip_vision_model_gives_smoothness_and_look(node, clip, tmp_path):
 
 
 def test_windows_are_scored(node, clip):
-    found, *_ = run(node, images=clip, context_length=2, context_overlap=0)
-    assert json.loads(found)["seams"] == [1]
+    report, *_ = run(node, images=clip, context_length=2, context_overlap=0)
+    assert json.loads(report)["seams"] == [1]
 
 
 def test_an_overlap_is_of_no_matter_without_windows(node, clip):
-    found, *_ = run(node, images=clip, context_length=0, context_overlap=99)
-    assert json.loads(found)["seams"] == []
+    report, *_ = run(node, images=clip, context_length=0, context_overlap=99)
+    assert json.loads(report)["seams"] == []
 
 
 def test_a_still_is_said_to_be_still(node):
@@ -99,7 +99,7 @@ def test_a_still_is_said_to_be_still(node):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "said"),
+    ("inputs", "message"),
     [
         ({"text": "a red star"}, "needs a CLIP text encoder: connect clip, or clear the text"),
         ({"text": "a red star", "clip": object()}, "connect clip_vision too"),
@@ -107,8 +107,8 @@ def test_a_still_is_said_to_be_still(node):
         ({"context_length": 4, "context_overlap": 4}, "overlap of 4 frames does not fit windows of 4"),
     ],
 )
-def test_inputs_that_lack_something_say_what(node, clip, inputs, said):
-    with pytest.raises(ValueError, match=said):
+def test_inputs_that_lack_something_say_what(node, clip, inputs, message):
+    with pytest.raises(ValueError, match=message):
         run(node, images=clip, **inputs)
 
 

@@ -59,8 +59,8 @@ def test_a_lora_is_learned_and_neither_model_nor_module_changes(lora_node, model
     altered, _, losses = train(
         lora_node, model=model, motion_module=motion, steps=60, learning_rate=1e-2, rank=4, loss="velocity"
     )
-    found = losses["loss"]
-    assert len(found) == 60 and sum(found[-15:]) < 0.9 * sum(found[:15])
+    values = losses["loss"]
+    assert len(values) == 60 and sum(values[-15:]) < 0.9 * sum(values[:15])
     assert same(before[0], weights(model)) and same(before[1], weights(motion.patcher))
     assert altered.patcher.patches and not motion.patcher.patches
 
@@ -188,7 +188,7 @@ def sampled_as(model, prediction: str, zsnr: bool):
 
 @pytest.mark.parametrize("changed", ["clip", "prompt", "module", "model", "prediction", "noise"])
 def test_an_interrupted_training_is_not_taken_up_with_another(changed, lora_node, model, motion, load_motion, output):
-    others = {
+    changes = {
         "clip": {"latents": [{"samples": moving_square()["samples"].flip(0)}]},
         "prompt": {"conditioning": [prompt(6)]},
         "module": {"motion_module": load_motion("v2", seed=2)},
@@ -198,8 +198,8 @@ def test_an_interrupted_training_is_not_taken_up_with_another(changed, lora_node
     }
     inputs = {"model": model, "motion_module": motion, "seed": 1}
     train_and_interrupt(lora_node, **inputs)
-    _, _, losses = train(lora_node, **inputs | others[changed])
+    _, _, losses = train(lora_node, **inputs | changes[changed])
     for state in (output / "animatediff_training").iterdir():
         state.unlink()
-    _, _, fresh = train(lora_node, **inputs | others[changed])
+    _, _, fresh = train(lora_node, **inputs | changes[changed])
     assert losses == fresh

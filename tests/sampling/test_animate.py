@@ -71,9 +71,9 @@ def test_one_frame_with_the_modules_schedule_differs_by_that_schedule_alone(mode
     """The sampler asks the MODEL for its noise levels before anyone knows how many frames there are."""
     expected = model.clone()
     set_beta_schedule(expected, v2.family.beta_schedule)
-    found = sample(animate(model, v2), frames=1)
-    assert torch.equal(found, sample(expected, frames=1))
-    assert not torch.equal(found, sample(model, frames=1))
+    sampled = sample(animate(model, v2), frames=1)
+    assert torch.equal(sampled, sample(expected, frames=1))
+    assert not torch.equal(sampled, sample(model, frames=1))
 
 
 def test_strength_zero_is_bit_equal_to_the_plain_model(model, v2):
@@ -109,8 +109,8 @@ def test_two_models_of_one_checkpoint_in_turn(model, folder, v2):
     one, other = animate(animate(model, v2), v3, strength=0.5), animate(model, panned, strength=0.5)
     expected = sample(model), sample(one), sample(other)
     for _ in range(2):
-        for each, clip in zip((model, one, other), expected, strict=True):
-            assert torch.equal(sample(each), clip)
+        for patched, clip in zip((model, one, other), expected, strict=True):
+            assert torch.equal(sample(patched), clip)
 
 
 def test_chained_modules_run_in_the_order_of_the_graph(model, folder, v2):

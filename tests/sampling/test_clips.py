@@ -120,23 +120,23 @@ def test_automatic_windows_are_as_long_as_the_clips_that_the_module_was_trained_
 def test_a_clip_that_fits_can_be_a_closed_loop(animated, model, within):
     """Its windows are the clip, begun at several frames."""
     noise = noise_of(LENGTH)
-    found = windows("closed loop", LENGTH, LENGTH, OVERLAP)
+    planned = windows("closed loop", LENGTH, LENGTH, OVERLAP)
     loop = windowed(animated, schedule="closed loop", within=within)
-    assert len(found) > 1 and all(sorted(window) == list(range(LENGTH)) for window in found)
+    assert len(planned) > 1 and all(sorted(window) == list(range(LENGTH)) for window in planned)
     if within == MOTION:
-        expected = sample_from(with_windows(animated, model, found, LENGTH), noise, steps=1)
+        expected = sample_from(with_windows(animated, model, planned, LENGTH), noise, steps=1)
     else:
         expected = torch.zeros_like(noise)
-        for window, weight in zip(found, fuse_weights("pyramid", found, LENGTH, OVERLAP), strict=True):
+        for window, weight in zip(planned, fuse_weights("pyramid", planned, LENGTH, OVERLAP), strict=True):
             expected[window] += sample_from(animated, noise[window], steps=1) * weight.view(-1, 1, 1, 1)
     torch.testing.assert_close(sample_from(loop, noise, steps=1), expected, rtol=1e-3, atol=1e-3)
 
 
-def with_windows(animated, model, found: list[list[int]], frames: int):
+def with_windows(animated, model, planned: list[list[int]], frames: int):
     """`model` with the motion model of `animated`, put into its UNet by hand."""
     motion_model = next(iter(animated.additional_models.values()))[0].model
     cpu = torch.device("cpu")
-    inside = AttentionWindows.of(found, fuse_weights("pyramid", found, frames, OVERLAP), cpu)
+    inside = AttentionWindows.of(planned, fuse_weights("pyramid", planned, frames, OVERLAP), cpu)
     by_hand = model.clone()
     by_hand.object_patches = dict(animated.object_patches)  # the noise schedule
 
@@ -152,11 +152,11 @@ def with_windows(animated, model, found: list[list[int]], frames: int):
 
 def test_windows_inside_of_the_motion_modules_let_the_unet_see_the_whole_clip(animated, model):
     noise, calls = noise_of(), []
-    found = windows("static", FRAMES, LENGTH, OVERLAP)
+    planned = windows("static", FRAMES, LENGTH, OVERLAP)
     inside = windowed(animated, within=MOTION, free_noise=False)
     inside.set_model_attn1_patch(lambda q, k, v, options: calls.append(len(q)) or (q, k, v))
     torch.testing.assert_close(
-        sample_from(inside, noise, 1), sample_from(with_windows(animated, model, found, FRAMES), noise, 1)
+        sample_from(inside, noise, 1), sample_from(with_windows(animated, model, planned, FRAMES), noise, 1)
     )
     assert set(calls) == {2 * FRAMES}
 

@@ -65,19 +65,19 @@ def one_step(model, noise: torch.Tensor, **options) -> torch.Tensor:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_long_clip_is_the_weighted_mean_of_its_windows(animated, schedule, fuse):
     noise = noise_of(10)
-    found = windows(schedule, 10, 6, 2)
+    planned = windows(schedule, 10, 6, 2)
     expected = torch.zeros_like(noise)
-    for window, weight in zip(found, fuse_weights(fuse, found, 10, 2), strict=True):
+    for window, weight in zip(planned, fuse_weights(fuse, planned, 10, 2), strict=True):
         expected[window] += one_step(animated, noise[window]) * weight.view(-1, 1, 1, 1)
     clip = one_step(windowed(animated, schedule=schedule, fuse=fuse), noise)
     torch.testing.assert_close(clip, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_what_is_one_for_all_frames_is_whole_in_every_window():
-    one, each = torch.ones(1, 3), torch.arange(6.0).view(6, 1)
+    one, numbered = torch.ones(1, 3), torch.arange(6.0).view(6, 1)
     window = Window([[4, 5], [5, 0]], 6)
     assert window.get_tensor(one) is one
-    assert window.get_tensor(each).flatten().tolist() == [4, 5, 5, 0]
+    assert window.get_tensor(numbered).flatten().tolist() == [4, 5, 5, 0]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -223,15 +223,15 @@ def test_fewer_windows_share_a_call_when_memory_is_short(animated, monkeypatch):
 
 @pytest.mark.parametrize(("options", "frames"), [({}, 6), ({"at_once": 2}, 12), ({"within": MOTION}, 20)])
 def test_comfyui_is_told_of_the_frames_in_flight_alone(animated, options, frames, monkeypatch):
-    told, estimate = [], comfy.sampler_helpers.estimate_memory
+    shapes, estimate = [], comfy.sampler_helpers.estimate_memory
 
     def spy(model, noise_shape, *args, **kwargs):
-        told.append(list(noise_shape))
+        shapes.append(list(noise_shape))
         return estimate(model, noise_shape, *args, **kwargs)
 
     monkeypatch.setattr(comfy.sampler_helpers, "estimate_memory", spy)
     sample(windowed(animated, **options), frames=20, steps=1, cfg=1.0)
-    assert told == [[frames, 4, 8, 8]]
+    assert shapes == [[frames, 4, 8, 8]]
 
 
 def test_other_packs_can_read_the_frames_of_a_window(animated):

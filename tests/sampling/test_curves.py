@@ -135,14 +135,14 @@ def test_loudness_is_the_root_mean_square_of_each_frames_sound():
     rate, fps = 8000, 8
     amplitude = torch.tensor([0.0, 0.5, 1.0, 0.25]).repeat_interleave(rate // fps)
     tone = amplitude * torch.sin(torch.arange(len(amplitude)) * 2 * math.pi * 440 / rate)
-    found = from_audio(tone.expand(1, 2, -1), rate, fps, 0.0, 2.0)(6).flatten().tolist()
-    assert found == pytest.approx([0.0, 1.0, 2.0, 0.5, 0.0, 0.0], abs=0.01)
+    values = from_audio(tone.expand(1, 2, -1), rate, fps, 0.0, 2.0)(6).flatten().tolist()
+    assert values == pytest.approx([0.0, 1.0, 2.0, 0.5, 0.0, 0.0], abs=0.01)
 
 
 def test_a_sound_that_ends_within_the_last_frame_still_counts_there():
     """Encoded sound is often a few milliseconds short."""
-    found = from_audio(torch.ones(1, 1, 15900), 8000, 8.0, 0.0, 1.0)(16).flatten()
-    assert found.tolist() == pytest.approx([1.0] * 16)
+    values = from_audio(torch.ones(1, 1, 15900), 8000, 8.0, 0.0, 1.0)(16).flatten()
+    assert values.tolist() == pytest.approx([1.0] * 16)
 
 
 def test_an_empty_list_is_refused():
@@ -160,5 +160,5 @@ def test_frames_whose_length_is_no_whole_number_of_samples_stay_in_time():
     rate = 44100
     sound = torch.zeros(1, 1, 51 * rate)
     sound[..., 50 * rate : 50 * rate + 100] = 1.0
-    found = from_audio(sound, rate, 24.0, 0.0, 1.0)(1224).flatten()
-    assert found.nonzero().flatten().tolist() == [1200]
+    values = from_audio(sound, rate, 24.0, 0.0, 1.0)(1224).flatten()
+    assert values.nonzero().flatten().tolist() == [1200]

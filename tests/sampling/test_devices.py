@@ -54,7 +54,9 @@ def on_two(monkeypatch):
 
     def put(model):
         loaded = comfy.model_management.current_loaded_models
-        loaded[:] = [each for each in loaded if each.model is not None]  # the node fails at those of models long gone
+        loaded[:] = [
+            entry for entry in loaded if entry.model is not None
+        ]  # the node fails at those of models long gone
         return multigpu.create_multigpu_deepclones(model, 2, reuse_loaded=True)
 
     return put
@@ -108,7 +110,7 @@ def test_modules_behind_the_node_have_weights_of_their_own_on_both_devices(model
     alone = sample(chain(animate(model, motion)), frames=16, steps=1)
     assert error(sample(clip, frames=16, steps=1), alone) < 1e-4
     (other,) = clip.get_additional_models_with_key("multigpu")
-    used = [{id(patcher.model) for patcher in each.get_additional_models()} for each in (clip, other)]
+    used = [{id(patcher.model) for patcher in patched.get_additional_models()} for patched in (clip, other)]
     assert other.additional_models.keys() == clip.additional_models.keys() - {"multigpu"}
     assert not used[0] & used[1]
 

@@ -85,8 +85,8 @@ def test_iterations_are_runs_of_the_sampler_with_diffusers_noise_between_them(mo
     for seed in (NEXT_SEED, NEXT_SEED + 1_000_000):
         noise = oracle.noise(monkeypatch, clip, first, draw(SHAPE, seed))
         clip = sampled(model, noise, seed=seed, sampler_name=sampler)
-    found = sampled(apply_free_init(model, FreeInit(iterations=3)), first, sampler_name=sampler)
-    assert error(found, clip) < SAME
+    result = sampled(apply_free_init(model, FreeInit(iterations=3)), first, sampler_name=sampler)
+    assert error(result, clip) < SAME
     assert error(sampled(model, first, sampler_name=sampler), clip) > DIFFERENT
 
 
@@ -138,8 +138,8 @@ def test_where_everything_passes_the_result_is_noised_again_and_sampled(model):
     first, latent = draw(SHAPE, SEED), draw(SHAPE, 7)
     clip = sampled(model, first, latent, denoise=0.5)
     expected = sampled(model, first, clip, denoise=0.5)
-    found = sampled(apply_free_init(model, FreeInit(2, **EVERYTHING)), first, latent, denoise=0.5)
-    assert error(found, expected) < SAME
+    result = sampled(apply_free_init(model, FreeInit(2, **EVERYTHING)), first, latent, denoise=0.5)
+    assert error(result, expected) < SAME
     assert error(clip, expected) > DIFFERENT
 
 
@@ -148,8 +148,8 @@ def test_where_nothing_passes_the_latent_is_sampled_with_fresh_noise(model, deno
     first, latent = draw(SHAPE, SEED), draw(SHAPE, 7)
     expected = sampled(model, draw(SHAPE, NEXT_SEED), latent, NEXT_SEED, denoise=denoise)
     settings = FreeInit(2, spatial_frequency=0.0)
-    found = sampled(apply_free_init(model, settings), first, latent, denoise=denoise)
-    assert torch.equal(found, expected)
+    result = sampled(apply_free_init(model, settings), first, latent, denoise=denoise)
+    assert torch.equal(result, expected)
 
 
 def test_at_full_denoise_a_latent_that_is_not_empty_is_no_part_of_the_result_twice(model):
@@ -192,20 +192,20 @@ def advanced(model: Any, latent: dict, start: int, end: int, first: bool) -> dic
 def test_of_two_passes_the_one_that_adds_noise_iterates_its_steps(monkeypatch, oracle, model):
     """Its clip is what the model sees in its last step, since what it returns is half noise."""
     with_free_init = apply_free_init(model, FreeInit(2))
-    found = advanced(with_free_init, advanced(with_free_init, empty_latent(), 0, 2, first=True), 2, 4, first=False)
+    result = advanced(with_free_init, advanced(with_free_init, empty_latent(), 0, 2, first=True), 2, 4, first=False)
     part = {"steps": 4, "start_step": 0, "last_step": 2, "force_full_denoise": False}
     clips: list[torch.Tensor] = []
     first = draw(SHAPE, SEED)
     sampled(model, first, **part, callback=lambda step, denoised, x, total: clips.append(denoised))
     noise = oracle.noise(monkeypatch, clips[-1], first, draw(SHAPE, NEXT_SEED))
     half = {"samples": model.model.process_latent_out(sampled(model, noise, seed=NEXT_SEED, **part))}
-    assert error(found["samples"], advanced(model, half, 2, 4, first=False)["samples"]) < SAME
+    assert error(result["samples"], advanced(model, half, 2, 4, first=False)["samples"]) < SAME
 
 
 def test_a_pass_that_adds_no_noise_samples_once(model, caplog):
     with caplog.at_level("INFO"):
-        found = advanced(apply_free_init(model, FreeInit()), {"samples": draw(SHAPE, 7)}, 2, 4, first=False)
-    assert torch.equal(found["samples"], advanced(model, {"samples": draw(SHAPE, 7)}, 2, 4, first=False)["samples"])
+        result = advanced(apply_free_init(model, FreeInit()), {"samples": draw(SHAPE, 7)}, 2, 4, first=False)
+    assert torch.equal(result["samples"], advanced(model, {"samples": draw(SHAPE, 7)}, 2, 4, first=False)["samples"])
     assert "FreeInit: no noise is added, so the latent is sampled once." in caplog.messages
 
 
@@ -220,13 +220,13 @@ def test_what_a_noise_mask_protects_stays(model):
     mask = torch.zeros(1, 1, SIZE, SIZE)
     mask[..., : SIZE // 2] = 1.0
     masked = {"samples": latent, "noise_mask": mask}
-    plain, found = (
-        run(core_nodes.KSampler, model=each, seed=SEED, steps=2, cfg=3.0, sampler_name="euler", scheduler="normal",
+    plain, result = (
+        run(core_nodes.KSampler, model=patched, seed=SEED, steps=2, cfg=3.0, sampler_name="euler", scheduler="normal",
             positive=POSITIVE, negative=NEGATIVE, latent_image=masked)["samples"]
-        for each in (model, apply_free_init(model, FreeInit(2)))
+        for patched in (model, apply_free_init(model, FreeInit(2)))
     )  # fmt: skip
-    torch.testing.assert_close(found[..., SIZE // 2 :], latent[..., SIZE // 2 :])
-    assert error(found[..., : SIZE // 2], plain[..., : SIZE // 2]) > DIFFERENT
+    torch.testing.assert_close(result[..., SIZE // 2 :], latent[..., SIZE // 2 :])
+    assert error(result[..., : SIZE // 2], plain[..., : SIZE // 2]) > DIFFERENT
 
 
 @pytest.mark.parametrize("kind", FILTERS)

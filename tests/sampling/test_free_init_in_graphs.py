@@ -69,8 +69,8 @@ def test_from_coarse_to_fine_each_iteration_samples_its_steps(monkeypatch, oracl
     clip = sampled(model, first, sigmas=sigmas[[0, 2, 4]])
     noise = oracle.noise(monkeypatch, clip, first, draw(SHAPE, NEXT_SEED))
     expected = sampled(model, noise, seed=NEXT_SEED, sigmas=sigmas)
-    found = sampled(apply_free_init(model, FreeInit(2, coarse_to_fine=True)), first, sigmas=sigmas)
-    assert error(found, expected) < SAME
+    result = sampled(apply_free_init(model, FreeInit(2, coarse_to_fine=True)), first, sigmas=sigmas)
+    assert error(result, expected) < SAME
 
 
 @pytest.mark.parametrize("coarse_to_fine", [False, True])
@@ -104,24 +104,24 @@ def sampled_by(sampler: Any, model: Any, end: float) -> torch.Tensor:
 )
 def test_a_clip_that_is_finished_is_taken_from_the_result_whatever_a_sampler_reports(model, report):
     with_free_init = apply_free_init(model, FreeInit(2))
-    found = sampled_by(euler_that_reports(report), with_free_init, end=0.0)
-    assert torch.equal(found, sampled_by(comfy.samplers.sampler_object("euler"), with_free_init, end=0.0))
+    result = sampled_by(euler_that_reports(report), with_free_init, end=0.0)
+    assert torch.equal(result, sampled_by(comfy.samplers.sampler_object("euler"), with_free_init, end=0.0))
 
 
 def test_an_unfinished_clip_of_a_sampler_that_reports_nothing_is_its_noisy_result(model):
     silent = euler_that_reports(lambda callback, x: None)
-    found = sampled_by(silent, apply_free_init(model, FreeInit(2)), end=5.0)
-    assert torch.isfinite(found).all()
-    assert error(found, sampled_by(silent, model, end=5.0)) > DIFFERENT
+    result = sampled_by(silent, apply_free_init(model, FreeInit(2)), end=5.0)
+    assert torch.isfinite(result).all()
+    assert error(result, sampled_by(silent, model, end=5.0)) > DIFFERENT
 
 
 def test_patches_are_told_the_noise_levels_of_their_iteration(model):
     seen: list[list[float]] = []
-    told = apply_free_init(model, FreeInit(2, coarse_to_fine=True))
-    told.set_model_attn1_patch(lambda q, k, v, options: seen.append(options["sample_sigmas"].tolist()) or (q, k, v))
+    iterated = apply_free_init(model, FreeInit(2, coarse_to_fine=True))
+    iterated.set_model_attn1_patch(lambda q, k, v, options: seen.append(options["sample_sigmas"].tolist()) or (q, k, v))
     sigmas = torch.tensor([10.0, 5.0, 0.0])
-    sampled(told, draw(SHAPE, SEED), sigmas=sigmas)
-    assert [each for i, each in enumerate(seen) if each not in seen[:i]] == [[10.0, 0.0], [10.0, 5.0, 0.0]]
+    sampled(iterated, draw(SHAPE, SEED), sigmas=sigmas)
+    assert [levels for i, levels in enumerate(seen) if levels not in seen[:i]] == [[10.0, 0.0], [10.0, 5.0, 0.0]]
 
 
 def test_what_another_wrapper_has_given_is_not_changed(model):

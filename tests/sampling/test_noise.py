@@ -65,8 +65,8 @@ def test_repeated_noise_starts_over_after_a_period(frames):
 
 @pytest.mark.parametrize("seed", [SEED, 2**64 - 2])
 def test_each_frame_has_the_noise_that_comfyui_draws_with_its_seed(seed):
-    found = ClipNoise("per-frame seeds")(noise(), seed)
-    for i, frame in enumerate(found):
+    arranged = ClipNoise("per-frame seeds")(noise(), seed)
+    for i, frame in enumerate(arranged):
         expected: Any = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), (seed + i) % 2**64)
         assert torch.equal(frame[None], expected)
 
@@ -87,9 +87,9 @@ def test_no_share_changes_nothing(kind):
 def test_independent_noise_is_blended_by_the_formula(share):
     own, other = noise(size=64), ClipNoise("constant")(noise(size=64), SEED)
     expected = ((1 - share) * own + share * other) / ((1 - share) ** 2 + share**2) ** 0.5
-    found = ClipNoise("constant", share)(own, SEED)
-    torch.testing.assert_close(found[1:], expected[1:], rtol=0.02, atol=0)
-    torch.testing.assert_close(found[0], own[0])  # a frame blended with itself
+    arranged = ClipNoise("constant", share)(own, SEED)
+    torch.testing.assert_close(arranged[1:], expected[1:], rtol=0.02, atol=0)
+    torch.testing.assert_close(arranged[0], own[0])  # a frame blended with itself
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
@@ -97,25 +97,25 @@ def test_independent_noise_is_blended_by_the_formula(share):
 @pytest.mark.parametrize("times", [1, 2])
 def test_every_frame_stays_noise_of_unit_variance(kind, share, times):
     """Twice in a row, too, where frames already are alike; and ComfyUI's noise begins with that of the first seed."""
-    found = arrange(noise(size=64), SEED, [ClipNoise(kind, share, 4)] * times)
-    mean, variance = found.mean(dim=(1, 2, 3)), found.var(dim=(1, 2, 3))
+    arranged = arrange(noise(size=64), SEED, [ClipNoise(kind, share, 4)] * times)
+    mean, variance = arranged.mean(dim=(1, 2, 3)), arranged.var(dim=(1, 2, 3))
     torch.testing.assert_close(mean, torch.zeros(12), rtol=0, atol=0.04)  # five standard deviations
     torch.testing.assert_close(variance, torch.ones(12), rtol=0, atol=0.06)
 
 
 def test_arrangements_work_in_their_order():
     first, second = ClipNoise("per-frame seeds"), ClipNoise("repeated", period=4)
-    found = arrange(noise(), SEED, (first, second))
-    assert torch.equal(found, second(first(noise(), SEED), SEED))
-    assert not torch.equal(found, arrange(noise(), SEED, (second, first)))
+    arranged = arrange(noise(), SEED, (first, second))
+    assert torch.equal(arranged, second(first(noise(), SEED), SEED))
+    assert not torch.equal(arranged, arrange(noise(), SEED, (second, first)))
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS, ids=str)
 def test_an_arrangement_changes_nothing_in_place(arrangement):
     own = noise()
-    found = arrangement(own, SEED)
+    arranged = arrangement(own, SEED)
     assert torch.equal(own, noise())
-    assert not torch.equal(found, own)
+    assert not torch.equal(arranged, own)
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS, ids=str)
@@ -166,7 +166,7 @@ def test_a_second_pass_that_adds_no_noise_is_as_without_the_node(clip_noise, mod
     second |= {"scheduler": "normal", "positive": POSITIVE, "negative": NEGATIVE, "latent_image": half_done}
     second |= {"start_at_step": 2, "end_at_step": 4, "return_with_leftover_noise": "disable"}
     clips = [
-        run(core_nodes.KSamplerAdvanced, model=each, **second)["samples"]
-        for each in (model, clip_noise(model, noise="per-frame seeds", share=1.0))
+        run(core_nodes.KSamplerAdvanced, model=patched, **second)["samples"]
+        for patched in (model, clip_noise(model, noise="per-frame seeds", share=1.0))
     ]
     assert torch.equal(*clips)

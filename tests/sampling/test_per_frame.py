@@ -258,8 +258,8 @@ def test_noise_mask_of_each_frame_counts_in_windows(animated):
     settings = {"seed": 3, "steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal"}
     sampled = run(core_nodes.KSampler, model=windowed(animated), positive=prompt(5), negative=prompt(6),
                   latent_image=latent, **settings)["samples"]  # fmt: skip
-    kept = [frame for frame in range(LONG) if error(sampled[frame], latent["samples"][frame]) < 1e-3]
-    assert kept == [3]
+    unchanged = [frame for frame in range(LONG) if error(sampled[frame], latent["samples"][frame]) < 1e-3]
+    assert unchanged == [3]
 
 
 # Counts
@@ -302,8 +302,11 @@ def test_every_row_of_a_call_gets_the_hint_of_its_frame(animated, low_memory, mo
     theirs = with_control(make_controlnet(OneHintPerRow).set_cond_hint(hints, 0.7))
     negative = [[prompt(6)[0][0], dict(ours[0][1])]], [[prompt(6)[0][0], dict(theirs[0][1])]]
     model = windowed(animated)
-    found, expected = ksampler(model, ours, negative[0], frames=LONG), ksampler(model, theirs, negative[1], frames=LONG)
-    assert error(found, expected) < SAME
+    sampled, expected = (
+        ksampler(model, ours, negative[0], frames=LONG),
+        ksampler(model, theirs, negative[1], frames=LONG),
+    )
+    assert error(sampled, expected) < SAME
 
 
 def test_easycache_takes_nothing_from_one_window_to_another(animated):

@@ -34,22 +34,22 @@ def previews(monkeypatch):
 @pytest.fixture
 def sent():
     """What ComfyUI's progress hook is told of the node that runs: (value, of, preview)."""
-    told: list[tuple[float, float, Any]] = []
+    reports: list[tuple[float, float, Any]] = []
 
     def hook(value: float, of: float, preview: Any, node_id: str | None = None, **_: Any) -> None:
         if node_id is None:
-            told.append((value, of, preview))
+            reports.append((value, of, preview))
 
     comfy.utils.set_progress_bar_global_hook(hook)
-    yield told
+    yield reports
     comfy.utils.set_progress_bar_global_hook(None)
 
 
 def sample(model: Any) -> torch.Tensor:
     noise = torch.randn(FRAMES, 4, 8, 8, generator=torch.Generator().manual_seed(9))
     callback = latent_preview.prepare_callback(model, STEPS)
-    told = conditioning(5), conditioning(6), torch.zeros_like(noise)
-    return comfy.sample.sample(model, noise, STEPS, 3.0, "euler", "normal", *told, callback=callback, seed=3)
+    inputs = conditioning(5), conditioning(6), torch.zeros_like(noise)
+    return comfy.sample.sample(model, noise, STEPS, 3.0, "euler", "normal", *inputs, callback=callback, seed=3)
 
 
 def written(preview: Any) -> Any:
@@ -76,9 +76,9 @@ def test_every_frame_moves_in_the_preview_as_comfyui_would_show_it(previews, sen
     shown = written(sent[-1][2])
     previewer: Any = latent_preview.get_previewer(model.load_device, model.model.latent_format)
     expected = colours(previewer.decode_latent_to_preview(frame) for frame in latents.split(1))
-    found = colours(ImageSequence.Iterator(shown))
-    assert shown.is_animated and shown.info["loop"] == 0 and len(found) == FRAMES
-    nearest, next_one, *_ = sorted((found.roll(first, 0) - expected).abs().max() for first in range(FRAMES))
+    shown_colours = colours(ImageSequence.Iterator(shown))
+    assert shown.is_animated and shown.info["loop"] == 0 and len(shown_colours) == FRAMES
+    nearest, next_one, *_ = sorted((shown_colours.roll(first, 0) - expected).abs().max() for first in range(FRAMES))
     assert nearest < 20 and nearest < 0.6 * next_one, "WebP loses a little colour, and frames differ by more"
 
 
@@ -99,22 +99,22 @@ def test_a_single_picture_is_shown_by_comfyui_alone(previews, sent):
     model = prepare_clips(small_model())
     noise = torch.randn(1, 4, 8, 8)
     callback = latent_preview.prepare_callback(model, STEPS)
-    told = conditioning(5), conditioning(6), torch.zeros_like(noise)
-    comfy.sample.sample(model, noise, STEPS, 3.0, "euler", "normal", *told, callback=callback, seed=3)
+    inputs = conditioning(5), conditioning(6), torch.zeros_like(noise)
+    comfy.sample.sample(model, noise, STEPS, 3.0, "euler", "normal", *inputs, callback=callback, seed=3)
     assert len(sent) == STEPS and all(largest for _, _, (_, _, largest) in sent)
 
 
 def test_comfyuis_callback_is_told_the_same_as_without_us(previews, sent):
-    found = []
+    calls = []
 
-    def callback(*told: Any) -> None:
-        found.append(told)
+    def callback(*inputs: Any) -> None:
+        calls.append(inputs)
 
     for model in (small_model(), prepare_clips(small_model())):
         noise = torch.randn(FRAMES, 4, 8, 8, generator=torch.Generator().manual_seed(9))
-        told = conditioning(5), conditioning(6), torch.zeros_like(noise)
-        comfy.sample.sample(model, noise, STEPS, 3.0, "euler", "normal", *told, callback=callback, seed=3)
-    for without, with_us in zip(found[:STEPS], found[STEPS:], strict=True):
+        inputs = conditioning(5), conditioning(6), torch.zeros_like(noise)
+        comfy.sample.sample(model, noise, STEPS, 3.0, "euler", "normal", *inputs, callback=callback, seed=3)
+    for without, with_us in zip(calls[:STEPS], calls[STEPS:], strict=True):
         assert without[0] == with_us[0] and without[3] == with_us[3]
         torch.testing.assert_close(with_us[1], without[1])
 
@@ -141,11 +141,11 @@ def test_sliding_context_shows_the_windows_of_the_clip(within):
         sample(apply_sliding_context(small_model(), ContextOptions(6, 2, within=within, node="7")))
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
-    (value, of, (kind, picture, _)), *others = shown
+    (value, of, (kind, picture, _)), *rest = shown
     assert (value, of, kind) == (0, 3, "PNG")
     expected = draw_windows([range(6), range(4, 10), range(8, 14)], FRAMES)
     assert picture.tobytes() == expected.tobytes()
-    assert not any(preview for _, _, preview in others), "static windows are drawn once"
+    assert not any(preview for _, _, preview in rest), "static windows are drawn once"
 
 
 def test_moving_windows_are_shown_at_every_step():
@@ -206,11 +206,11 @@ def test_a_preview_seems_to_go_on_playing():
     preview.began -= 2 / 8
     shown = preview.picture(latents)
     assert shown is not None
-    found = [
+    shades = [
         round(ImageStat.Stat(frame.convert("L")).mean[0] / 60)
         for frame in ImageSequence.Iterator(written(("", shown, None)))
     ]
-    assert found == [2, 3, 0, 1]
+    assert shades == [2, 3, 0, 1]
 
 
 def test_another_packs_previewer_is_left_to_show_clips_itself():

@@ -129,8 +129,8 @@ def test_masks_of_any_size_fit_latents_of_any_size(model, motion, size, mask):
 
 def test_masks_and_lists_of_another_length_are_refused_before_sampling(model, motion):
     steps = []
-    for source, said in ((from_mask(torch.zeros(4, 8, 8), 0, 1), "4 masks"), (from_numbers([1.0] * 5), "5 numbers")):
-        with pytest.raises(ValueError, match=f"{said} for 6 frames"):
+    for source, words in ((from_mask(torch.zeros(4, 8, 8), 0, 1), "4 masks"), (from_numbers([1.0] * 5), "5 numbers")):
+        with pytest.raises(ValueError, match=f"{words} for 6 frames"):
             sample(moved(model, motion, MotionStrength(Curve(source))), callback=lambda *_: steps.append(1))
     assert not steps
 

@@ -47,15 +47,15 @@ def arguments(draw, max_frames: int = 300, min_overlap: int = 0) -> dict[str, in
     }
 
 
-def faults(found: Windows, frames: int, length: int) -> list[str]:
+def faults(planned: Windows, frames: int, length: int) -> list[str]:
     """What is wrong with a list of windows."""
     checks = {
-        "no window": len(found) > 0,
-        "frames that no window has": set().union(*found) >= set(range(frames)),
-        "frames outside of the clip": set().union(*found) <= set(range(frames)),
-        "a frame twice in a window": all(len(set(window)) == len(window) for window in found),
-        "a window of the wrong length": all(len(window) == min(length, frames) for window in found),
-        "equal windows": len({tuple(window) for window in found}) == len(found),
+        "no window": len(planned) > 0,
+        "frames that no window has": set().union(*planned) >= set(range(frames)),
+        "frames outside of the clip": set().union(*planned) <= set(range(frames)),
+        "a frame twice in a window": all(len(set(window)) == len(window) for window in planned),
+        "a window of the wrong length": all(len(window) == min(length, frames) for window in planned),
+        "equal windows": len({tuple(window) for window in planned}) == len(planned),
     }
     return [fault for fault, right in checks.items() if not right]
 
@@ -82,10 +82,10 @@ def wraps(window: Sequence[int]) -> bool:
 @examples(1000)
 @given(arguments())
 def test_windows_are_right_for_all_arguments(schedule, args):
-    found = windows(schedule, **args)
-    assert not faults(found, args["frames"], args["length"])
-    assert {type(frame) for window in found for frame in window} == {int}
-    assert windows(schedule, **args) == found
+    planned = windows(schedule, **args)
+    assert not faults(planned, args["frames"], args["length"])
+    assert {type(frame) for window in planned for frame in window} == {int}
+    assert windows(schedule, **args) == planned
 
 
 def test_frames_that_core_leaves_out_between_strided_windows_get_a_window():
@@ -140,8 +140,8 @@ def test_batched_windows_are_cores_with_the_last_one_moved_back(args):
     ],
 )
 def test_windows_of_sixteen_frames_that_overlap_by_four(schedule, frames, step, expected):
-    found = windows(schedule, frames, 16, 4, step=step)
-    assert [(window[0], window[-1]) for window in found] == expected
+    planned = windows(schedule, frames, 16, 4, step=step)
+    assert [(window[0], window[-1]) for window in planned] == expected
 
 
 @pytest.mark.parametrize("schedule", ["static", "batched"])
@@ -163,8 +163,8 @@ def test_uniform_windows_never_go_round_the_end(args):
 
 @pytest.mark.parametrize("schedule", ["uniform", "looped", "closed loop"])
 def test_stride_adds_windows_of_every_second_and_fourth_frame(schedule):
-    found = windows(schedule, 64, 16, 4, stride=3)
-    assert {(b - a) % 64 for window in found for a, b in pairwise(window)} == {1, 2, 4}
+    planned = windows(schedule, 64, 16, 4, stride=3)
+    assert {(b - a) % 64 for window in planned for a, b in pairwise(window)} == {1, 2, 4}
     assert windows(schedule, 40, 16, 4, stride=3) == windows(schedule, 40, 16, 4, stride=2), "40 have no 16 of them"
 
 
@@ -179,8 +179,8 @@ def test_a_clip_that_fits_is_one_window(schedule, args):
 @examples(300)
 @given(arguments(min_overlap=1))
 def test_a_closed_loop_has_a_window_around_its_join(args):
-    found = windows("closed loop", **args)
-    assert args["frames"] == 1 or any(wraps(window) for window in found)
+    planned = windows("closed loop", **args)
+    assert args["frames"] == 1 or any(wraps(window) for window in planned)
 
 
 @examples(300)
@@ -188,33 +188,33 @@ def test_a_closed_loop_has_a_window_around_its_join(args):
 def test_a_closed_loop_that_is_shorter_than_a_window_is_rolled(args):
     frames = args["frames"]
     args["length"] = max(args["length"], frames + 1)
-    found = windows("closed loop", **args)
-    assert found == [[(window[0] + i) % frames for i in range(frames)] for window in found]
-    assert len(found) == min(2, frames)
-    assert frames == 1 or any(wraps(window) for window in found)
+    planned = windows("closed loop", **args)
+    assert planned == [[(window[0] + i) % frames for i in range(frames)] for window in planned]
+    assert len(planned) == min(2, frames)
+    assert frames == 1 or any(wraps(window) for window in planned)
 
 
-def as_matrix(found: Windows, weights: Sequence[Tensor], frames: int) -> Tensor:
+def as_matrix(planned: Windows, weights: Sequence[Tensor], frames: int) -> Tensor:
     """(frames, windows)"""
-    matrix = torch.zeros(frames, len(found))
-    for i, (window, weight) in enumerate(zip(found, weights, strict=True)):
+    matrix = torch.zeros(frames, len(planned))
+    for i, (window, weight) in enumerate(zip(planned, weights, strict=True)):
         matrix[list(window), i] = weight
     return matrix
 
 
-def core_weights(fuse: str, found: Windows, frames: int, overlap: int) -> tuple[Tensor, Tensor]:
+def core_weights(fuse: str, planned: Windows, frames: int, overlap: int) -> tuple[Tensor, Tensor]:
     """What core's fusion makes of windows that hold nothing but their own number: how much of each window is in each
     frame (frames, windows), and the sum that it divides by (frames)."""
     handler: Any = IndexListContextHandler(
         get_matching_context_schedule("standard_static"), get_matching_fuse_method(fuse), context_overlap=overlap
     )
-    clip, counts, biases = torch.zeros(frames, len(found)), torch.zeros(frames, 1), [0.0] * frames
-    for i, indices in enumerate(found):
+    clip, counts, biases = torch.zeros(frames, len(planned)), torch.zeros(frames, 1), [0.0] * frames
+    for i, indices in enumerate(planned):
         window: Any = IndexListContextWindow(list(indices), total_frames=frames)
         window.context_overlap = overlap  # older versions read the handler's
-        result = torch.eye(len(found))[i].expand(len(indices), -1)
+        result = torch.eye(len(planned))[i].expand(len(indices), -1)
         handler.combine_context_window_results(
-            clip, [result], None, window, i, len(found), None, [clip], [counts], [biases]
+            clip, [result], None, window, i, len(planned), None, [clip], [counts], [biases]
         )
     if fuse == "relative":
         return clip, torch.tensor(biases)
@@ -227,14 +227,14 @@ def core_weights(fuse: str, found: Windows, frames: int, overlap: int) -> tuple[
 @examples(60)
 @given(arguments())
 def test_weights_sum_to_one_in_every_frame(fuse, schedule, args):
-    found = windows(schedule, **args)
-    weights = fuse_weights(fuse, found, args["frames"], args["overlap"])
-    assert all(weight.shape == (len(window),) for weight, window in zip(weights, found, strict=True))
+    planned = windows(schedule, **args)
+    weights = fuse_weights(fuse, planned, args["frames"], args["overlap"])
+    assert all(weight.shape == (len(window),) for weight, window in zip(weights, planned, strict=True))
     assert {weight.dtype for weight in weights} == {torch.float32}
     assert all((weight > 0).all() for weight in weights)
-    total = as_matrix(found, weights, args["frames"]).sum(1, dtype=torch.float64)
+    total = as_matrix(planned, weights, args["frames"]).sum(1, dtype=torch.float64)
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1.2e-7)
-    again = fuse_weights(fuse, found, args["frames"], args["overlap"])
+    again = fuse_weights(fuse, planned, args["frames"], args["overlap"])
     torch.testing.assert_close(again, weights, rtol=0, atol=0)
 
 
@@ -244,10 +244,10 @@ def test_weights_sum_to_one_in_every_frame(fuse, schedule, args):
 @given(arguments(max_frames=120, min_overlap=1))  # core's ramps fail without an overlap
 def test_weights_are_cores(fuse, schedule, args):
     frames, overlap = args["frames"], args["overlap"]
-    found = windows(schedule, **args)
-    expected, _ = core_weights(fuse, found, frames, overlap)
-    weights = fuse_weights(fuse, found, frames, overlap)
-    torch.testing.assert_close(as_matrix(found, weights, frames), expected, rtol=1e-4, atol=1e-6)
+    planned = windows(schedule, **args)
+    expected, _ = core_weights(fuse, planned, frames, overlap)
+    weights = fuse_weights(fuse, planned, frames, overlap)
+    torch.testing.assert_close(as_matrix(planned, weights, frames), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("fuse", FUSES)
@@ -257,16 +257,16 @@ def test_window_round_the_end_weighs_as_cores_in_the_middle_of_a_longer_clip(fus
     frames, length = args["frames"], args["length"]
     if frames < length:
         return
-    found = windows("closed loop", **args)
+    planned = windows("closed loop", **args)
     raw = []
-    for window in found:
+    for window in planned:
         hop = (window[1] - window[0]) % frames
         longer = [frames + window[0] + hop * i for i in range(length)]
         raw.append(core_weights(fuse, [longer], 4 * frames, args["overlap"])[1][longer])
-    expected = as_matrix(found, raw, frames)
+    expected = as_matrix(planned, raw, frames)
     expected /= expected.sum(1, keepdim=True)
-    weights = fuse_weights(fuse, found, frames, args["overlap"])
-    torch.testing.assert_close(as_matrix(found, weights, frames), expected, rtol=1e-4, atol=1e-6)
+    weights = fuse_weights(fuse, planned, frames, args["overlap"])
+    torch.testing.assert_close(as_matrix(planned, weights, frames), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("fuse", FUSES)
@@ -274,9 +274,9 @@ def test_window_round_the_end_weighs_as_cores_in_the_middle_of_a_longer_clip(fus
 @given(arguments(max_frames=120, min_overlap=1), st.integers(0, 119))
 def test_a_closed_loop_weighs_the_same_wherever_it_begins(fuse, args, turn):
     frames, overlap = args["frames"], args["overlap"]
-    found = windows("closed loop", **args)
-    turned = [[(i + turn) % frames for i in window] for window in found]
-    expected = fuse_weights(fuse, found, frames, overlap)
+    planned = windows("closed loop", **args)
+    turned = [[(i + turn) % frames for i in window] for window in planned]
+    expected = fuse_weights(fuse, planned, frames, overlap)
     torch.testing.assert_close(fuse_weights(fuse, turned, frames, overlap), expected)
 
 

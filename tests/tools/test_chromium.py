@@ -33,8 +33,8 @@ def test_a_browser_is_installed_by_who_may_and_only_if_it_is_missing(tmp_path, m
     install_chromium()
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked[0] == "update" and (asked[-1].endswith(" chromium") if succeeds else len(asked) == 1)
-    told = capsys.readouterr()
-    assert ("will be skipped" in told.out + told.err) is not succeeds
+    output = capsys.readouterr()
+    assert ("will be skipped" in output.out + output.err) is not succeeds
     (tmp_path / "chromium").write_text("")
     (tmp_path / "chromium").chmod(0o755)
     install_chromium()

@@ -103,12 +103,12 @@ def test_a_folder_without_comfyui_is_refused_with_the_known_versions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("output", "expected"),
     [
         ("error: dns error: failed to lookup address", "network connection"),
         ("OSError: [Errno 28] No space left on device", "disk is full"),
         ("something else", "the lines above say why"),
     ],
 )
-def test_a_failed_step_is_explained(said, expected):
-    assert expected in explain_failure("install it", said)
+def test_a_failed_step_is_explained(output, expected):
+    assert expected in explain_failure("install it", output)

@@ -112,10 +112,10 @@ def test_the_chosen_build_is_installed_in_an_environment_of_its_own(tmp_path, mo
     )
     if choice is not None:
         monkeypatch.setenv("UV_TORCH_BACKEND", choice)
-    made = environment.prepare(str(comfyui))
+    prepared = environment.prepare(str(comfyui))
     *_, install = (tmp_path / "asked").read_text().splitlines()
     assert f"pip install --torch-backend {choice or 'cpu'} " in install
-    assert made.folder.parent == cache and not made.folder.name.endswith(default)
-    assert environment.prepare(str(comfyui)) == made
+    assert prepared.folder.parent == cache and not prepared.folder.name.endswith(default)
+    assert environment.prepare(str(comfyui)) == prepared
     assert (tmp_path / "asked").read_text().splitlines()[-1] == install
     assert os.environ.get("UV_TORCH_BACKEND") == choice

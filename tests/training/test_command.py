@@ -42,9 +42,9 @@ def start(words: list[str], config: Path, **options: Any) -> subprocess.Popen[st
 def train(config: Path, words: list[str] = TRAINING) -> dict[str, torch.Tensor]:
     """What it wrote."""
     process = start(words, config)
-    said = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, said
-    return load_file(said.strip().splitlines()[-1])
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    return load_file(output.strip().splitlines()[-1])
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -74,9 +74,9 @@ def test_a_training_that_was_stopped_and_killed_ends_like_one_that_was_not(whole
         process, before = start(TRAINING, config), state.stat().st_mtime_ns if state.exists() else 0
         wait_for_state(state, before)
         process.send_signal(kill)
-        said = process.communicate(timeout=100)[0]
+        output = process.communicate(timeout=100)[0]
         if kill == signal.SIGTERM:
-            assert process.returncode == 130 and "Stopped; run the same command to resume." in said
+            assert process.returncode == 130 and "Stopped; run the same command to resume." in output
         done.append(len(torch.load(state)["losses"]))
     assert 1 <= done[0] < done[1] < STEPS["fit"]["steps"] and not (tmp_path / "out" / "m.safetensors").exists()
     assert same(train(config), whole)
@@ -97,7 +97,7 @@ def test_two_processes_learn_what_one_does_with_the_same_clips_in_a_step(clips, 
 
     two, one = state(1, [*LAUNCH, "-m", "training"]), state(2, TRAINING)
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
-    averages = [[each["exp_avg"] for each in result["optimizer"]["state"].values()] for result in (two, one)]
+    averages = [[entry["exp_avg"] for entry in result["optimizer"]["state"].values()] for result in (two, one)]
     for name, a, b in zip(one["weights"], *averages, strict=True):
         assert (a - b).norm() < 1e-3 * b.norm() + 1e-9, name
     assert list((tmp_path / "1 at once").rglob("events.out.tfevents.*"))
@@ -115,8 +115,8 @@ def test_ctrl_c_stops_all_processes_after_a_step(clips, tmp_path):
             tar.add(file, file.name)
     data = {"shards": str(shard), "frames": 4, "stride": 1, "size": 64}
     config = write_config(tmp_path / "run.toml", configuration(clips, out, data=data, fit=fit, save_every=0.0))
-    with open(tmp_path / "said.txt", "w+") as said:
-        process = start([*LAUNCH, "-m", "training"], config, stdout=said, start_new_session=True)
+    with open(tmp_path / "said.txt", "w+") as output:
+        process = start([*LAUNCH, "-m", "training"], config, stdout=output, start_new_session=True)
         wait_for_state(out / "m.pt")
         os.killpg(process.pid, signal.SIGINT)
         process.wait(100)
@@ -129,8 +129,8 @@ def test_ctrl_c_stops_all_processes_after_a_step(clips, tmp_path):
 def test_an_error_is_a_sentence_and_no_traceback(clips, tmp_path, capsys):
     config = write_config(tmp_path / "run.toml", configuration(clips, tmp_path / "out", lora={"rank": "eight"}))
     assert command.run(config) == 1
-    said = capsys.readouterr().err
-    assert "lora.rank: " in said and "Traceback" not in said
+    output = capsys.readouterr().err
+    assert "lora.rank: " in output and "Traceback" not in output
 
 
 @pytest.mark.one_version

@@ -116,9 +116,9 @@ def assert_close(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 def test_gradients_reach_the_motion_model_alone():
     setting = Setting(zero=False)
-    found = gradients(setting, VELOCITY, data(moving_square()))
-    assert found.keys() == weights(setting.motion).keys()
-    assert all(gradient.abs().sum() > 0 for gradient in found.values())
+    actual = gradients(setting, VELOCITY, data(moving_square()))
+    assert actual.keys() == weights(setting.motion).keys()
+    assert all(gradient.abs().sum() > 0 for gradient in actual.values())
     assert all(p.grad is None for p in setting.unet.parameters())
 
 
@@ -168,9 +168,9 @@ def test_a_training_that_goes_on_sees_what_it_would_have_seen():
 def test_all_frames_of_a_clip_have_one_timestep_and_noise_of_their_own():
     items = list(islice(data(moving_square()).stream(0), 50))
     draws = [draw(item, replace(VELOCITY, first_timestep=600), None) for item in items]
-    times = [int(each.time) for each in draws]
+    times = [int(drawn.time) for drawn in draws]
     assert all(600 <= time < 1000 for time in times) and len(set(times)) > 30
-    noise = torch.stack([each.noise for each in draws]).flatten(2)
+    noise = torch.stack([drawn.noise for drawn in draws]).flatten(2)
     together = (noise[:, 0] * noise[:, 1]).mean()
     assert abs(together) < 0.05 and abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
 
@@ -185,10 +185,10 @@ def test_the_share_of_captions_that_is_dropped_is_the_one_asked_for():
 def test_the_debiased_error_is_motiondirectors():
     """Section 4.2: phi(e) = sqrt(beta^2 + 1) e - beta e_anchor, with beta 1; it is linear, so differences keep it."""
     predicted, noise = torch.randn(2, FRAMES, 4, 8, 8), torch.randn(2, FRAMES, 4, 8, 8)
-    found = debiased(predicted - noise, torch.tensor([0, 3]))
+    result = debiased(predicted - noise, torch.tensor([0, 3]))
     for clip, anchor in enumerate((0, 3)):
         phi = [2**0.5 * e[clip] - e[clip, anchor] for e in (predicted, noise)]
-        torch.testing.assert_close(found[clip], phi[0] - phi[1])
+        torch.testing.assert_close(result[clip], phi[0] - phi[1])
 
 
 def test_the_debiased_loss_is_added():
@@ -221,5 +221,5 @@ def test_bfloat16_is_close_and_the_weights_stay_float32():
         first_losses(setting.losses(data(moving_square()), replace(VELOCITY, bf16=on)))[0] for on in (False, True)
     )
     assert 0 < abs(bf16 - fp32) < 0.05 * fp32
-    found = gradients(setting, replace(VELOCITY, bf16=True), data(moving_square()))
-    assert all(gradient.dtype == torch.float32 for gradient in found.values())
+    rounded = gradients(setting, replace(VELOCITY, bf16=True), data(moving_square()))
+    assert all(gradient.dtype == torch.float32 for gradient in rounded.values())

@@ -55,8 +55,8 @@ def test_a_motion_lora_loads_says_what_it_is_and_is_shown(run, clips, tmp_path):
     metadata = notes(file)
     assert (metadata["family"], metadata["rank"], metadata["steps"]) == ("AnimateDiff v3", "2", "3")
     assert metadata["base"] == "Stable Diffusion 1.5" and metadata["data"] == str(clips)
-    made = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"m_000002.safetensors", "m_000002_0.webp", "m_0.webp", "m.png"} <= made
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"m_000002.safetensors", "m_000002_0.webp", "m_0.webp", "m.png"} <= names
 
 
 def test_a_motion_module_from_nothing_and_on_from_it(run, tmp_path):

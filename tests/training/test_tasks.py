@@ -128,7 +128,7 @@ def test_attention_is_pytorchs_whatever_the_user_chose(frozen):
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         image_model = frozen(make_model(2))
         image_model(noisy, time, prompts(77))
-    layers = [each for each in image_model.module.modules() if isinstance(each, CrossAttention)]
+    layers = [layer for layer in image_model.module.modules() if isinstance(layer, CrossAttention)]
     called = {event.key: event.count for event in profile.key_averages()}
     assert called["aten::scaled_dot_product_attention"] == len(layers) > 0
 
@@ -142,7 +142,7 @@ def clips(count: int = 2, frames: int = FRAMES) -> Any:
     data, generator = data_module, torch.Generator().manual_seed(3)
     latents = [torch.randn(frames, 4, 8, 8, generator=generator) for _ in range(count)]
     prompt = prompts(4)[0]
-    return data.EncodedClips([data.MemoryClip(each, prompt) for each in latents], frames)
+    return data.EncodedClips([data.MemoryClip(clip, prompt) for clip in latents], frames)
 
 
 def losses_of(task: Any, data: Any, processes: Any = None, **options: Any) -> Any:
@@ -205,10 +205,10 @@ def load(folder: Path, family: str) -> Any:
     return loader.load_motion_model(str(folder / f"{family}_1.safetensors"))
 
 
-def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys() and expected
+def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys() and expected
     for key, value in expected.items():
-        assert (found[key] - value).norm() < 1e-4 * value.norm() + 1e-7, key
+        assert (actual[key] - value).norm() < 1e-4 * value.norm() + 1e-7, key
 
 
 @pytest.mark.parametrize("family", ["v1", "v2"])
@@ -256,7 +256,7 @@ def test_a_module_for_sdxl_starts_from_nothing_and_its_file_loads(tmp_path):
 def test_a_start_from_nothing_comes_from_the_seed():
     model = make_model(2)
     models = [start(model, seed=seed).model.state_dict() for seed in (0, 0, 1)]
-    first, again, other = (torch.cat([value.flatten() for value in each.values()]) for each in models)
+    first, again, other = (torch.cat([value.flatten() for value in state.values()]) for state in models)
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
