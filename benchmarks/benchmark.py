@@ -95,14 +95,16 @@ def with_module(model, mid: bool, positions: int = 0):
     return animate(model, motion_module(mid, positions))
 
 
-def sample(model, size: int, frames: int = FRAMES, steps: int = STEPS) -> float:
+def sample(model, size: int, frames: int = FRAMES, steps: int = STEPS, control=None) -> float:
     """Return the seconds per step of a sampling run, without the first step, which may load weights."""
     import comfy.sample
     import torch
 
     latent = torch.zeros(frames, 4, size // 8, size // 8)
     noise = comfy.sample.prepare_noise(latent, 0)
-    positive, negative = ([[torch.randn(1, 77, 768, generator=torch.Generator().manual_seed(i)), {}]] for i in (1, 2))
+    options = {"control": control} if control is not None else {}
+    texts = (torch.randn(1, 77, 768, generator=torch.Generator().manual_seed(i)) for i in (1, 2))
+    positive, negative = ([[text, dict(options)]] for text in texts)
     times = []
 
     def at_step(*_):
@@ -158,13 +160,13 @@ def give_back_free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def operations(model, size: int) -> float:
+def operations(model, size: int, control=None) -> float:
     """Return the floating-point operations of one step, cond and uncond together."""
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
     with counter:
-        sample(model, size)
+        sample(model, size, control=control)
     return counter.get_total_flops() / (STEPS + 1)
 
 
@@ -187,9 +189,9 @@ def import_milliseconds() -> float:
     return statistics.median(float(run.stdout.split()[-1]) for run in runs)
 
 
-def peak_gib(model, size: int) -> float:
+def peak_gib(model, size: int, control=None) -> float:
     with PeakMemory() as memory:
-        sample(model, size)
+        sample(model, size, control=control)
     return memory.peak / 2**30
 
 

@@ -104,18 +104,17 @@ class SparseControl(comfy.controlnet.ControlNet):
     def hint(self, x: Tensor, call: CallFrames) -> Tensor:
         """Return pictures and mask for the frames of a call, (f, c + 1, h, w); zeros where there is no keyframe."""
         assert self.keyframes is not None
+        frames, keyframes = call.indices or range(call.clip), self.keyframes.frames_of(call.clip)
         size = (x.shape[-2] * self.compression_ratio, x.shape[-1] * self.compression_ratio)
         if self.pictures is None or self.pictures.shape[-2:] != size:
             self.pictures = self.prepare(*size)
             show_keyframes(self.keyframes, call.clip)
         pictures = self.pictures.to(x.device, self.manual_cast_dtype or self.control_model.dtype)
-        frames, keyframes = call.indices or range(call.clip), self.keyframes.frames_of(call.clip)
         hint = pictures.new_zeros(len(frames), *pictures.shape[1:])
+        loop_of = call.clip if call.loop else 0
         for start in range(0, len(frames), call.length):
             window = frames[start : start + call.length]
-            places = keyframes_in_window(
-                window, keyframes, far=self.settings.far_keyframes, loop_of=call.clip if call.loop else 0
-            )
+            places = keyframes_in_window(window, keyframes, far=self.settings.far_keyframes, loop_of=loop_of)
             for place, keyframe in places.items():
                 hint[start + place] = pictures[keyframe]
         return hint

@@ -72,10 +72,14 @@ def load_sparse(
     folder: Path, kind: str = "rgb", channels: tuple[int, ...] = CHANNELS, seed: int = 7, **settings: Any
 ) -> SparseControl:
     """Write a SparseCtrl file and load it, as a user does."""
+    return load_sparse_control(str(save_sparse(folder, kind, channels, seed)), SparseCtrlSettings(**settings))
+
+
+def save_sparse(folder: Path, kind: str, channels: tuple[int, ...], seed: int = 7) -> Path:
     path = folder / f"{kind}_{len(channels)}_{seed}.safetensors"
     if not path.exists():
         safetensors.torch.save_file(original_layout(sparse_oracle(kind, channels, seed).state_dict()), path)
-    return load_sparse_control(str(path), SparseCtrlSettings(**settings))
+    return path
 
 
 def oracle_features(

@@ -91,7 +91,7 @@ REFUSED = {
     "for this file use Load Motion LoRA": lambda: keys("unet." + DIFFUSERS + "to_q.lora_A.weight"),
     "a LoRA for the image model": lambda: keys(ATTENTION + "processor.to_q_lora.up.weight"),
     "use Load LoRA": lambda: keys("lora_unet_down_blocks_0_attentions_0_proj_in.alpha"),
-    "SparseCtrl": lambda: {"controlnet": motion_with("controlnet_cond_embedding.weight")},
+    "for this file use Load SparseCtrl": lambda: {"controlnet": motion_with("controlnet_cond_embedding.weight")},
     "CameraCtrl": lambda: {"pose_encoder_state_dict": keys("encoder_conv_in.weight"), "lora_state_dict": {}},
     "CMCM": lambda: prefixed("module.", motion_with(P + "transformer_blocks.0.cc_projection.weight")),
     "OMCM": lambda: keys("conv_in.weight", "body.0.block1.weight"),

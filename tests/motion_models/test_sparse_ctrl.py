@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import safetensors.torch
 import torch
 from comfy_support import CHANNELS, CONTEXT
 from diffusers_oracle import relative_error
@@ -15,7 +16,13 @@ from sparse_ctrl_support import (
     without_positions,
 )
 
-from animatediff_native.motion_models.sparse_ctrl import read_sparse_ctrl_file
+from animatediff_native.motion_models.motion_model import MotionModelConfig
+from animatediff_native.motion_models.sparse_ctrl import (
+    SparseCtrlConfig,
+    load_sparse_ctrl,
+    own_keys_and_shapes,
+    read_sparse_ctrl_file,
+)
 
 FRAMES = 6
 TIMESTEP = torch.tensor(500)
@@ -46,6 +53,15 @@ def test_features_equal_diffusers(kind, context, tmp_path):
         assert relative_error(ours, theirs) < 1e-5
     blank = network(noisy, torch.zeros_like(hint), TIMESTEP.expand(FRAMES), context, frames=6)
     assert relative_error(blank["middle"][0][5], expected[-1][5]) > 1e-3, "a keyframe is felt at other frames"
+
+
+@pytest.mark.parametrize(("kind", "keys", "millions"), [("rgb", 486, 497.0), ("scribble", 500, 498.0)])
+def test_the_published_files_have_as_many_weights(kind, keys, millions):
+    down = tuple((channels,) * 2 for channels in (320, 640, 1280, 1280))
+    motion = MotionModelConfig(down=down, mid=(), up=(), attentions=1)
+    _, shapes = own_keys_and_shapes(SparseCtrlConfig(motion, text_features=768, takes_latents=kind == "rgb"))
+    assert len(shapes) == keys
+    assert round(sum(shape.numel() for shape in shapes.values()) / 1e6, 1) == millions
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +101,20 @@ def test_every_layout_gives_the_same_weights(weights, kind, layout):
         assert not key.endswith(".pe") or torch.allclose(tensor, expected[key], atol=1e-3 if layout == "half" else 1e-6)
     if layout == "half":
         assert {tensor.dtype for key, tensor in state_dict.items() if not key.endswith(".pe")} == {torch.float16}
+
+
+@pytest.mark.parametrize("extension", ["ckpt", "safetensors"])
+def test_a_half_precision_file_loads_as_it_is_published(weights, extension, tmp_path):
+    """The .ckpt with the authors' configuration, and the repacked .safetensors."""
+    half, path = {key: t.half() for key, t in weights["rgb"].items()}, tmp_path / f"half.{extension}"
+    if extension == "ckpt":
+        torch.save({"controlnet": half, "animatediff_config": {"set_noisy_sample_input_to_zero": True}}, path)
+    else:
+        safetensors.torch.save_file(half, path)
+    network = load_sparse_ctrl(str(path))
+    assert network.name == path.name and network.config.takes_latents
+    for key, tensor in read_sparse_ctrl_file(half, "a.ckpt")[1].items():
+        assert torch.equal(network.state_dict()[key].float(), tensor.float())
 
 
 TO_Q = "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.to_q.weight"
