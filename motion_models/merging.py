@@ -17,7 +17,7 @@ def merge(
     """Return (1 - r) * a + r * b, where r is `ratio` times the level's own ratio.
 
     ComfyUI adds the two when it loads the weights. All else comes from `a`: the positional encoding, the noise
-    schedule, and the middle block where `b` has none.
+    schedule, and a middle block or a part that sees pictures where `b` has none.
     Raises ValueError if the two differ in the shape of a layer.
     """
     patcher, weights = a.patcher.clone(), a.patcher.model.state_dict()

@@ -25,7 +25,7 @@ from .clips import STEP_SIZE, check_base_of_inputs, prepare_clips
 from .context_windows import ContextOptions, SlidingContext
 from .other_nodes import check_detours, plain_models
 from .patchers import KEY, add_motion_model, patcher_on
-from .pictures import NO_PICTURES, ClipPictures, PictureSettings, View
+from .pictures import NO_PICTURES, ClipPictures, PictureSettings
 from .strength import Area, ClipStrength, MotionStrength, moment_of, moments
 
 if TYPE_CHECKING:
@@ -160,15 +160,6 @@ class Run:
         whole_clip = call.length == self.frames
         return handler.attention_windows(device) if isinstance(handler, SlidingContext) and whole_clip else None
 
-    def view(
-        self, call: CallFrames, moment: int, areas: tuple[Area | None, ...], options: dict[str, Any]
-    ) -> View | None:
-        """Return what a call sees of the pictures, if there are any and they count at this moment."""
-        if self.pictures is None or self.pictures.strength.at(moment) == 0.0:
-            return None
-        amount = self.pictures.strength.in_call(call, moment, areas)
-        return View(call, areas=areas, size=options.get(STEP_SIZE, self.latent_size), amount=amount)
-
     def areas(self, x: torch.Tensor, call: CallFrames, options: dict[str, Any]) -> tuple[Area | None, ...]:
         """Return which part of the latent each cond of a call sees; None is all of it. ValueError if nothing tells."""
         if not self.strength.has_regions and self.pictures is None:
@@ -285,8 +276,9 @@ class MotionWrappers:
             if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
                 options[NORMS_OVER_FRAMES] = True  # once, however many such modules this MODEL has
                 stack.enter_context(group_norms_over_frames(run.norms_of(unet), call.length))
-            view = run.view(call, moment, areas, options)
-            if run.pictures is not None and view is not None:
+            if run.pictures is not None:
+                size = options.get(STEP_SIZE, run.latent_size)
+                view = run.pictures.view(call, moment, areas=areas, size=size)
                 stack.enter_context(run.pictures.hooks(model, unet, run.slots_of(unet), view))
             strength = run.strength.in_call(call, moment, areas)
             hooks = motion_hooks(run.slots_of(unet), model, call.length, strength=strength, windows=windows)

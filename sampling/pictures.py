@@ -158,21 +158,22 @@ class ClipPictures:
             comfy.model_management.load_models_gpu(in_use)  # those that made room for the VAE
         return self.latents[size]
 
+    def view(self, call: CallFrames, moment: int, areas: Sequence[Area | None], size: tuple[int, int]) -> View:
+        """Return what a UNet call sees, whose conds see these areas of a latent of that size."""
+        amount = self.strength.in_call(call, moment, areas)
+        return View(call, areas=areas, latents=self.latents_in(size), amount=amount)
+
     @contextmanager
     def hooks(self, model: MotionModel, unet: Any, slots: Sequence[Slot], view: View) -> Iterator[None]:
         """Within the context, a UNet call sees the pictures through this motion model."""
-        part = model.get_submodule(model.config.picture_input)
+        part, layers = model.get_submodule(model.config.picture_input), {slot.name: slot.layer for slot in slots}
+        if model.config.picture_input == PIA_CONV:
+            hooks = {unet.input_blocks[0][0]: self.pia_hook(part, view)}
+        else:
+            levels = range(len(model.config.down))
+            hooks = {layers[f"down_blocks.{i}.motion_modules.1"]: self.lcm_hook(part, i, view) for i in levels}
         with ExitStack() as stack:
-            if model.config.picture_input == PIA_CONV:
-                layers = [(unet.input_blocks[0][0], self.pia_hook(part, view))]
-            else:
-                layers = [
-                    (slot.layer, self.lcm_hook(part, level, slot.name, view))
-                    for slot in slots
-                    for level in range(len(model.config.down))
-                    if slot.name == f"down_blocks.{level}.motion_modules.1"
-                ]
-            for layer, hook in layers:
+            for layer, hook in hooks.items():
                 stack.callback(layer.register_forward_hook(hook).remove)
             yield
 
@@ -184,17 +185,16 @@ class ClipPictures:
         """
 
         def hook(_layer: Any, _args: Any, out: Tensor) -> Tensor:
-            latents = self.latents_in(view.size)[[self.nearest[frame] for frame in view.call.frames]]
-            latents = view.of_batch([cropped(latents, area) for area in view.areas], out)
-            affinity = (
-                self.affinity[view.call.frames].view(-1, 1, 1, 1).repeat(len(latents) // len(view.call.frames), 1, 1, 1)
-            )
-            affinity = (affinity.to(out) * view.amount(FIRST_MODULE, out)).expand(-1, 1, *latents.shape[2:])
-            return out + conv(torch.cat([affinity, latents * (affinity != 0.0)], dim=1))
+            frames = view.call.frames
+            pictures = view.latents[[self.nearest[frame] for frame in frames]]
+            pictures = view.of_batch([cropped(pictures, area) for area in view.areas], out)
+            affinity = view.of_batch([self.affinity[frames].view(-1, 1, 1, 1)] * len(view.areas), out)
+            affinity = (affinity * view.amount("down_blocks.0", out)).expand(-1, 1, *out.shape[2:])
+            return out + conv(torch.cat([affinity, pictures * (affinity != 0.0)], dim=1))
 
         return hook
 
-    def lcm_hook(self, encoder: torch.nn.Module, level: int, slot: str, view: View) -> Callable[..., Tensor]:
+    def lcm_hook(self, encoder: torch.nn.Module, level: int, view: View) -> Callable[..., Tensor]:
         """Return the hook for the layer before the second motion module of a level's way down."""
 
         def hook(_layer: Any, _args: Any, out: Tensor) -> Tensor:
@@ -204,16 +204,16 @@ class ClipPictures:
             features = view.of_batch(of_areas, out)
             if features.shape != out.shape:  # another node samples the UNet's inner levels smaller
                 features = F.interpolate(features, out.shape[-2:], mode="bilinear")
-            amount = view.amount(slot, out)
+            amount = view.amount(f"down_blocks.{level}", out)
             return out + (features if isinstance(amount, float) and amount == 1.0 else features * amount)
 
         return hook
 
     def features_of(self, encoder: Any, area: Area | None, view: View, like: Tensor) -> list[Tensor]:
         """Return the encoder's features of all frames, once per run; for windows they wait in main memory."""
-        key = (area, view.size, like.device)
+        key = (area, view.latents.shape, like.device)
         if key not in self.features:
-            latents = cropped(self.latents_in(view.size), area).to(like)
+            latents = cropped(view.latents, area).to(like)
             encodings = sinusoids(self.clip, encoder.conv_in.out_channels)[0, self.away]
             positions = self.settings.drift * encodings.to(like)
             nearest = torch.tensor(self.nearest, device=like.device)
@@ -228,9 +228,6 @@ class ClipPictures:
         return self.features[key]
 
 
-FIRST_MODULE = "down_blocks.0.motion_modules.0"
-
-
 @dataclass(frozen=True)
 class View:
     """What one UNet call sees of the clip."""
@@ -238,10 +235,10 @@ class View:
     call: CallFrames
     areas: Sequence[Area | None]
     """Of each cond."""
-    size: tuple[int, int]
-    """Height and width of the whole latent in this step."""
+    latents: Tensor
+    """The pictures' latents, n c h w, in the size of the whole latent."""
     amount: Callable[[str, Tensor], Amount]
-    """Gives the pictures' strength for a module and its features."""
+    """Gives the pictures' strength for a level of the UNet and its features."""
 
     def of_batch(self, of_areas: Sequence[Tensor], features: Tensor) -> Tensor:
         """Return what each cond's area holds, f c h w, for a batch (b f) c h w, on its device and in its dtype."""

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from comfy_support import animate, load_motion, make_model, motion_state_dict, sample
 from lora_support import change, official, weights, write
+from picture_support import load_picture_motion
 from safetensors import SafetensorError
 
 from animatediff_native.motion_models.formats import V1, V3
@@ -78,6 +79,24 @@ def test_a_module_without_middle_block_leaves_the_other_its_own(tmp_path):
     assert torch.equal(weights(merged)[MID_KEY], weights(v2)[MID_KEY])
     assert not torch.equal(weights(merged)[KEY], weights(v2)[KEY])
     assert MID_KEY not in weights(merge(v3, v2, 0.5, {}))
+
+
+def test_the_part_that_sees_pictures_stays_with_the_first_module(tmp_path):
+    """PIA with the motion of another module, a LoRA on it, and the file that is saved of them."""
+    pia, v3 = load_picture_motion(tmp_path, "PIA"), load_motion(tmp_path, "v3", seed=2)
+    lora = write(tmp_path / "lora.safetensors", change("v3"), official)
+    merged = apply_motion_lora(merge(pia, v3, 1.0, {}), lora, 0.5)
+    save(merged, str(tmp_path / "saved.safetensors"))
+    saved = load_motion_model(str(tmp_path / "saved.safetensors"))
+    assert (saved.family, saved.config) == (pia.family, pia.config)
+    expected = {
+        **weights(apply_motion_lora(v3, lora, 0.5)),
+        **{k: t for k, t in weights(pia).items() if "conv_in" in k},
+    }
+    for key, tensor in weights(saved).items():
+        torch.testing.assert_close(tensor, expected.pop(key))
+    assert not expected
+    assert not any("conv_in" in key for key in weights(merge(v3, pia, 0.5, {})))
 
 
 def test_modules_for_two_bases_are_refused(two: Two, tmp_path):

@@ -191,6 +191,8 @@ def test_prompts_share_a_call_or_have_one_each(model, motions, family):
     assert calls == [2]
     cond, uncond = predict(clip, POSITIVE), predict(clip, NEGATIVE)
     assert error(together, uncond + 3.0 * (cond - uncond)) < 1e-5
+    per_frame = [[POSITIVE[0][0].repeat(6, 1, 1), {}]]  # as from Prompt Schedule
+    assert error(predict(clip, per_frame), cond) < 1e-5
     mask = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(1))
     areas = [[POSITIVE[0][0], {}], [NEGATIVE[0][0], {"area": (8, 8, 0, 0), "strength": 1.0, "mask": mask}]]
     whole = [[POSITIVE[0][0], {}], [NEGATIVE[0][0], {"mask": mask}]]

@@ -85,7 +85,7 @@ def beta_schedules() -> Image.Image:
     for row, ((_, names), colour) in enumerate(zip(curves.items(), COLOURS, strict=True)):
         noise = share_of_noise(BETA_SCHEDULES[names[0]]).tolist()
         axes.line([(t / 999, share) for t, share in enumerate(noise)], colour)
-        y = 180 + 32 * row
+        y = 160 + 28 * row
         canvas.line([(124, y), (146, y)], colour)
         canvas.write((154, y), ", ".join(names), "lm", 16)
     return canvas.finish()
