@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..motion_models.schedules import AUTOMATIC, BETA_SCHEDULES, KEEP
 from ..sampling.animate import MotionSettings, animate
 from ..sampling.progress import FRAME_RATE
+from .levels import report_missing_levels
 from .schema import Schema
 from .sockets import MotionModel, MotionStrength
 
@@ -113,6 +114,9 @@ class ApplyAnimateDiff(io.ComfyNode):
         frame_rate: float = FRAME_RATE,
         motion_strength: tuple = (),
     ) -> io.NodeOutput:
+        for values in motion_strength:
+            report_missing_levels(values.strength_of_level, motion_module)
+            report_missing_levels(values.motion_scale_of_level, motion_module)
         settings = MotionSettings(
             strength=strength,
             motion_scale=motion_scale,
