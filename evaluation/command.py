@@ -24,6 +24,8 @@ from .clips import find_clips, read_clip, read_references
 from .optical_flow import LucasKanade, OpticalFlow, Raft
 from .score import NUMBERS, Embeddings, score
 
+MOST_FRAMES = 1_000_000
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
@@ -61,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Return rows, means and skipped files. ValueError if options contradict each other, or no clip can be scored."""
+    if not 1 <= options.frames <= MOST_FRAMES:
+        raise ValueError(f"--frames is {options.frames}, but goes from 1 to {MOST_FRAMES}.")
     if (options.references or options.clip) and not options.clip_vision:
         raise ValueError("Look and text agreement compare CLIP embeddings: give --clip-vision too.")
     paths = find_clips(options.folder)
@@ -103,15 +107,23 @@ class Models:
             return None
         from .embeddings import embed
 
-        caption = path.with_suffix(".txt")
-        text = caption.read_text(encoding="utf-8") if self.clip is not None and caption.is_file() else ""
+        text = read_caption(path.with_suffix(".txt")) if self.clip is not None else ""
         return embed(self.clip_vision, images, references=self.references, clip=self.clip, text=text)
 
 
+def read_caption(file: Path) -> str:
+    """Return the text of a file, none if it is missing. ValueError if it is not a text."""
+    try:
+        return file.read_text(encoding="utf-8-sig") if file.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file.name} is not UTF-8 text: save it as UTF-8.") from error
+
+
 def load_clip_vision(file: Path) -> Any:
-    """Return a CLIP vision model. ValueError if ComfyUI does not know it."""
+    """Return a CLIP vision model. ValueError if the file cannot be read, or if ComfyUI does not know it."""
     import comfy.clip_vision
 
+    load_weights(file)
     model = comfy.clip_vision.load(str(file))
     if model is None:
         raise ValueError(f"{file} is not a CLIP vision model that ComfyUI knows: choose another for --clip-vision.")
@@ -119,20 +131,20 @@ def load_clip_vision(file: Path) -> Any:
 
 
 def load_clip(file: Path) -> Any:
-    """Return a CLIP text encoder."""
+    """Return a CLIP text encoder. ValueError if the file cannot be read."""
     import comfy.sd
 
+    load_weights(file)
     return comfy.sd.load_clip([str(file)])
 
 
 def load_raft(file: Path) -> OpticalFlow:
     """Return RAFT on ComfyUI's device. ValueError if the file holds other weights."""
     import comfy.model_management
-    import comfy.utils
     from torchvision.models.optical_flow import raft_large
 
     model, device = raft_large(weights=None, progress=False), comfy.model_management.get_torch_device()
-    weights: Any = comfy.utils.load_torch_file(str(file), safe_load=True)
+    weights = load_weights(file)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -140,6 +152,13 @@ def load_raft(file: Path) -> OpticalFlow:
             f"{file} does not hold the weights of torchvision's raft_large: choose another for --optical-flow."
         ) from error
     return Raft(model.eval().to(device), device)
+
+
+def load_weights(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file. ValueError if it cannot be read."""
+    from ..motion_models.loader import load_weights  # imported late, since it needs ComfyUI
+
+    return load_weights(str(file))[0]
 
 
 def means(rows: list[dict[str, Any]]) -> dict[str, float | None]:

@@ -52,7 +52,7 @@ class Video:
     @contextmanager
     def _stream(self):
         try:
-            with av.open(_readable(self.file)) as container:
+            with av.open(_readable(self.file), metadata_errors="replace") as container:
                 if not container.streams.video:
                     raise UnusableClip("there is no video in the file")
                 yield container, container.streams.video[0]

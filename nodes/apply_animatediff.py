@@ -8,6 +8,7 @@ from ..motion_models.schedules import AUTOMATIC, BETA_SCHEDULES, KEEP
 from ..sampling.animate import MotionSettings, animate
 from ..sampling.pictures import AFFINITIES, NO_PICTURES, PictureSettings
 from ..sampling.progress import FRAME_RATE
+from .levels import report_missing_levels
 from .schema import Schema
 from .sockets import Keyframes, MotionCurve, MotionModel, MotionStrength
 
@@ -155,6 +156,9 @@ class ApplyAnimateDiff(io.ComfyNode):
         keyframe_strength=1.0,
         keyframe_drift: float = NO_PICTURES.drift,
     ) -> io.NodeOutput:
+        for values in motion_strength:
+            report_missing_levels(values.strength_of_level, motion_module)
+            report_missing_levels(values.motion_scale_of_level, motion_module)
         pictures = PictureSettings(
             keyframes=None if keyframes is None else keyframes.keyframes,
             motion=keyframe_motion,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+
 from comfy_api.latest import io
 
+from ..motion_models.loader import LoadedMotionModel
 from ..sampling.strength import LEVELS
 
 DETAIL = ("finest details", "details", "larger shapes", "whole picture")
@@ -41,3 +45,11 @@ def level_inputs(name: str, tooltip: str, advanced: bool, maximum: float) -> lis
 def values_by_level(name: str, inputs: dict[str, float]) -> dict[str, float]:
     """Return the value of each level's input, by level; 1 where it is missing."""
     return {level: float(inputs.get(input_id(level, name), 1.0)) for level in LEVELS}
+
+
+def report_missing_levels(value_by_level: Mapping[str, float], motion: LoadedMotionModel) -> None:
+    """Log it if a value other than 1 is for a level that a motion model does not have."""
+    levels = motion.config.levels()
+    missing = [label(level) for level, value in value_by_level.items() if value != 1.0 and level not in levels]
+    if missing:
+        logging.info(f"AnimateDiff: {motion.name} has no level {' or '.join(missing)}, so its value does nothing.")

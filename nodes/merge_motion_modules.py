@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..motion_models.merging import merge
-from .levels import level_inputs, values_by_level
+from .levels import level_inputs, report_missing_levels, values_by_level
 from .schema import Schema
 from .sockets import MotionModel
 
@@ -39,4 +39,6 @@ class MergeMotionModules(io.ComfyNode):
     @classmethod
     def execute(cls, first, second, ratio: float = 0.5, **inputs: float) -> io.NodeOutput:
         ratio_of_level = values_by_level("ratio", inputs)
+        for motion in (first, second):
+            report_missing_levels(ratio_of_level, motion)
         return io.NodeOutput(merge(first, second, ratio=ratio, ratio_of_level=ratio_of_level))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from comfy_api.latest import io
@@ -92,20 +93,30 @@ class MotionCurveNode(io.ComfyNode):
         frame_rate: float = 8.0,
     ) -> io.NodeOutput:
         if source is NOT_CONNECTED:
+            report_idle("keyframes", low=low, high=high, frame_rate=frame_rate)
             numbers = curves.parse(keyframes, over)
         else:
             numbers = read(source, over=over, low=low, high=high, frame_rate=frame_rate)
         return io.NodeOutput(curves.Curve(numbers, over))
 
 
+def report_idle(source: str, **values: float) -> None:
+    """Log the values that were set and do nothing with a source."""
+    defaults = {"low": 0.0, "high": 1.0, "frame_rate": 8.0}
+    idle = [f"{name} {value:g}" for name, value in values.items() if value != defaults[name]]
+    if idle:
+        logging.info(f"Motion Curve: {', '.join(idle)} does nothing with {source}.")
+
+
 def read(source: Any, over: str, low: float, high: float, frame_rate: float) -> curves.Source:
     """Return the numbers of a connected source. ValueError if it is None, or cannot run over the sampling."""
     if source is None:
         raise ValueError("'source' is empty: connect a video that has sound, or disconnect it.")
-    if isinstance(source, (int, float)):
-        return curves.from_numbers([source], over)
-    if isinstance(source, (list, tuple)):
-        return curves.from_numbers(source, over)
+    if isinstance(source, (int, float, list, tuple)):
+        report_idle("numbers", low=low, high=high, frame_rate=frame_rate)
+        return curves.from_numbers([source] if isinstance(source, (int, float)) else source, over)
+    if not isinstance(source, dict):
+        report_idle("a curve or masks", frame_rate=frame_rate)
     if hasattr(source, "interp_array"):
         return curves.from_curve_editor(source, low, high)
     if over == curves.SAMPLING:

@@ -6,11 +6,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import comfy.patcher_extension
+import torch
 
 from . import noise as noises
 from .calls import ATTENTION_WINDOWS
 from .context_windows import MOTION, ContextOptions, SlidingContext
-from .other_nodes import check_calls, check_second, lend_sampling, return_sampling, run_once
+from .other_nodes import animation, check_calls, check_second, lend_sampling, return_sampling, run_once
 from .per_frame import check_frames
 from .progress import FRAME_RATE, show_progress
 
@@ -38,6 +39,8 @@ def apply_sliding_context(model: ModelPatcher, options: ContextOptions) -> Model
         idle.append(f"start_percent {options.start_percent:g} does nothing without a Sliding Context before it")
     elif chained and options.start_percent in (earlier.start_percent for earlier in handler.options):
         idle.append(f"it replaces the one before it, which also starts at {options.start_percent:g}")
+    if chained and options.free_noise != handler.options[0].free_noise:
+        idle.append("free_noise is taken from the node whose windows come first")
     for sentence in idle:
         logging.info(f"Sliding Context: {sentence}.")
     model_options["context_handler"] = handler.with_options(options) if chained else SlidingContext(options)
@@ -70,7 +73,7 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
         return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, pbar, seed, **kwargs)
     options[KEY] = True
     run_once(options["transformer_options"]["wrappers"])
-    handler, arrangements = options.get("context_handler"), options.get(noises.KEY, ())
+    handler, of_windows = options.get("context_handler"), ()
     if noise.ndim != 4 and isinstance(handler, SlidingContext):
         logging.warning("Sliding Context does not work on video models: use ComfyUI's Context Windows instead.")
     elif frames > 1:
@@ -81,12 +84,13 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
             check_calls(options)
         if isinstance(handler, SlidingContext):
             options["context_handler"] = handler.for_run(callback)
-            arrangements += handler.noise(frames)
+            of_windows = handler.noise(frames)
             comfy.patcher_extension.add_wrapper_with_key(
                 Wrapper.PREPARE_SAMPLING, KEY, budget_memory, options, is_model_options=True
             )
-        options[noises.KEY] = arrangements
-        noise = noises.arrange(noise, seed or 0, arrangements)
+        if handler is not None and is_inside(handler) and not animation(guider.model_patcher)[0]:
+            logging.info(f'Sliding Context: within "{MOTION}" does nothing without Apply AnimateDiff.')
+        noise = arrange_noise(options, noise, seed or 0, of_windows)
     try:
         return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, pbar, seed, **kwargs)
     finally:
@@ -110,6 +114,18 @@ def check_base_of_inputs(guider: Any, noise: Tensor) -> None:
                 f"A prompt has {width} features a token, but this {name} model takes {config['context_dim']}: encode "
                 "it with the text encoder of this checkpoint."
             )
+
+
+def arrange_noise(
+    options: dict[str, Any], noise: Tensor, seed: int, of_windows: tuple[noises.FreeNoise, ...]
+) -> Tensor:
+    """Return a run's noise as Clip Noise and its windows arrange it, and put the arrangements into its options."""
+    of_nodes = options.get(noises.KEY, ())
+    options[noises.KEY] = (*of_nodes, *of_windows)
+    arranged = noises.arrange(noise, seed, options[noises.KEY])
+    if of_nodes and torch.equal(arranged, noise):
+        logging.info(f"Clip Noise: it does nothing, since no noise is added or none repeats in {len(noise)} frames.")
+    return arranged
 
 
 def is_inside(handler: Any) -> bool:

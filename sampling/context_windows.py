@@ -71,6 +71,9 @@ class ContextOptions:
         idle = {
             f"context_stride {self.stride} does nothing with {self.schedule} windows": self.stride > 1
             and self.schedule in ("static", "batched"),
+            f"context_overlap {self.overlap} does nothing with batched windows": self.overlap != ContextOptions.overlap
+            and self.schedule == "batched"
+            and not self.free_noise,
             f"windows_at_once {self.at_once} does nothing within the {MOTION}": self.at_once > 1
             and self.within == MOTION,
         }

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.models.optical_flow import raft_large
 
-from animatediff_native.evaluation.command import main
+from animatediff_native.evaluation.command import main, read_caption
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (64, 96)
@@ -95,13 +95,26 @@ def test_windows_are_scored(folder, capsys):
     [
         (["--references", "."], "give --clip-vision too"),
         (["--context-length", "4"], "overlap of 4 frames does not fit windows of 4"),
+        (["--frames", "-1"], "--frames is -1, but goes from 1 to"),
+        (["--clip-vision", "clips/broken.mp4"], r"broken\.mp4 is not a weights file"),
+        (["--clip-vision", "clips"], "clips cannot be read"),
+        (["--optical-flow", "clips/broken.mp4"], r"broken\.mp4 is not a weights file"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(folder, tmp_path, arguments, message):
+def test_options_that_do_not_fit_are_refused(folder, tmp_path, arguments, message, monkeypatch):
     out = tmp_path / "scores.json"
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=message):
         main([str(folder), "--out", str(out), *arguments])
     assert not out.exists()
+
+
+def test_a_caption_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "clip.txt").write_bytes("\ufeffa café".encode("utf-8"))
+    assert read_caption(tmp_path / "clip.txt") == "a café"
+    (tmp_path / "clip.txt").write_bytes("a café".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^clip\.txt is not UTF-8 text: save it as UTF-8\.$"):
+        read_caption(tmp_path / "clip.txt")
 
 
 def test_a_folder_of_which_nothing_can_be_read_gives_no_file(tmp_path):

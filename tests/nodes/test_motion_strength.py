@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import folder_paths
@@ -121,3 +122,31 @@ def test_stretched_positions_hold_more_frames(adn, apply, model, motion_folder, 
     assert stretched.config.pe_length == 40
     clip = ksampler(apply(model, stretched), frames=40, steps=1)
     assert torch.isfinite(clip).all()
+
+
+def test_levels_that_a_module_does_not_have_are_logged(adn, apply, model, motion, load_motion, caplog):
+    caplog.set_level(logging.INFO)
+    without_mid = load_motion("v3")
+    strength = run(adn["ADN_MotionStrengthPerLevel"], mid_strength=0.5)
+    for module, logged in ((motion, False), (without_mid, True)):
+        apply(model, module, motion_strength=strength)
+        assert ("v3_1.safetensors has no level mid, so its value does nothing" in caplog.text) == logged
+    caplog.clear()
+    run(adn["ADN_MergeMotionModules"], first=motion, second=without_mid, mid_ratio=0.5)
+    assert "v3_1.safetensors has no level mid" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("inputs", "idle"),
+    [
+        ({"low": 0.5, "frame_rate": 12.0}, "low 0.5, frame_rate 12 does nothing with keyframes"),
+        ({"high": 2.0, "source": [0.5]}, "high 2 does nothing with numbers"),
+        ({"low": 0.5, "frame_rate": 12.0, "source": torch.zeros(1, 8, 8)}, "frame_rate 12 does nothing with a curve"),
+        ({"low": 0.5, "high": 2.0, "source": torch.zeros(1, 8, 8)}, None),
+        ({}, None),
+    ],
+)
+def test_inputs_of_motion_curve_that_do_nothing_are_logged(adn, inputs, idle, caplog):
+    caplog.set_level(logging.INFO)
+    run(adn["ADN_MotionCurve"], **inputs)
+    assert f"Motion Curve: {idle}" in caplog.text if idle else not caplog.text

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import comfy.model_patcher
+import comfy.sample
 import comfy.sampler_helpers
 import comfy.samplers
 import comfy_extras.nodes_advanced_samplers as upscale_nodes
@@ -16,7 +17,19 @@ import comfy_extras.nodes_sag as sag_nodes
 import pytest
 import torch
 from comfy_support import animate, load_motion
-from node_support import CHANNELS, FRAMES, NEGATIVE, POSITIVE, SIZE, empty_latent, error, ksampler, run, small_model
+from node_support import (
+    CHANNELS,
+    FRAMES,
+    NEGATIVE,
+    POSITIVE,
+    SIZE,
+    empty_latent,
+    error,
+    ksampler,
+    noise_of,
+    run,
+    small_model,
+)
 
 from animatediff_native.motion_models.schedules import KEEP
 from animatediff_native.sampling import noise as noises
@@ -397,6 +410,7 @@ def test_a_schedule_that_a_later_node_replaces_is_logged(model, load, sampling, 
         ({"stride": 2}, "context_stride 2 does nothing with static windows"),
         ({"at_once": 2, "within": MOTION}, "windows_at_once 2 does nothing within the motion module"),
         ({"start_percent": 0.5}, "start_percent 0.5 does nothing without a Sliding Context before it"),
+        ({"schedule": "batched", "overlap": 2}, "context_overlap 2 does nothing with batched windows"),
         ({}, None),
     ],
 )
@@ -406,3 +420,32 @@ def test_settings_of_sliding_context_that_do_nothing_are_logged(model, options, 
     assert (sentence in caplog.text) if sentence else (not caplog.text)
     windowed(once, **options)
     assert "it replaces the one before it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("frames", "add_noise", "logged"), [(FRAMES, True, True), (FRAMES, False, True), (2 * FRAMES, True, False)]
+)
+def test_clip_noise_that_changes_nothing_is_logged(model, frames, add_noise, logged, caplog):
+    caplog.set_level(logging.INFO)
+    model.model_options[noises.KEY] = (noises.ClipNoise("repeated", period=FRAMES),)
+    noise = noise_of(frames) * add_noise
+    model = windowed(model, frames)
+    euler = ("euler", "normal", POSITIVE, NEGATIVE)
+    comfy.sample.sample(model, noise, 1, 1.0, *euler, torch.zeros_like(noise))
+    assert ("Clip Noise: it does nothing" in caplog.text) == logged
+
+
+def test_windows_in_motion_modules_that_are_not_there_are_logged(model, animated, caplog):
+    caplog.set_level(logging.INFO)
+    for sampled, logged in ((animated, False), (model, True)):
+        ksampler(windowed(sampled, within=MOTION), steps=1)
+        assert ("does nothing without Apply AnimateDiff" in caplog.text) == logged
+
+
+def test_the_free_noise_of_a_later_node_is_logged(model, caplog):
+    caplog.set_level(logging.INFO)
+    first = apply_sliding_context(model, ContextOptions())
+    apply_sliding_context(first, ContextOptions(start_percent=0.5))
+    assert "free_noise" not in caplog.text
+    windowed(first, start_percent=0.5)
+    assert "free_noise is taken from the node whose windows come first" in caplog.text
