@@ -30,7 +30,7 @@ def run(node: Any, **inputs: Any) -> Any:
 
 
 def node_output(node: Any, **inputs: Any) -> Any:
-    """Run a V3 node class with defaults for required inputs; what it returns, which may be nodes that take its place."""
+    """Run a V3 node class with defaults for required inputs. What it returns may hold nodes that take its place."""
     widgets = [
         getattr(entry, "input_override", None) or entry for entry in node.GET_SCHEMA().inputs if not entry.optional
     ]
