@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .graph import GAP, PRIMITIVE, REROUTE, TITLE, Graph, Node, Output, behind, consumers, pair_of, position, reachable
+from .graph import GAP, PRIMITIVE, REROUTE, TITLE, Graph, Node, Output, pair_of, position
 from .old_nodes import is_old, row_of
 
 PIPES = ("ToBasicPipe", "EditBasicPipe")
@@ -32,9 +32,6 @@ class Conversion:
         self.said: dict[Node, list[str]] = defaultdict(list)
         self.without_frames: list[Node] = []
         """Prompt Schedules that take the number of frames of their sampler's latent."""
-
-    def leads_to_something(self, node: Node, output: int) -> bool:
-        return any(link.index == output for _, link in self.leads_to[node])
 
     def convert(self, node: Node, rule: Rule) -> None:
         outputs = rule(self, node)
@@ -174,6 +171,30 @@ class Conversion:
                     source = node.source(name) or link
                     name, instead = (entry.name, entry.instead) if entry else (name, "")
                     self.say(node, f"{name}, from {described(source.node)}, is left out{instead and f': {instead}'}.")
+
+
+def consumers(nodes: Iterable[Node]) -> dict[Node, list[tuple[Node, Output]]]:
+    """Return what the outputs of each node lead to."""
+    leading = defaultdict(list)
+    for node in nodes:
+        for link in node.links.values():
+            leading[link.node].append((node, link))
+    return leading
+
+
+def reachable(start: Node, following: Callable[[Node], Iterable[Node]]) -> Iterator[Node]:
+    """Yield the nodes behind or before a node, nearest first and each once."""
+    waiting, seen = [start], {start}
+    while waiting:
+        for node in following(waiting.pop(0)):
+            if node not in seen:
+                yield node
+                seen.add(node)
+                waiting.append(node)
+
+
+def behind(node: Node) -> Iterator[Node]:
+    return reachable(node, lambda node: (link.node for link in node.links.values()))
 
 
 def brought(new: Node, old: Node, values: Mapping[str, Any], inputs: str) -> Node:

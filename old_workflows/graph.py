@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -266,30 +266,6 @@ def number(id: Any) -> Any:
 
 def largest(values: Iterable[Any]) -> int:
     return max([0, *(value for value in values if isinstance(value, int))])
-
-
-def consumers(nodes: Iterable[Node]) -> dict[Node, list[tuple[Node, Output]]]:
-    """Return what the outputs of each node lead to."""
-    leading = defaultdict(list)
-    for node in nodes:
-        for link in node.links.values():
-            leading[link.node].append((node, link))
-    return leading
-
-
-def reachable(start: Node, following: Callable[[Node], Iterable[Node]]) -> Iterator[Node]:
-    """Yield the nodes behind or before a node, nearest first and each once."""
-    waiting, seen = [start], {start}
-    while waiting:
-        for node in following(waiting.pop(0)):
-            if node not in seen:
-                yield node
-                seen.add(node)
-                waiting.append(node)
-
-
-def behind(node: Node) -> Iterator[Node]:
-    return reachable(node, lambda node: (link.node for link in node.links.values()))
 
 
 def position(node: Node) -> Point:

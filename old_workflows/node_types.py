@@ -17,39 +17,38 @@ class NodeType(NamedTuple):
     widgets: Mapping[str, Any]
     """Defaults by name, in the order in which the page saves the values."""
     outputs: Mapping[str, str]
-    size: tuple[int, int] = (300, 80)
     extra: tuple[Any, ...] = ()
     """Further values that the page saves after the widgets: the button to upload a file."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, about as the page draws the node."""
+        texts = sum(name in ("text", "prompts", "keyframes") for name in self.widgets)
+        rows = max(len(self.sockets), len(self.outputs)) + len(self.widgets) + 5 * texts
+        return 315, 20 + 26 * rows if self.outputs else 270  # without outputs, it shows what it saves
 
-SOCKETS = {
-    **{name: name.upper() for name in ("model", "latent", "clip", "vae", "image", "mask", "audio", "video")},
-    **{name: name.upper() for name in ("conditioning", "control_net")},
-    **dict.fromkeys(("samples",), "LATENT"),
-    "latent_image": "LATENT",
-    **dict.fromkeys(("images", "pixels", "image1", "image2"), "IMAGE"),
-    "interp_model": "INTERP_MODEL",
-    **dict.fromkeys(("positive", "negative"), "CONDITIONING"),
-    **dict.fromkeys(("width", "height", "batch_size"), "INT"),
-    **dict.fromkeys(("motion_strength", "previous"), "MOTION_STRENGTH_ADN"),
-    "motion_module": "MOTION_MODEL_ADN",
-    "source": "CURVE,MASK,AUDIO,FLOATS,FLOAT",
-    "curve": "MOTION_CURVE_ADN",
-    "fps": "FLOAT",
+
+TYPES_OF_SOCKETS = {
+    "LATENT": "latent samples latent_image",
+    "IMAGE": "image images pixels image1 image2",
+    "CONDITIONING": "conditioning positive negative",
+    "INT": "width height batch_size",
+    "FLOAT": "fps",
+    "MOTION_MODEL_ADN": "motion_module",
+    "MOTION_STRENGTH_ADN": "motion_strength previous",
+    "MOTION_CURVE_ADN": "curve",
+    "CURVE,MASK,AUDIO,FLOATS,FLOAT": "source",
+    "FLOAT,INT,BOOLEAN": "values.a values.b values.c",
+    **{name.upper(): name for name in ("model", "clip", "vae", "mask", "audio", "video", "control_net")},
+    "INTERP_MODEL": "interp_model",
 }
+SOCKETS = {name: type for type, names in TYPES_OF_SOCKETS.items() for name in names.split()}
 
 
-def new(
-    sockets: str,
-    widgets: Mapping[str, Any],
-    outputs: str,
-    size: tuple[int, int] = (300, 80),
-    extra: tuple[Any, ...] = (),
-) -> NodeType:
-    """Return a node type from the names of its sockets, which tell their types."""
-    names_in, names_out = sockets.split(), outputs.split()
-    types_in = {name: SOCKETS[name] for name in names_in}
-    return NodeType(types_in, widgets, {name: SOCKETS.get(name, name) for name in names_out}, size, extra)
+def new(sockets: str, outputs: str, *, extra: tuple[Any, ...] = (), **widgets: Any) -> NodeType:
+    """Return a node type from the names of its sockets, which tell their types, and the defaults of its widgets."""
+    types_in = {name: SOCKETS[name] for name in sockets.split()}
+    return NodeType(types_in, widgets, {name: SOCKETS.get(name, name) for name in outputs.split()}, extra)
 
 
 def stand_in_type(old_id: str) -> NodeType:
@@ -59,107 +58,80 @@ def stand_in_type(old_id: str) -> NodeType:
         sockets={entry.name: entry.type for entry in old.carried if not entry.is_widget},
         widgets={entry.name: entry.default for entry in old.carried if entry.is_widget},
         outputs={output.name or output.type: output.type for output in outputs},
-        size=(300, 200),
     )
 
 
 USE_EVOLVED_SAMPLING = stand_in_id("ADE_UseEvolvedSampling")
 SAMPLE_SETTINGS = stand_in_id("ADE_AnimateDiffSamplingSettings")
-STRENGTHS = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+STRENGTHS: dict[str, Any] = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
 NODE_TYPES = {
-    "ADN_LoadMotionModule": new("", {"motion_module": "", "stretch_to": 0}, "motion_module"),
-    "ADN_LoadMotionLora": new("motion_module", {"motion_lora": "", "strength": 1.0}, "motion_module"),
+    "ADN_LoadMotionModule": new("", "motion_module", motion_module="", stretch_to=0),
+    "ADN_LoadMotionLora": new("motion_module", "motion_module", motion_lora="", strength=1.0),
     "ADN_ApplyAnimateDiff": new(
-        "model motion_module motion_strength",
-        STRENGTHS | {"beta_schedule": "automatic", "motion_scale": 1.0}, "MODEL", (300, 200),
+        "model motion_module motion_strength", "MODEL", **STRENGTHS, beta_schedule="automatic", motion_scale=1.0,
     ),
     "ADN_SlidingContext": new(
-        "model",
-        {"context_length": 16, "context_overlap": 4, "schedule": "static", "fuse": "pyramid", "context_stride": 0,
-         "within": "whole UNet", "windows_at_once": 1, "free_noise": True, "start_percent": 0.0},
-        "MODEL", (300, 270),
+        "model", "MODEL", context_length=16, context_overlap=4, schedule="static", fuse="pyramid", context_stride=0,
+        within="whole UNet", windows_at_once=1, free_noise=True, start_percent=0.0,
     ),
-    "ADN_ClipNoise": new("model", {"noise": "constant", "share": 0.5, "period": 16}, "MODEL", (300, 110)),
+    "ADN_ClipNoise": new("model", "MODEL", noise="constant", share=0.5, period=16),
     "ADN_FreeInit": new(
-        "model",
-        {"iterations": 3, "filter": "butterworth", "spatial_frequency": 0.25, "temporal_frequency": 0.25, "order": 4,
-         "coarse_to_fine": False},
-        "MODEL", (300, 180),
+        "model", "MODEL", iterations=3, filter="butterworth", spatial_frequency=0.25, temporal_frequency=0.25, order=4,
+        coarse_to_fine=False,
     ),
     "ADN_PromptSchedule": new(
-        "clip latent",
-        {"prompts": "", "frames": 16, "interpolation": "linear", "prefix": "", "suffix": ""},
-        "CONDITIONING", (330, 290),
+        "clip latent", "CONDITIONING", prompts="", frames=16, interpolation="linear", prefix="", suffix="",
     ),
-    "ADN_MotionStrength": new("previous", {"strength": 1.0, "motion_scale": 1.0}, "motion_strength", (290, 100)),
+    "ADN_MotionStrength": new("previous", "motion_strength", strength=1.0, motion_scale=1.0),
     "ADN_MotionCurve": new(
-        "source",
-        {"keyframes": "0: 0.5\n8 ease: 1\n15: 0.5", "over": "frames", "low": 0.0, "high": 1.0, "frame_rate": 8.0},
-        "curve", (300, 220),
+        "source", "curve", keyframes="0: 0.5\n8 ease: 1\n15: 0.5", over="frames", low=0.0, high=1.0, frame_rate=8.0,
     ),
-    "CheckpointLoaderSimple": new("", {"ckpt_name": ""}, "MODEL CLIP VAE", (315, 98)),
-    "ModelSamplingDiscrete": new("model", {"sampling": "eps", "zsnr": False}, "MODEL", (300, 82)),
-    "EmptyLatentImage": new("", {"width": 512, "height": 512, "batch_size": 1}, "LATENT", (315, 106)),
-    "RepeatLatentBatch": new("samples", {"amount": 1}, "LATENT", (220, 60)),
-    "RepeatImageBatch": new("image", {"amount": 1}, "IMAGE", (220, 60)),
-    "RebatchImages": new("images", {"batch_size": 1}, "IMAGE", (220, 60)),
-    "GetImageSize": new("image", {}, "width height batch_size", (220, 70)),
-    "ImageFromBatch": new("image", {"batch_index": 0, "length": 1}, "IMAGE", (220, 82)),
-    "ImageScale": new(
-        "image",
-        {"upscale_method": "nearest-exact", "width": 512, "height": 512, "crop": "disabled"},
-        "IMAGE", (270, 130),
-    ),
-    "VAEEncode": new("pixels vae", {}, "LATENT", (220, 46)),
-    "VAEDecode": new("samples vae", {}, "IMAGE", (220, 46)),
-    "ControlNetLoader": new("", {"control_net_name": ""}, "CONTROL_NET", (315, 58)),
-    "DiffControlNetLoader": new("model", {"control_net_name": ""}, "CONTROL_NET", (315, 58)),
-    "ControlNetApply": new("conditioning control_net image", {"strength": 1.0}, "CONDITIONING", (315, 98)),
-    "ControlNetApplyAdvanced": new(
-        "positive negative control_net image vae", STRENGTHS, "positive negative", (315, 186)
-    ),
-    "LoadVideo": new("", {"file": ""}, "VIDEO", (310, 110), ("image",)),
-    "GetVideoComponents": new("video", {}, "images audio fps", (220, 80)),
-    "LoadImageDataSetFromFolder": new("", {"folder": ""}, "images", (310, 60)),
-    "CreateVideo": new("images audio", {"fps": 30.0}, "VIDEO", (220, 80)),
-    "SaveVideo": new("video", {"filename_prefix": "video/ComfyUI", "format": "auto", "codec": "auto"}, "", (315, 270)),
-    "SaveWEBM": new(
-        "images", {"filename_prefix": "ComfyUI", "codec": "vp9", "fps": 24.0, "crf": 32.0}, "", (315, 270)
-    ),
+    "CheckpointLoaderSimple": new("", "MODEL CLIP VAE", ckpt_name=""),
+    "ModelSamplingDiscrete": new("model", "MODEL", sampling="eps", zsnr=False),
+    "EmptyLatentImage": new("", "LATENT", width=512, height=512, batch_size=1),
+    "RepeatLatentBatch": new("samples", "LATENT", amount=1),
+    "RepeatImageBatch": new("image", "IMAGE", amount=1),
+    "RebatchImages": new("images", "IMAGE", batch_size=1),
+    "GetImageSize": new("image", "width height batch_size"),
+    "ImageFromBatch": new("image", "IMAGE", batch_index=0, length=1),
+    "ImageScale": new("image", "IMAGE", upscale_method="nearest-exact", width=512, height=512, crop="disabled"),
+    "VAEEncode": new("pixels vae", "LATENT"),
+    "VAEDecode": new("samples vae", "IMAGE"),
+    "ControlNetLoader": new("", "CONTROL_NET", control_net_name=""),
+    "DiffControlNetLoader": new("model", "CONTROL_NET", control_net_name=""),
+    "ControlNetApply": new("conditioning control_net image", "CONDITIONING", strength=1.0),
+    "ControlNetApplyAdvanced": new("positive negative control_net image vae", "positive negative", **STRENGTHS),
+    "LoadVideo": new("", "VIDEO", file="", extra=("image",)),
+    "GetVideoComponents": new("video", "images audio fps"),
+    "LoadImageDataSetFromFolder": new("", "images", folder=""),
+    "CreateVideo": new("images audio", "VIDEO", fps=30.0),
+    "SaveVideo": new("video", "", filename_prefix="video/ComfyUI", format="auto", codec="auto"),
+    "SaveWEBM": new("images", "", filename_prefix="ComfyUI", codec="vp9", fps=24.0, crf=32.0),
     "SaveAnimatedWEBP": new(
-        "images",
-        {"filename_prefix": "ComfyUI", "fps": 6.0, "lossless": True, "quality": 80, "method": "default"},
-        "", (315, 270),
+        "images", "", filename_prefix="ComfyUI", fps=6.0, lossless=True, quality=80, method="default",
     ),
-    "SaveImage": new("images", {"filename_prefix": "ComfyUI"}, "", (315, 270)),
+    "SaveImage": new("images", "", filename_prefix="ComfyUI"),
     "KSampler": new(
-        "model positive negative latent_image",
-        {"seed": 0, "control_after_generate": "fixed", "steps": 20, "cfg": 8.0, "sampler_name": "euler",
-         "scheduler": "normal", "denoise": 1.0},
-        "LATENT", (315, 262),
+        "model positive negative latent_image", "LATENT", seed=0, control_after_generate="fixed", steps=20, cfg=8.0,
+        sampler_name="euler", scheduler="normal", denoise=1.0,
     ),
-    "LoadAudio": new("", {"audio": ""}, "AUDIO", (310, 110), ("upload",)),
-    "TrimAudioDuration": new("audio", {"start_index": 0.0, "duration": 60.0}, "AUDIO", (270, 82)),
-    "ImageBatch": new("image1 image2", {}, "IMAGE", (220, 46)),
-    "ImageScaleBy": new("image", {"upscale_method": "nearest-exact", "scale_by": 1.0}, "IMAGE", (270, 82)),
-    "Canny": new("image", {"low_threshold": 0.4, "high_threshold": 0.8}, "IMAGE", (270, 82)),
-    "CLIPTextEncode": new("clip", {"text": ""}, "CONDITIONING", (400, 200)),
-    "LoraLoader": new(
-        "model clip", {"lora_name": "", "strength_model": 1.0, "strength_clip": 1.0}, "MODEL CLIP", (315, 126)
-    ),
-    "LoraLoaderModelOnly": new("model", {"lora_name": "", "strength_model": 1.0}, "MODEL", (315, 82)),
-    "PrimitiveInt": new("", {"value": 0, "control_after_generate": "fixed"}, "INT", (270, 82)),
-    "PrimitiveFloat": new("", {"value": 0.0}, "FLOAT", (270, 58)),
-    "PrimitiveStringMultiline": new("", {"value": ""}, "STRING", (300, 120)),
-    "StringConcatenate": new("", {"string_a": "", "string_b": "", "delimiter": ""}, "STRING", (300, 160)),
-    "PreviewAny": NodeType({"source": "*"}, {}, {}, (220, 80)),
-    "ComfyMathExpression": NodeType(
-        dict.fromkeys(("values.a", "values.b", "values.c"), "FLOAT,INT,BOOLEAN"), {"expression": "a + b"},
-        {"FLOAT": "FLOAT", "INT": "INT"}, (300, 140),
-    ),
-    "ImageScaleToMaxDimension": new("image", {"upscale_method": "area", "largest_size": 512}, "IMAGE", (270, 82)),
-    "FrameInterpolationModelLoader": new("", {"model_name": ""}, "INTERP_MODEL", (300, 58)),
-    "FrameInterpolate": new("interp_model images", {"multiplier": 2}, "IMAGE", (270, 82)),
+    "LoadAudio": new("", "AUDIO", audio="", extra=("upload",)),
+    "TrimAudioDuration": new("audio", "AUDIO", start_index=0.0, duration=60.0),
+    "ImageBatch": new("image1 image2", "IMAGE"),
+    "ImageScaleBy": new("image", "IMAGE", upscale_method="nearest-exact", scale_by=1.0),
+    "Canny": new("image", "IMAGE", low_threshold=0.4, high_threshold=0.8),
+    "CLIPTextEncode": new("clip", "CONDITIONING", text=""),
+    "LoraLoader": new("model clip", "MODEL CLIP", lora_name="", strength_model=1.0, strength_clip=1.0),
+    "LoraLoaderModelOnly": new("model", "MODEL", lora_name="", strength_model=1.0),
+    "PrimitiveInt": new("", "INT", value=0, control_after_generate="fixed"),
+    "PrimitiveFloat": new("", "FLOAT", value=0.0),
+    "PrimitiveStringMultiline": new("", "STRING", value=""),
+    "StringConcatenate": new("", "STRING", string_a="", string_b="", delimiter=""),
+    "PreviewAny": NodeType({"source": "*"}, {}, {}),
+    "ComfyMathExpression": new("values.a values.b values.c", "FLOAT INT", expression="a + b"),
+    "ImageScaleToMaxDimension": new("image", "IMAGE", upscale_method="area", largest_size=512),
+    "FrameInterpolationModelLoader": new("", "INTERP_MODEL", model_name=""),
+    "FrameInterpolate": new("interp_model images", "IMAGE", multiplier=2),
     # Hidden stand-in nodes, for what no other node does
     USE_EVOLVED_SAMPLING: stand_in_type("ADE_UseEvolvedSampling"),
     SAMPLE_SETTINGS: stand_in_type("ADE_AnimateDiffSamplingSettings"),

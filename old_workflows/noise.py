@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .conversion import Conversion, called, within
+from .conversion import Conversion, called, reachable, within
 from .enumerations import BETA_SCHEDULES, NOISE_TYPES
-from .graph import BYPASSED, Node, reachable
+from .graph import BYPASSED, Node
 from .motion_strength import plain_number
 from .node_types import SAMPLE_SETTINGS
 

@@ -42,8 +42,8 @@ def batch_schedule(c: Conversion, node: Node) -> list[Node | Output | None]:
     for name in ("start_frame", "end_frame"):
         if values[name]:
             c.say(node, f"{name} {values[name]} is left out.")
-    text, outputs = with_weights(c, node), node.outputs
-    avoids = len(outputs) > 1 and outputs[1]["type"] == "CONDITIONING" and c.leads_to_something(node, 1)
+    text = with_weights(c, node)
+    avoids = any(link.index == 1 and link.type == "CONDITIONING" for _, link in c.leads_to[node])
     settings: dict[str, Any] = {"frames": max(1, int(values.get("max_frames", 16)))}
     linked = "clip latent=num_latents prompts=text frames=max_frames"
     for new, old in zip(("prefix", "suffix"), AROUND, strict=True):

@@ -2,23 +2,26 @@
 
 ComfyUI's page replaces a missing node by exactly one other (`replacements.py`), and that pack's graphs have another
 shape than ours: settings come in from the side, and its loaders apply at once. So each of these nodes has the name and
-the inputs of one of its nodes, and does what ours do. They are hidden from the search; new graphs do without them.
+the inputs of one of its nodes. Those that only set something hand it on; the others expand into the nodes that the
+converter writes for them. They are hidden from the search; new graphs do without them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
+from comfy_execution.graph_utils import GraphBuilder
 
 from ..nodes.model_files import MOTION_LORAS, MOTION_MODULES
-from . import stand_in_models as models
-from . import stand_in_prompts as prompts
+from ..sampling.prompt_schedule import parse
+from .expansion import Expansion, Settings, expansion
+from .inputs import INPUTS
+from .node_types import SAMPLE_SETTINGS, USE_EVOLVED_SAMPLING
 from .old_nodes import OLD_NODES, stand_in_id
-from .stand_in_contexts import context_options, looped
-from .stand_in_noise import sample_settings
+from .old_sampling import WholeClips, closed_loops, set_schedule_and_seeds, whole_clips
+from .prompt_ranges import as_prompt_schedule
 from .table import Input, OldNode, OldOutput
 
 FOLDERS = {folder.name: folder for folder in (MOTION_MODULES, MOTION_LORAS)}
@@ -29,29 +32,67 @@ WIDGETS: dict[str, Any] = {
     "STRING": io.String,
     "COMBO": io.Combo,
 }
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "ADE_AnimateDiffLoaderGen1": models.loader,
-    "ADE_AnimateDiffLoaderWithContext": models.legacy_loader,
-    "ADE_LoadAnimateDiffModel": models.load,
-    "ADE_AnimateDiffLoRALoader": models.add_lora,
-    "ADE_MultivalDynamic": models.multival,
-    "ADE_ApplyAnimateDiffModelSimple": models.apply,
-    "ADE_ApplyAnimateDiffModel": models.apply,
-    "ADE_UseEvolvedSampling": models.evolved,
-    "ADE_StandardStaticContextOptions": partial(context_options, "static"),
-    "ADE_StandardUniformContextOptions": partial(context_options, "uniform"),
-    "ADE_LoopedUniformContextOptions": looped,
-    "ADE_BatchedContextOptions": partial(context_options, "batched"),
-    "ADE_AnimateDiffSamplingSettings": sample_settings,
-    "ADE_PromptScheduling": prompts.schedule,
-    "ADE_PromptSchedulingLatents": prompts.schedule_latent,
+
+
+def node_output(expanded: Expansion) -> io.NodeOutput:
+    if not expanded.nodes:  # all is as it was
+        return io.NodeOutput(*expanded.outputs)
+    return io.NodeOutput(*expanded.outputs, expand=expanded.nodes)
+
+
+def apply(settings: Settings) -> io.NodeOutput:
+    """Return the model with everything that a loader or Use Evolved Sampling does to it."""
+    inputs = settings.inputs
+    if isinstance(inputs.get("context_options"), WholeClips):
+        return io.NodeOutput(whole_clips(inputs["model"], inputs["context_options"]))
+    expanded = expansion(settings, GraphBuilder.alloc_prefix())
+    if expanded.nodes and {node["class_type"] for node in expanded.nodes.values()} <= {
+        USE_EVOLVED_SAMPLING,
+        SAMPLE_SETTINGS,
+    }:
+        sample_settings = inputs.get("sample_settings")
+        return io.NodeOutput(set_schedule_and_seeds(inputs["model"], inputs["beta_schedule"], sample_settings))
+    if loops := closed_loops(inputs.get("context_options")):
+        last = {"model": expanded.outputs[0], "beta_schedule": "use existing", "context_options": loops}
+        id = f"{GraphBuilder.alloc_prefix()}1"
+        expanded.nodes[id] = {"class_type": USE_EVOLVED_SAMPLING, "inputs": last}
+        expanded = Expansion(expanded.nodes, [[id, 0]])
+    return node_output(expanded)
+
+
+def schedule(settings: Settings) -> io.NodeOutput:
+    inputs = dict(settings.inputs)
+    if not inputs.get("max_length") and "latent" not in inputs:
+        inputs["max_length"] = last_frame(as_prompt_schedule(inputs["prompts"])) + 1
+    return node_output(expansion(Settings(settings.old_id, inputs), GraphBuilder.alloc_prefix()))
+
+
+def last_frame(prompts: str) -> int:
+    """Return the last frame that has a prompt. Raises ValueError if that depends on the length of the clip, or lies
+    beyond the longest one."""
+    keys, longest = parse(prompts), INPUTS["max_length"].settings["max"]
+    ends = [key.last for key in keys]
+    for key in keys:
+        if key.last.number >= longest:
+            raise key.place.error(f"this frame lies beyond the {longest} that a clip can have: write a smaller one.")
+    if any(end.relative or end.number < 0 for end in ends):
+        raise ValueError(
+            "Frames such as 0.5 or -1 depend on the length of the clip: set max_length to the number of frames."
+        )
+    return int(max(end.number for end in ends))
+
+
+EXPANDING: Mapping[str, Callable[[Settings], io.NodeOutput]] = {
+    "ADE_AnimateDiffLoaderGen1": apply,
+    "ADE_AnimateDiffLoaderWithContext": apply,
+    "ADE_UseEvolvedSampling": apply,
+    "ADE_PromptScheduling": schedule,
+    "ADE_PromptSchedulingLatents": schedule,
 }
 
 
-def stand_in(old_id: str, function: Callable[..., Any]) -> type[io.ComfyNode]:
-    """Return the node class that stands in for an old node. `function` takes its inputs by name and returns its
-    output, or a NodeOutput of several."""
-    old = OLD_NODES[old_id]
+def stand_in(old_id: str, old: OldNode) -> type[io.ComfyNode]:
+    """Return the node class that stands in for an old node."""
 
     class StandInNode(io.ComfyNode):
         @classmethod
@@ -61,8 +102,7 @@ def stand_in(old_id: str, function: Callable[..., Any]) -> type[io.ComfyNode]:
         @classmethod
         def execute(cls, **inputs) -> io.NodeOutput:
             refuse(old, inputs)
-            result = function(**inputs)
-            return result if isinstance(result, io.NodeOutput) else io.NodeOutput(result)
+            return EXPANDING.get(old_id, io.NodeOutput)(Settings(old_id, inputs))
 
         @classmethod
         def fingerprint_inputs(cls, **inputs):
@@ -82,6 +122,7 @@ def schema(old_id: str, old: OldNode) -> io.Schema:
         inputs=[schema_input(entry) for entry in old.carried],
         outputs=[schema_output(output) for output in old.stand_in.outputs],
         is_deprecated=True,
+        enable_expand=old_id in EXPANDING,
     )
 
 
@@ -100,12 +141,18 @@ def schema_output(output: OldOutput) -> io.Output:
 
 
 def refuse(old: OldNode, inputs: Mapping[str, Any]) -> None:
-    """Raise ValueError if an input is linked that is not carried over."""
+    """Raise ValueError if an input is linked, or has a value, that is not carried over."""
     for entry in old.inputs:
         if entry.instead and entry.name in inputs:
             raise ValueError(
                 f"{entry.name} is not carried over from old workflows: disconnect it, and {entry.instead}."
             )
+    if inputs.get("noise_type") == "empty":
+        raise ValueError("The noise type 'empty' is not carried over from old workflows: choose another.")
+    if isinstance(inputs.get("seed_override"), (list, tuple)):
+        raise ValueError("A list of seeds is not carried over from old workflows: give seed_override one number.")
+    if isinstance(inputs.get("float_val"), (list, tuple)) and "mask_optional" in inputs:
+        raise ValueError("A list of values and a mask are not carried over together: disconnect one of them.")
 
 
-STAND_INS = [stand_in(old_id, function) for old_id, function in FUNCTIONS.items()]
+STAND_INS = [stand_in(old_id, old) for old_id, old in OLD_NODES.items() if old.stand_in is not None]

@@ -23,14 +23,19 @@ FRAMES, SIZE = 6, 8
 def run(node: Any, **inputs: Any) -> Any:
     """Run a node class, classic or V3, with defaults for required inputs; all outputs, or the only one."""
     if hasattr(node, "define_schema"):
-        widgets = [
-            getattr(entry, "input_override", None) or entry for entry in node.GET_SCHEMA().inputs if not entry.optional
-        ]
-        defaults = {entry.id: getattr(entry, "default", None) for entry in widgets}
-        outputs = node.EXECUTE_NORMALIZED(**{k: v for k, v in defaults.items() if v is not None} | inputs).result
+        outputs = node_output(node, **inputs).result
     else:
         outputs = getattr(node(), node.FUNCTION)(**inputs)
     return outputs[0] if len(outputs) == 1 else outputs
+
+
+def node_output(node: Any, **inputs: Any) -> Any:
+    """Run a V3 node class with defaults for required inputs. What it returns may hold nodes that take its place."""
+    widgets = [
+        getattr(entry, "input_override", None) or entry for entry in node.GET_SCHEMA().inputs if not entry.optional
+    ]
+    defaults = {entry.id: getattr(entry, "default", None) for entry in widgets}
+    return node.EXECUTE_NORMALIZED(**{k: v for k, v in defaults.items() if v is not None} | inputs)
 
 
 def inputs_of(node_id: str) -> tuple[dict[str, tuple[Any, ...]], set[str]]:

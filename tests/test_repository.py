@@ -64,6 +64,7 @@ BROUGHT = {
     "av",
     "comfy",
     "comfy_api",
+    "comfy_execution",
     "comfy_extras",
     "folder_paths",
     "latent_preview",

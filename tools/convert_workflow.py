@@ -3,9 +3,9 @@
 
     python tools/convert_workflow.py old.json new.json
 
-Takes a workflow saved by ComfyUI's page, a prompt for its API, or a picture (.png, .webp) that holds one of
-them. The new workflow needs
-only ComfyUI and this pack. What could not be carried over is printed, one line each. The old file is not changed.
+Takes a workflow saved by ComfyUI's page, a prompt for its API, or a picture (.png, .webp) that holds one of them. The
+new workflow needs only ComfyUI and this pack. What could not be carried over is printed, one line each. The old file is
+not changed.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from node_fixtures import adn, animated, apply, installed, load_motion, model, motion, motion_folder
-from node_support import run
+from node_support import node_output
 
 __all__ = ["adn", "animated", "apply", "installed", "load_motion", "model", "motion", "motion_folder"]
 
@@ -15,4 +15,25 @@ __all__ = ["adn", "animated", "apply", "installed", "load_motion", "model", "mot
 @pytest.fixture
 def old(adn) -> Callable[..., Any]:
     """A stand-in node as a function, by the name that the old node has without its prefix."""
-    return lambda name, /, **inputs: run(adn[f"ADN_Old{name}"], **inputs)
+
+    def outputs(node_id: str, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        output = node_output(adn[node_id], **inputs)
+        expanded: dict[str, tuple[Any, ...]] = {}
+
+        def value(given: Any) -> Any:
+            """A link leads into a node of the expansion, which runs when it is asked for, and once."""
+            if not isinstance(given, list) or len(given) != 2 or given[0] not in (output.expand or ()):
+                return given
+            id, index = given
+            if id not in expanded:
+                entry = output.expand[id]
+                expanded[id] = outputs(entry["class_type"], {name: value(it) for name, it in entry["inputs"].items()})
+            return expanded[id][index]
+
+        return tuple(value(given) for given in output.result)
+
+    def run(name: str, /, **inputs: Any) -> Any:
+        given = outputs(f"ADN_Old{name}", inputs)
+        return given[0] if len(given) == 1 else given
+
+    return run

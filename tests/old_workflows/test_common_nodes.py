@@ -67,6 +67,46 @@ def test_what_is_left_out_is_said_with_its_values():
     assert any("ADE_NoiseLayerAdd" in line and "with 3, auto1111, 0.7" in line for line in lost)
 
 
+def test_adjusted_positions_are_said_with_their_values():
+    drawing = Drawing()
+    settings = drawing.add("ADE_AnimateDiffSettings", [], "pe_adjust", "AD_SETTINGS")
+    drawing.wire(drawing.add("ADE_AdjustPEFullStretch", [24, False], "", "PE_ADJUST"), 0, settings, "pe_adjust")
+    drawing.wire(settings, 0, drawing.node("ADE_AnimateDiffLoaderGen1"), "ad_settings")
+    _, lost = drawing.convert()
+    assert any("ad_settings" in line and "ADE_AdjustPEFullStretch" in line and "with 24" in line for line in lost)
+
+
+def test_weights_of_a_controlnet_are_said_once_with_their_values():
+    drawing = Drawing("video_to_video_controlnet")
+    weights = drawing.add("ScaledSoftControlNetWeights", [0.825, False], "", "CONTROL_NET_WEIGHTS")
+    drawing.wire(weights, 0, drawing.node("ACN_AdvancedControlNetApply"), "weights_override")
+    (line,) = [line for line in drawing.convert()[1] if "weights_override" in line]
+    assert "ScaledSoftControlNetWeights" in line
+    assert "with 0.825" in line
+
+
+@pytest.mark.parametrize("schedule", ["lcm avg(sqrt_linear,linear)", "lcm >> sqrt_linear", "lcm[100_ots]", "lcm"])
+def test_plain_lcm_is_offered_for_the_schedules_that_only_a_hidden_node_has(schedule):
+    drawing = Drawing()
+    drawing.node("ADE_AnimateDiffLoaderGen1")["widgets_values"][1] = schedule
+    workflow, lost = drawing.convert()
+    exact = [widgets(node)["beta_schedule"] for node in nodes_of(workflow, "ADN_OldUseEvolvedSampling")]
+    assert exact == ([] if schedule == "lcm" else [schedule])
+    assert any('"LCM" of Apply AnimateDiff' in line for line in lost) is (schedule != "lcm")
+
+
+@pytest.mark.parametrize("strategy", ["match A", "match larger"])
+def test_a_merge_that_comfyui_does_otherwise_is_said(strategy):
+    drawing = Drawing()
+    merge = drawing.add("VHS_MergeImages", [strategy, "bicubic", "disabled"], "images_A images_B", "IMAGE")
+    for name in ("images_A", "images_B"):
+        drawing.wire(drawing.node("VAEDecode"), 0, merge, name)
+    drawing.wire(merge, 0, drawing.node("VHS_VideoCombine"), "images")
+    workflow, lost = drawing.convert()
+    assert {*sources(workflow, nodes_of(workflow, "ImageBatch")[0])} == {"image1", "image2"}
+    assert any("merge_strategy" in line for line in lost) is (strategy != "match A")
+
+
 def test_an_input_that_names_no_link_is_not_connected():
     drawing = Drawing()
     sampler, encode = drawing.node("KSampler"), drawing.node("CLIPTextEncode")

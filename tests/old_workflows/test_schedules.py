@@ -56,7 +56,7 @@ SCHEDULES: dict[str, Callable[[], torch.Tensor]] = {
 def test_a_noise_schedule_is_what_its_name_says(old, motion, name):
     model: Any = small_model()
     before = model.get_model_object("model_sampling").sigmas.clone()
-    models = old("ApplyAnimateDiffModelSimple", motion_model=motion)
+    models = old("ApplyAnimateDiffModelSimple", motion_model=old("LoadAnimateDiffModel", model_name=motion.name))
     used: Any = old("UseEvolvedSampling", model=model, beta_schedule=name, m_models=models)
     found = used.get_model_object("model_sampling").sigmas
     torch.testing.assert_close(found, SCHEDULES[name](), rtol=2e-3, atol=1e-4)

@@ -29,6 +29,12 @@ def windowed(adn) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def old_motion(old, motion) -> Any:
+    """The motion module `motion`, as the old node for it gives it."""
+    return old("LoadAnimateDiffModel", model_name=motion.name)
+
+
+@pytest.fixture
 def settings(old) -> Callable[..., Any]:
     """Sample Settings."""
     return lambda **inputs: old("AnimateDiffSamplingSettings", **inputs)
@@ -85,10 +91,10 @@ def test_the_legacy_loader_keeps_its_motion_scale(old, apply, motion, model):
 
 
 def test_v2_modules_are_applied_as_trained_and_the_log_says_so(old, motion, model, caplog):
-    inputs = {"model": model, "model_name": "v2_1.safetensors", "apply_v2_models_properly": False}
+    inputs = {"model": model, "model_name": motion.name, "apply_v2_models_properly": False}
     with caplog.at_level(logging.WARNING):
         old("AnimateDiffLoaderWithContext", **inputs)
-    assert "v2_1.safetensors is applied as it was trained" in caplog.text
+    assert "apply_v2_models_properly is always on" in caplog.text
 
 
 @pytest.mark.parametrize("apply_node", ["ApplyAnimateDiffModelSimple", "ApplyAnimateDiffModel"])
@@ -105,25 +111,26 @@ def test_of_several_modules_the_last_one_works_first_and_chooses_the_noise_sched
     lcm = {key: weight for key, weight in weights.items() if "pos_encoder" not in key}
     safetensors.torch.save_file(lcm, motion_folder / "AnimateLCM.safetensors")
     first, last = load_motion("v1"), run(adn["ADN_LoadMotionModule"], motion_module="AnimateLCM.safetensors")
+    old_first, old_last = (old("LoadAnimateDiffModel", model_name=each.name) for each in (first, last))
     assert last.family.beta_schedule != first.family.beta_schedule
     expected = apply(model, last, end_percent=0.5)
     expected = apply(expected, first, start_percent=0.3, beta_schedule="keep the model's own")
-    models = old("ApplyAnimateDiffModel", motion_model=first, start_percent=0.3)
-    models = old("ApplyAnimateDiffModel", motion_model=last, end_percent=0.5, prev_m_models=models)
+    models = old("ApplyAnimateDiffModel", motion_model=old_first, start_percent=0.3)
+    models = old("ApplyAnimateDiffModel", motion_model=old_last, end_percent=0.5, prev_m_models=models)
     assert torch.equal(
         ksampler(old("UseEvolvedSampling", model=model, m_models=models), steps=4), ksampler(expected, steps=4)
     )
 
 
-def test_motion_loras_are_those_of_load_motion_lora(old, adn, apply, motion, model, lora_folder):
-    loras, altered = (), motion
+def test_motion_loras_are_those_of_load_motion_lora(old, adn, apply, motion, old_motion, model, lora_folder):
+    loras, altered = None, motion
     for seed, strength in ((1, 0.7), (2, 2.0)):
         file = f"lora_{seed}.safetensors"
         loras = old("AnimateDiffLoRALoader", name=file, strength=strength, prev_motion_lora=loras)
         altered = run(adn["ADN_LoadMotionLora"], motion_module=altered, motion_lora=file, strength=strength)
     expected = ksampler(apply(model, altered))
     loaded = old("AnimateDiffLoaderGen1", model=model, model_name="v2_1.safetensors", motion_lora=loras)
-    models = old("ApplyAnimateDiffModelSimple", motion_model=motion, motion_lora=loras)
+    models = old("ApplyAnimateDiffModelSimple", motion_model=old_motion, motion_lora=loras)
     assert torch.equal(ksampler(loaded), expected)
     assert torch.equal(ksampler(old("UseEvolvedSampling", model=model, m_models=models)), expected)
     assert not torch.equal(expected, ksampler(apply(model, motion)))
@@ -141,13 +148,13 @@ MULTIVALS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", MULTIVALS)
-def test_multivals_are_motion_strength_and_motion_curve(old, adn, apply, motion, model, kind):
+def test_multivals_are_motion_strength_and_motion_curve(old, adn, apply, motion, old_motion, model, kind):
     inputs, curve = MULTIVALS[kind]
     multival = old("MultivalDynamic", **inputs)
-    curve = run(adn["ADN_MotionCurve"], **curve) if curve else multival
+    curve = run(adn["ADN_MotionCurve"], **curve) if curve else inputs["float_val"]
     for name, old_name in (("strength", "effect_multival"), ("motion_scale", "scale_multival")):
         strength = run(adn["ADN_MotionStrength"], **{name: curve})
-        applied = old("ApplyAnimateDiffModelSimple", motion_model=motion, **{old_name: multival})
+        applied = old("ApplyAnimateDiffModelSimple", motion_model=old_motion, **{old_name: multival})
         used = ksampler(old("UseEvolvedSampling", model=model, m_models=applied))
         assert torch.equal(used, ksampler(apply(model, motion, motion_strength=strength)))
         assert not torch.equal(used, ksampler(apply(model, motion)))
@@ -204,25 +211,31 @@ def test_use_evolved_sampling_works_without_motion_modules(old, windowed, model)
 
 
 SAID = {
-    "guarantee_steps 3 is ignored": (STATIC, {"guarantee_steps": 3}),
-    "use_on_equal_length has no effect": (LOOPED, {"use_on_equal_length": True}),
-    "noise is drawn on the CPU": ("AnimateDiffSamplingSettings", {"seed_gen": "auto1111 [gpu]"}),
+    "guarantee_steps 3 is left out": (STATIC, {"guarantee_steps": 3}),
+    "use_on_equal_length is left out": (LOOPED, {"use_on_equal_length": True}),
 }
 
 
 @pytest.mark.parametrize("sentence", SAID)
-def test_what_is_done_otherwise_is_said_in_the_log(old, caplog, sentence):
+def test_what_is_done_otherwise_is_said_in_the_log(old, model, caplog, sentence):
     name, inputs = SAID[sentence]
     with caplog.at_level(logging.WARNING):
-        old(name, **inputs)
+        old("UseEvolvedSampling", model=model, context_options=old(name, **inputs))
     assert sentence in caplog.text
 
 
-def test_two_context_options_with_the_same_start_are_said_in_the_log(old, caplog):
-    old(STATIC, **WINDOWS, prev_context=old(STATIC, **WINDOWS, start_percent=0.2))
-    assert not caplog.text
-    old(STATIC, **WINDOWS, prev_context=old(STATIC, **WINDOWS))
-    assert "start at 0; only the last are used" in caplog.text
+def test_noise_that_was_drawn_on_the_gpu_is_said_in_the_log(old, settings, model, caplog):
+    with caplog.at_level(logging.WARNING):
+        old("UseEvolvedSampling", model=model, sample_settings=settings(seed_gen="auto1111 [gpu]"))
+    assert "noise is drawn on the CPU" in caplog.text
+
+
+def test_two_context_options_with_the_same_start_are_said_in_the_log(old, model, caplog):
+    for start, said in ((0.2, False), (0.0, True)):
+        contexts = old(STATIC, **WINDOWS, prev_context=old(STATIC, **WINDOWS), start_percent=start)
+        with caplog.at_level(logging.INFO):
+            old("UseEvolvedSampling", model=model, context_options=contexts)
+        assert ("it replaces the one before it, which also starts at 0" in caplog.text) is said
 
 
 # Noise
@@ -271,11 +284,11 @@ def test_seeds_are_shifted_and_replaced(old, settings, model, inputs, frames):
 
 
 def test_in_front_of_apply_animatediff_it_does_what_it_did_around_the_motion_module(
-    old, settings, apply, motion, model
+    old, settings, apply, motion, old_motion, model
 ):
     """The converter puts it there, for noise schedules and seeds that no other node sets."""
     inputs = {"beta_schedule": "avg(sqrt_linear,linear)", "sample_settings": settings(seed_offset=5)}
-    models = old("ApplyAnimateDiffModelSimple", motion_model=motion)
+    models = old("ApplyAnimateDiffModelSimple", motion_model=old_motion)
     around = ksampler(old("UseEvolvedSampling", model=model, m_models=models, **inputs))
     in_front = apply(old("UseEvolvedSampling", model=model, **inputs), motion, beta_schedule="keep the model's own")
     assert torch.equal(ksampler(in_front), around)
