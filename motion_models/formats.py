@@ -151,7 +151,9 @@ def read_motion_file(loaded: Any, name: str, metadata: Mapping[str, str] | None 
     state_dict = {key: tensor for key, tensor in keys.state_dict.items() if MOTION_KEY.match(key)}
     if not state_dict:
         raise ValueError(unknown_kind(name, next(iter(keys.state_dict))))
-    config = read_config(state_dict, keys.pe_length or family.pe_length, family.norm_over_frames, name)
+    config = read_config(
+        state_dict, keys.pe_length or family.pe_length, norm_over_frames=family.norm_over_frames, name=name
+    )
     if config.pe_length > LONGEST_ENCODING:
         raise ValueError(
             f"{name} has {config.pe_length} positions, more than the {LONGEST_ENCODING} that work: {CHOOSE}."

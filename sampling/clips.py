@@ -76,7 +76,7 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
             options["context_handler"] = handler.for_run(callback)
             arrangements += handler.noise(frames)
             comfy.patcher_extension.add_wrapper_with_key(
-                Wrapper.PREPARE_SAMPLING, KEY, budget_memory, options, is_model_options=True
+                Wrapper.PREPARE_SAMPLING, KEY, budget_memory, transformer_options=options, is_model_options=True
             )
         options[noises.KEY] = arrangements
         noise = noises.arrange(noise, seed or 0, arrangements)

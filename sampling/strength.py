@@ -122,7 +122,7 @@ class ClipStrength:
 
         @functools.cache  # most modules share their size with others
         def over_frames(factor: Factor, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
-            curves = (in_view(curve, call, areas, size) for curve in factor.over_frames)
+            curves = (in_view(curve, call, areas=areas, size=size) for curve in factor.over_frames)
             return functools.reduce(torch.mul, curves).to(device, dtype)
 
         def amount(factor: Factor, module: str, features: Tensor) -> Amount:
@@ -130,7 +130,7 @@ class ClipStrength:
             if not factor.over_frames or number == 0.0:
                 return number
             size = (features.shape[-2], features.shape[-1])
-            product = over_frames(factor, size, features.device, features.dtype)
+            product = over_frames(factor, size, device=features.device, dtype=features.dtype)
             return product.repeat(count_tiles(features, call, len(areas)), 1, 1, 1) * number
 
         return lambda module, features: (

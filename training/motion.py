@@ -125,7 +125,7 @@ def draw(item: Item, options: MotionOptions, empty: Prompt | None) -> Draw:
     noise = torch.randn(item.latents.shape, generator=generator)
     anchor = int(torch.randint(1 << 30, (), generator=generator))
     dropped = empty is not None and float(torch.rand((), generator=generator)) < options.caption_dropout
-    return Draw(time, noise, empty if dropped and empty is not None else item.prompt, anchor)
+    return Draw(time, noise, prompt=empty if dropped and empty is not None else item.prompt, anchor=anchor)
 
 
 def debiased(error: Tensor, anchors: Tensor) -> Tensor:

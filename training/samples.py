@@ -28,7 +28,7 @@ def with_learned(config: Config, model: Any, path: Path) -> Any:
     """Return the MODEL with the trained file applied, as its nodes would apply it."""
     if config.train == "domain adapter":
         lora = comfy.utils.load_torch_file(str(path))
-        model, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
+        model, _ = comfy.sd.load_lora_for_models(model, None, lora, strength_model=1.0, strength_clip=0.0)
         if config.motion_module is None:
             return model
         motion = load_motion_model(str(config.motion_module))
@@ -48,7 +48,7 @@ def render(config: Config, checkpoint: Checkpoint, path: Path) -> list[tuple[Pat
     with torch.inference_mode():
         model = with_learned(config, checkpoint.model, path) if config.samples.prompts else None
         for number, prompt in enumerate(config.samples.prompts):
-            latents = sample(model, checkpoint.clip, prompt, config)
+            latents = sample(model, checkpoint.clip, prompt, config=config)
             frames = checkpoint.vae.decode(latents).clamp(0, 1).cpu()
             file = path.with_name(f"{path.stem}_{number}.webp")
             write_webp(frames, file)
@@ -62,9 +62,18 @@ def sample(model: Any, clip: Any, prompt: str, config: Config) -> Tensor:
     positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (prompt, options.negative))
     latent = torch.zeros(frames, 4, options.size[1] // 8, options.size[0] // 8)
     noise = comfy.sample.prepare_noise(latent, options.seed)
-    settings = (options.steps, options.cfg, options.sampler, options.scheduler)
     return comfy.sample.sample(
-        model, noise, *settings, positive, negative, latent, disable_pbar=True, seed=options.seed
+        model,
+        noise,
+        steps=options.steps,
+        cfg=options.cfg,
+        sampler_name=options.sampler,
+        scheduler=options.scheduler,
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
+        disable_pbar=True,
+        seed=options.seed,
     )
 
 
