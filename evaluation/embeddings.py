@@ -30,7 +30,7 @@ def embed(
     if clip is None or not text.strip():
         return Embeddings(frames, stills)
     note = why_no_text_embedding(clip)
-    return Embeddings(frames, stills, None if note else text_embedding(clip, text), note)
+    return Embeddings(frames, stills, text=None if note else text_embedding(clip, text), note=note)
 
 
 def image_embeddings(clip_vision: Any, images: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ def seams(frames: int, length: int, overlap: int) -> list[bool]:
     """
     if not 0 <= overlap < length:
         raise ValueError(f"An overlap of {overlap} frames does not fit windows of {length}: choose a smaller one.")
-    planned = windows("static", frames, length, overlap)
+    planned = windows("static", frames, length, overlap=overlap)
     windows_of_frames = [{i for i, window in enumerate(planned) if frame in window} for frame in range(frames)]
     return [one != next_one or len(one) > 1 for one, next_one in pairwise(windows_of_frames)]
 

@@ -34,7 +34,7 @@ def plot(score: Score) -> Tensor:
     head = f"{score.frames} frames, {movement}, by {score.optical_flow}.{legend}"
     write(draw, (LEFT, 22), head, anchor="lm", size=16)
     for row, (title, values, most) in enumerate(panels):
-        draw_panel(draw, HEAD + PANEL * row, title, values, limits(values, most), score.seams)
+        draw_panel(draw, HEAD + PANEL * row, title, values=values, axis=limits(values, most), seams=score.seams)
     smooth = picture.resize((WIDTH, picture.height // SCALE), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(smooth)).float() / 255
 

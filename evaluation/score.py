@@ -178,8 +178,8 @@ def measure_steps(images: Tensor, flow: OpticalFlow, on_progress: Callable[[int,
         seen = metrics.visible(forward, backward)
         parts["motion"].append(metrics.motion(forward))
         parts["fastest"].append(metrics.fastest_motion(forward))
-        parts["warping error"].append(metrics.warping_error(first, second, forward, seen))
-        parts["flicker"].append(metrics.flicker(first, second, forward, seen))
+        parts["warping error"].append(metrics.warping_error(first, second, forward, seen=seen))
+        parts["flicker"].append(metrics.flicker(first, second, forward, seen=seen))
         on_progress(start + len(first), steps)
     return {name: torch.cat(values) for name, values in parts.items()}
 

@@ -161,7 +161,7 @@ def read_motion_file(loaded: Any, name: str, metadata: Mapping[str, str] | None 
     state_dict = {key: tensor for key, tensor in keys.state_dict.items() if re.match("|".join(parts), key)}
     if not any(MOTION_KEY.match(key) for key in state_dict):
         raise ValueError(unknown_kind(name, next(iter(keys.state_dict))))
-    config = read_config(state_dict, keys.pe_length or family.pe_length, family, name)
+    config = read_config(state_dict, keys.pe_length or family.pe_length, family=family, name=name)
     if config.pe_length > LONGEST_ENCODING:
         raise ValueError(
             f"{name} has {config.pe_length} positions, more than the {LONGEST_ENCODING} that work: {CHOOSE}."

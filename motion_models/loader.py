@@ -58,13 +58,13 @@ def load_motion_model(path: str, stretch_to: int = 0) -> LoadedMotionModel:
     settings = hint(family, name)
     logging.info(f"AnimateDiff: {name} is {family.name}{f', made for {settings}' if settings else ''}.")
     patcher = build_patcher(model, path, stretch_to)
-    return LoadedMotionModel(name, family, model.config, patcher, patcher)
+    return LoadedMotionModel(name, family, config=model.config, patcher=patcher, bare=patcher)
 
 
 def load_motion_patcher(path: str, stretch_to: int, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
     """Load a file again. ComfyUI calls this for a copy on another GPU or one without dynamic loading."""
     _, model = read_model(path, stretch_to)
-    return build_patcher(model, path, stretch_to, disable_dynamic)
+    return build_patcher(model, path, stretch_to, disable_dynamic=disable_dynamic)
 
 
 def read_model(path: str, stretch_to: int) -> tuple[Family, MotionModel]:
@@ -75,7 +75,7 @@ def read_model(path: str, stretch_to: int) -> tuple[Family, MotionModel]:
         weight_dtype=comfy.utils.weight_dtype(file.state_dict),
     )
     # Casting layers even where dtypes seem to agree: the UNet chooses its own, and the features come in that.
-    model = MotionModel(file.config, dtype, torch.device("meta"), comfy.ops.manual_cast)
+    model = MotionModel(file.config, dtype, torch.device("meta"), operations=comfy.ops.manual_cast)
     # Before the file's weights, in whatever type, take the parameters' place: dynamic loading casts to these types.
     comfy.model_management.archive_model_dtypes(model)
     model.load_state_dict(file.state_dict, assign=True)

@@ -34,7 +34,7 @@ def apply_motion_lora(motion: LoadedMotionModel, path: str, strength: float) -> 
             f"{name} is a LoRA for the image model, which does not change motion: use Load LoRA for this file."
         )
     patches = read_patches(keys.state_dict, motion, name)
-    report(name, keys.state_dict, patches, motion)
+    report(name, keys.state_dict, patches=patches, motion=motion)
     loras = with_lora(motion.loras, MotionLora(path, patches, strength))
     patcher = motion.bare.clone()
     for lora in loras:

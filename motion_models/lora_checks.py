@@ -65,7 +65,7 @@ def check_layer(lora: Mapping[str, Tensor], layer: str, shape: tuple[int, ...]) 
         raise UnusableKey(key, "is for convolutions", misfit=True)
     for end in rows:
         check_numbers(lora[layer + end], layer + end, end in SCALARS)
-    check_shapes(lora, layer, rows, shape)
+    check_shapes(lora, layer, rows=rows, shape=shape)
 
 
 def forms_of(lora: Mapping[str, Tensor], layer: str) -> Iterator[Form]:

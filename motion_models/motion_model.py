@@ -133,7 +133,7 @@ class TemporalAttention(nn.Module):
         q, k, v = self.to_q(x), self.to_k(x), self.to_v(x)
         if isinstance(motion_scale, Tensor) or motion_scale <= 0.0:  # CUDA's attention expects a positive number
             k, motion_scale = k * motion_scale, 1.0
-        return self.to_out[0](attend(q, k, v, self.heads, motion_scale))
+        return self.to_out[0](attend(q, k, v, heads=self.heads, motion_scale=motion_scale))
 
 
 class GEGLU(nn.Module):
@@ -181,10 +181,10 @@ class AttentionWindows(NamedTuple):
             places_of_frame[frame].append(place)
         weights_of_frame = [[[weight[place]] for place in places] for places in places_of_frame]
         return cls(
-            torch.tensor(frames, device=device),
-            len(windows[0]),
-            torch.tensor(list(zip_longest(*places_of_frame, fillvalue=0)), device=device),
-            torch.tensor(list(zip_longest(*weights_of_frame, fillvalue=[0.0])), device=device),
+            frames=torch.tensor(frames, device=device),
+            length=len(windows[0]),
+            places=torch.tensor(list(zip_longest(*places_of_frame, fillvalue=0)), device=device),
+            weights=torch.tensor(list(zip_longest(*weights_of_frame, fillvalue=[0.0])), device=device),
         )
 
     def split(self, x: Tensor) -> Tensor:
@@ -242,7 +242,7 @@ class TemporalTransformer(nn.Module):
         out once, frames side by side, and put back once.
         """
         b, f, c, d = x.shape[0] // frames, frames, x.shape[1], x.shape[2] * x.shape[3]
-        tokens, scale = self.to_tokens(x, b, f, c, d), motion_scale
+        tokens, scale = self.to_tokens(x, b=b, f=f, c=c, d=d), motion_scale
         if isinstance(scale, Tensor):
             scale = scale.expand(b * f, 1, *x.shape[2:]).reshape(b, f, d).transpose(1, 2).reshape(b * d, f, 1)
         if torch.is_grad_enabled():
@@ -298,7 +298,7 @@ class MotionModule(nn.Module):
         """
         if isinstance(strength, float) and strength == 0.0:
             return x
-        return self.temporal_transformer(x, frames, strength, motion_scale, windows)
+        return self.temporal_transformer(x, frames, strength=strength, motion_scale=motion_scale, windows=windows)
 
 
 class MotionBlock(nn.Module):

@@ -86,7 +86,7 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
             options["context_handler"] = handler.for_run(callback)
             of_windows = handler.noise(frames)
             comfy.patcher_extension.add_wrapper_with_key(
-                Wrapper.PREPARE_SAMPLING, KEY, budget_memory, options, is_model_options=True
+                Wrapper.PREPARE_SAMPLING, KEY, budget_memory, transformer_options=options, is_model_options=True
             )
         if handler is not None and is_inside(handler) and not animation(guider.model_patcher)[0]:
             logging.info(f'Sliding Context: within "{MOTION}" does nothing without Apply AnimateDiff.')

@@ -32,7 +32,7 @@ def spread_over_devices(
         for call in calls:
             yield call, evaluate(call, model, conds, x, timestep, model_options)
         return
-    advance_keyframes(model, conds, timestep, model_options)
+    advance_keyframes(model, conds, timestep=timestep, model_options=model_options)
     shares = share_out(calls, list(clones), model_options.get("multigpu_options", {}))
     for device, share in shares.items():
         model_there = clones[device].model

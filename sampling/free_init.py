@@ -157,7 +157,7 @@ def can_iterate(model: Any, sigmas: Tensor, noise: Tensor) -> bool:
 def noise_scale(model: Any, sigma: Tensor, max_denoise: bool) -> Tensor:
     """Return the factor by which a sampler that starts at `sigma` multiplies its noise."""
     one = torch.ones_like(sigma)
-    return model.model_sampling.noise_scaling(sigma, one, torch.zeros_like(one), max_denoise)
+    return model.model_sampling.noise_scaling(sigma, one, torch.zeros_like(one), max_denoise=max_denoise)
 
 
 def options_of(extra_args: dict[str, Any], sigmas: Tensor, iteration: int) -> dict[str, Any]:

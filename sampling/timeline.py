@@ -134,12 +134,12 @@ def parse(text: str, values: Values[V], parts_only: bool = False) -> tuple[Key[V
     while at < len(text):
         head = HEAD.match(text, at)
         if head is None:
-            raise missing_head(text, at, values.name, quoted)
+            raise missing_head(text, at, values.name, after_quoted=quoted)
         first = read_position(head, 2, parts_only)
         last = read_position(head, 3, parts_only) if head[3] else first
         value, end = values.read(head)
         easing, end = read_easing(head, end)
-        keys.append(Key(first, last, easing, value, Place(text, at)))
+        keys.append(Key(first, last, easing=easing, value=value, place=Place(text, at)))
         quoted, at = QUOTE.match(text, head.end()) is not None, skip(SEPARATORS, text, end)
     if not keys:
         name = values.name

@@ -29,7 +29,7 @@ def draw_windows(windows: Sequence[Sequence[int]], frames: int, width: int = WID
         pixels[:, 1:][:, np.diff(first) > 0] = 0
     picture = Image.new("RGB", (width, MARGIN + len(pixels) + RULER), BACKGROUND)
     picture.paste(Image.fromarray(np.array(COLOURS, dtype=np.uint8)[pixels]), (MARGIN, MARGIN))
-    label_frames(ImageDraw.Draw(picture), frames, across, MARGIN + len(pixels) + RULER // 2)
+    label_frames(ImageDraw.Draw(picture), frames, across, y=MARGIN + len(pixels) + RULER // 2)
     return picture
 
 

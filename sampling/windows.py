@@ -60,7 +60,7 @@ def closed_loop(frames: int, length: int, overlap: int, stride: int, step: int) 
     """Return looped windows that close the loop; a clip shorter than a window gets two, from different frames."""
     if frames < length:
         length, overlap = frames, min(max(overlap, 1), frames // 2)
-    return looped(frames, length, overlap, stride, step, closed=True)
+    return looped(frames, length, overlap=overlap, stride=stride, step=step, closed=True)
 
 
 def uniform(frames: int, length: int, overlap: int, stride: int, step: int) -> list[list[int]]:
@@ -69,7 +69,8 @@ def uniform(frames: int, length: int, overlap: int, stride: int, step: int) -> l
     The beginning of the clip, which they held, gets a window of its own unless the next one has it.
     """
     moved: list[list[int]] = []
-    fitting = [w for w in looped(frames, length, overlap, stride, step) if unwrapped(w, frames)[-1] < frames]
+    planned = looped(frames, length, overlap=overlap, stride=stride, step=step)
+    fitting = [window for window in planned if unwrapped(window, frames)[-1] < frames]
     for window, following in zip(fitting, [*fitting[1:], None], strict=True):
         if not wraps(window):
             moved.append(window)

@@ -39,7 +39,8 @@ def load_checkpoint(config: Config) -> Checkpoint:
     loaded: Any = comfy.sd.load_checkpoint_guess_config(str(config.checkpoint))
     model, clip, vae = loaded[:3]
     for path in config.loras:
-        model, clip = comfy.sd.load_lora_for_models(model, clip, comfy.utils.load_torch_file(str(path)), 1.0, 1.0)
+        lora = comfy.utils.load_torch_file(str(path))
+        model, clip = comfy.sd.load_lora_for_models(model, clip, lora, strength_model=1.0, strength_clip=1.0)
     if config.vae is not None:
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(config.vae)))
     if clip is None or vae is None:

@@ -81,7 +81,7 @@ def lora(
     with ExitStack() as undo:
         for name in layers:
             layer = model.get_submodule(name)
-            change = LowRank(layer.get_parameter("weight"), rank, scale, generator)
+            change = LowRank(layer.get_parameter("weight"), rank, scale=scale, generator=generator)
             parametrize.register_parametrization(layer, "weight", change)
             undo.callback(parametrize.remove_parametrizations, layer, "weight", leave_parametrized=False)
             parameters |= {f"{name}.lora_down.weight": change.down, f"{name}.lora_up.weight": change.up}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -128,14 +129,6 @@ def task_for(config: Config, checkpoint: Checkpoint, device: torch.device) -> Ab
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """Return the plain values that, with the options of the loop, decide the result."""
-    return plain({key: value for key, value in asdict(config).items() if key not in IRRELEVANT})
-
-
-def plain(value: Any) -> Any:
-    """Return the same value with lists for tuples and texts for paths, as a state file holds them."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
+    """Return the values that, with the options of the loop, decide the result, as JSON has them: lists and texts."""
+    values = {key: value for key, value in asdict(config).items() if key not in IRRELEVANT}
+    return json.loads(json.dumps(values, default=str))

@@ -35,7 +35,7 @@ def with_learned(config: Config, checkpoint: Checkpoint, path: Path) -> Any:
     settings = MotionSettings()
     if config.train == "domain adapter":
         lora = comfy.utils.load_torch_file(str(path))
-        model, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
+        model, _ = comfy.sd.load_lora_for_models(model, None, lora, strength_model=1.0, strength_clip=0.0)
         if config.motion_module is None:
             return model
         motion = load_motion_model(str(config.motion_module))
@@ -80,7 +80,7 @@ def render(config: Config, checkpoint: Checkpoint, path: Path) -> list[tuple[Pat
     with torch.inference_mode():
         model = with_learned(config, checkpoint, path) if config.samples.prompts else None
         for number, prompt in enumerate(config.samples.prompts):
-            latents = sample(model, checkpoint, prompt, path, config)
+            latents = sample(model, checkpoint, prompt, path=path, config=config)
             frames = checkpoint.vae.decode(latents).clamp(0, 1).cpu()
             file = path.with_name(f"{path.stem}_{number}.webp")
             write_webp(frames, file)
@@ -92,12 +92,21 @@ def sample(model: Any, checkpoint: Checkpoint, prompt: str, path: Path, config: 
     """Return the latents of a clip (f, c, h, w), as a KSampler with the settings of [samples] gives them."""
     options, frames, clip = config.samples, config.data.frames, checkpoint.clip
     prompts = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (prompt, options.negative)]
-    positive, negative = guided(config, checkpoint, path, prompts)
+    positive, negative = guided(config, checkpoint, path=path, prompts=prompts)
     latent = torch.zeros(frames, 4, options.size[1] // 8, options.size[0] // 8)
     noise = comfy.sample.prepare_noise(latent, options.seed)
-    settings = (options.steps, options.cfg, options.sampler, options.scheduler)
     return comfy.sample.sample(
-        model, noise, *settings, positive, negative, latent, disable_pbar=True, seed=options.seed
+        model,
+        noise,
+        steps=options.steps,
+        cfg=options.cfg,
+        sampler_name=options.sampler,
+        scheduler=options.scheduler,
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
+        disable_pbar=True,
+        seed=options.seed,
     )
 
 

@@ -131,9 +131,9 @@ def test_scale_multiplies_the_keys_of_its_frame_and_place(monkeypatch):
 def with_scaled_keys(module: Any, monkeypatch: Any, x: torch.Tensor, of_frames: torch.Tensor) -> torch.Tensor:
     """The module with the attention of "Attention Is All You Need", equation 1, its keys multiplied frame by frame."""
 
-    def attend(q, k, v, heads, scale):
+    def attend(q, k, v, heads, motion_scale):
         q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k * of_frames[:, None], v))
-        out = ((q @ k.mT) * scale / q.shape[-1] ** 0.5).softmax(-1) @ v
+        out = ((q @ k.mT) * motion_scale / q.shape[-1] ** 0.5).softmax(-1) @ v
         return out.transpose(1, 2).flatten(2)
 
     with monkeypatch.context() as patched:

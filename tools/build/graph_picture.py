@@ -85,7 +85,7 @@ def main() -> None:
     if chromium is None:
         sys.exit("Chromium is needed for this: install it with your system's package manager.")
     workflow = json.loads(options.workflow.read_text(encoding="utf-8"))
-    take_picture(workflow, options.output, Path(os.environ["ADN_COMFYUI"]), chromium)
+    take_picture(workflow, options.output, comfyui=Path(os.environ["ADN_COMFYUI"]), chromium=chromium)
     print(options.output)
 
 

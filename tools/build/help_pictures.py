@@ -37,7 +37,7 @@ def main() -> None:
 def context_windows() -> Image.Image:
     """Draw the frames of each window of the default schedule."""
     left = 68
-    shown = windows("static", FRAMES, LENGTH, OVERLAP)
+    shown = windows("static", FRAMES, LENGTH, overlap=OVERLAP)
     drawn = draw_windows(shown, FRAMES, WIDTH - left)
     canvas = Canvas(drawn.height)
     canvas.picture.paste(drawn, (left, 0))
@@ -56,7 +56,7 @@ def window_schedules() -> Image.Image:
         top = 30 + row * number
         canvas.write((12, top + 40), schedule, "lm")
         for step in range(2):
-            shown = windows(schedule, FRAMES, LENGTH, OVERLAP, step=step)
+            shown = windows(schedule, FRAMES, LENGTH, overlap=OVERLAP, step=step)
             canvas.picture.paste(draw_windows(shown, FRAMES, column), (left + column * step, top))
     return canvas.picture
 
@@ -64,11 +64,13 @@ def window_schedules() -> Image.Image:
 def fuse() -> Image.Image:
     """Draw each window's weight in each frame, for each fuse method."""
     canvas = Canvas(356, sharper=SHARPER)
-    shown = windows("static", FRAMES, LENGTH, OVERLAP)
+    shown = windows("static", FRAMES, LENGTH, overlap=OVERLAP)
     for number, name in enumerate(FUSES):
         axes = Axes(canvas, left=40 + number % 2 * 234, top=38 + number // 2 * 176, width=190, height=106)
         axes.frame(name, across=[(frame / (FRAMES - 1), str(frame)) for frame in (0, 10, 20, 30, 39)])
-        for window, weights, colour in zip(shown, fuse_weights(name, shown, FRAMES, OVERLAP), COLOURS, strict=False):
+        for window, weights, colour in zip(
+            shown, fuse_weights(name, shown, FRAMES, overlap=OVERLAP), COLOURS, strict=False
+        ):
             points = [(i / (FRAMES - 1), weight) for i, weight in zip(window, weights.tolist(), strict=True)]
             axes.line([(points[0][0], 0.0), *points, (points[-1][0], 0.0)], colour)
     return canvas.finish()
@@ -87,7 +89,7 @@ def beta_schedules() -> Image.Image:
         axes.line([(t / 999, share) for t, share in enumerate(noise)], colour)
         y = 160 + 28 * row
         canvas.line([(124, y), (146, y)], colour)
-        canvas.write((154, y), ", ".join(names), "lm", 16)
+        canvas.write((154, y), ", ".join(names), "lm", size=16)
     return canvas.finish()
 
 
@@ -110,7 +112,7 @@ def motion_scale() -> Image.Image:
     most = float(attention(frames, 2.0).max())
     for number, scale in enumerate((0.5, 1.0, 2.0)):
         left, top = 34 + number * (frames * cell + gap), 42
-        canvas.write((left + frames * cell / 2, 22), f"{scale:g}", "mm", 20)
+        canvas.write((left + frames * cell / 2, 22), f"{scale:g}", "mm", size=20)
         for row, weights in enumerate(attention(frames, scale).tolist()):
             for column, weight in enumerate(weights):
                 x, y = left + column * cell, top + row * cell
@@ -125,7 +127,7 @@ def motion_scale() -> Image.Image:
 def attention(frames: int, scale: float) -> Tensor:
     """Return the motion module's attention weights (frames, frames) where frames differ by their positions alone."""
     positions = sinusoids(frames, 64)
-    return attend(positions, positions, torch.eye(frames, 64)[None], 1, scale)[0, :, :frames]
+    return attend(positions, positions, torch.eye(frames, 64)[None], heads=1, motion_scale=scale)[0, :, :frames]
 
 
 def heat(share: float) -> tuple[int, ...]:
@@ -167,10 +169,10 @@ class Axes:
     def frame(self, title: str, across: Sequence[tuple[float, str]]) -> None:
         for value in (0.0, 0.5, 1.0):
             self.line([(0.0, value), (1.0, value)], UNSEEN, 2)
-            self.canvas.write(self.at(0.0, value, -7, 0), f"{value:g}", "rm")
+            self.canvas.write(self.at(0.0, value, right=-7), f"{value:g}", "rm")
         for x, text in across:
-            self.canvas.write(self.at(x, 0.0, 0, 17), text, "mm")
-        self.canvas.write(self.at(0.5, 1.0, 0, -18), title, "mm")
+            self.canvas.write(self.at(x, 0.0, down=17), text, "mm")
+        self.canvas.write(self.at(0.5, 1.0, down=-18), title, "mm")
 
     def line(self, points: Iterable[Point], colour: tuple[int, int, int], width: int = 3) -> None:
         self.canvas.line([self.at(*point) for point in points], colour, width)

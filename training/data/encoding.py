@@ -66,7 +66,7 @@ def random_clip(media: Media, options: DataOptions, random: Random) -> Tensor:
         frames = [flip(frame) for frame in frames]
     size, place = options.size_for(_size(frames[0])), _place(options, random)
     if options.camera_motion:
-        return _filmed(frames, options, size, place, part=random.uniform(0.75, 1))
+        return _filmed(frames, options, size, place=place, part=random.uniform(0.75, 1))
     return torch.stack([fit(frame, size, place) for frame in frames])
 
 
@@ -82,9 +82,10 @@ def _excerpt(media: Media, options: DataOptions, random: Random) -> list[Tensor]
 
 
 def _filmed(frames: list[Tensor], options: DataOptions, size: Size, place: tuple[float, float], part: float) -> Tensor:
-    path = camera_path(options.camera_motion, len(frames), options.amount, size[1] / size[0])
+    path = camera_path(options.camera_motion, len(frames), options.amount, shape=size[1] / size[0])
     canvas = round(size[0] / closest(path)), round(size[1] / closest(path))
-    return torch.stack([film(fit(f, canvas, place, part), view, size) for f, view in zip(frames, path, strict=True)])
+    fitted = (fit(frame, canvas, place=place, part=part) for frame in frames)
+    return torch.stack([film(frame, view, size) for frame, view in zip(fitted, path, strict=True)])
 
 
 def _place(options: DataOptions, random: Random) -> tuple[float, float]:

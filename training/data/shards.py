@@ -77,7 +77,7 @@ class ShardOrder:
             for index, (name, files) in enumerate(read_samples(self._shard(current))):
                 shown = current
                 if current > turn or index >= skipped:
-                    yield Sample(current, index, name, files)
+                    yield Sample(current, index, name=name, files=files)
             if current - shown >= 2 * len(self.shards):
                 raise ValueError(f"{self.shards[0]} holds no samples: correct 'shards'.")
 

@@ -37,8 +37,8 @@ def find_sources(options: DataOptions) -> list[Source]:
     if not clips:
         kinds = ", ".join(sorted({*VIDEOS, *ANIMATED, *PICTURES}))
         raise ValueError(f"{folder} holds no clips: put videos or pictures into it ({kinds}).")
-    captions = find_captions(folder, list(clips), options.captions, options.caption)
-    return [Source(name, media, files, captions[name]) for name, (media, files) in clips.items()]
+    captions = find_captions(folder, list(clips), table=options.captions, default=options.caption)
+    return [Source(name, media, files, caption=captions[name]) for name, (media, files) in clips.items()]
 
 
 def _find(folder: Path) -> Iterator[tuple[str, tuple[Media, tuple[Path, ...]]]]:
