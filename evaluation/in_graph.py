@@ -11,7 +11,7 @@ from torch import Tensor
 from .embeddings import embed
 from .optical_flow import LucasKanade, OpticalFlow, Raft
 from .plot import plot
-from .score import Embeddings, Score, score
+from .score import Embeddings, Score, check, score
 
 
 def score_clip(
@@ -24,7 +24,8 @@ def score_clip(
     context_length: int,
     context_overlap: int,
 ) -> tuple[Score, Tensor]:
-    """Return the score of images (f, h, w, 3) in [0, 1], and its plot (1, h, w, 3)."""
+    """Return the score of images (f, h, w, 3) in [0, 1], and its plot (1, h, w, 3). ValueError as `score` has it."""
+    check(images)
     embeddings = embedded(images, text=text, clip_vision=clip_vision, clip=clip, references=reference_images)
     bar = comfy.utils.ProgressBar(len(images))
 
