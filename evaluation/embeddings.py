@@ -35,12 +35,19 @@ def embed(
 
 def image_embeddings(clip_vision: Any, images: Tensor) -> Tensor:
     """Return (n, d), float32 on the CPU, of the middle square of every picture (n, h, w, 3), as CLIP crops it."""
-    parts = [clip_vision.encode_image(part)["image_embeds"] for part in images.split(BATCH)]
+    if images.ndim != 4 or images.shape[3] < 3 or not len(images) or not images.isfinite().all():
+        raise ValueError(
+            f"Reference images of shape {tuple(images.shape)} cannot be compared: connect one or more colour pictures "
+            "without NaN."
+        )
+    parts = [clip_vision.encode_image(part.float())["image_embeds"] for part in images.split(BATCH)]
     embeddings = torch.cat(parts).float().cpu()
     if embeddings.ndim != 2:
         raise ValueError(
             "This CLIP vision model (SigLIP or similar) has no embedding of a whole picture: load a CLIP ViT."
         )
+    if not embeddings.isfinite().all():
+        raise ValueError("This CLIP vision model gives NaN or infinite values: load another file of it.")
     return embeddings
 
 

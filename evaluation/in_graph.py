@@ -11,16 +11,17 @@ from torch import Tensor
 from .embeddings import embed
 from .optical_flow import LucasKanade, OpticalFlow, Raft
 from .plot import plot
-from .score import Embeddings, Score, score
+from .score import Embeddings, Score, check, score
 
 
 def score_clip(
     images: Tensor, *, optical_flow: Any, context_length: int, context_overlap: int, **compared: Any
 ) -> tuple[Score, Tensor]:
-    """Return the score of images (f, h, w, 3) in [0, 1], and its plot (1, h, w, 3).
+    """Return the score of images (f, h, w, 3) in [0, 1], and its plot (1, h, w, 3). ValueError as `score` has it.
 
     `compared` is what the images are compared with; see `embedded`.
     """
+    check(images)
     embeddings = embedded(images, **compared)
     bar = comfy.utils.ProgressBar(len(images))
 

@@ -16,6 +16,7 @@ from transformers import CLIPConfig, CLIPModel
 from animatediff_native.demo.evaluate import Miniature
 from animatediff_native.demo.train import MODELS
 from animatediff_native.evaluation.embeddings import embed
+from animatediff_native.evaluation.in_graph import score_clip
 from animatediff_native.evaluation.score import Embeddings, compare
 
 TEXT = PART | {"max_position_embeddings": 77, "vocab_size": 49408, "eos_token_id": 49407}
@@ -151,3 +152,39 @@ def test_what_was_not_given_is_not_compared(clip_vision):
     result = embed(clip_vision, pictures(2))
     assert isinstance(result, Embeddings)
     assert (compare(result)["look"], compare(result)["text"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "references",
+    [
+        torch.zeros(0, 32, 32, 3),
+        torch.zeros(32, 32, 3),
+        torch.zeros(1, 32, 32, 1),
+        torch.full((1, 32, 32, 3), float("nan")),
+    ],
+    ids=["none", "no batch", "grey", "NaN"],
+)
+def test_references_that_cannot_be_compared_are_refused(clip_vision, references):
+    with pytest.raises(ValueError, match="cannot be compared: connect one or more colour pictures"):
+        embed(clip_vision, pictures(2), references=[references])
+
+
+def test_a_clip_that_cannot_be_scored_is_refused_before_it_is_embedded(clip_vision):
+    for images, sentence in ((pictures(2)[:0], "0 frame"), (pictures(2)[0], "has the shape")):
+        with pytest.raises(ValueError, match=sentence):
+            score_clip(
+                images=images,
+                text="",
+                clip_vision=clip_vision,
+                clip=None,
+                reference_images=None,
+                optical_flow=None,
+                context_length=0,
+                context_overlap=4,
+            )
+
+
+def test_a_vision_model_that_gives_nan_is_refused(clip_vision):
+    next(clip_vision.model.parameters()).data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="gives NaN or infinite values"):
+        embed(clip_vision, pictures(2))
