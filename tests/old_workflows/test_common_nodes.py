@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conversion_support import nodes_of, read, sampled_through, sources, widgets
+from conversion_support import links_of, nodes_of, read, sampled_through, sources, widgets
 
 from animatediff_native.old_workflows.convert import convert
 
@@ -184,17 +184,21 @@ def test_split_clips_and_audio_have_counterparts():
     assert lost == []
 
 
-def test_speed_and_size_of_a_video_come_from_comfyuis_nodes():
+@pytest.mark.parametrize("kinds", ["VHS_VideoInfo", "VHS_VideoInfoSource VHS_VideoInfoLoaded"])
+def test_speed_and_size_of_a_video_come_from_comfyuis_nodes(kinds):
     """Of the file, and of what the loader has cut and scaled."""
     drawing = Drawing("video_to_video_controlnet")
     names = ("fps", "frames", "duration", "width", "height")
-    info = drawing.add("VHS_VideoInfo", {}, "video_info", " ".join(("FLOAT INT FLOAT INT INT",) * 2))
     video = drawing.node("VHS_LoadVideo")
     video["outputs"] += [{"name": "video_info", "type": "VHS_VIDEOINFO", "links": []}] * (4 - len(video["outputs"]))
-    drawing.wire(video, 3, info, "video_info")
     reader = drawing.add("Reader", [], " ".join((*names, *(f"loaded_{name}" for name in names))))
     for output, socket in enumerate(list(reader["inputs"])):
-        drawing.wire(info, output, reader, socket["name"])
+        if output % 5 == 0 and (kind := kinds.split()[output // 5 :]):
+            info = drawing.add(
+                kind[0], {}, "video_info", " ".join(("FLOAT INT FLOAT INT INT",) * (3 - len(kinds.split())))
+            )
+            drawing.wire(video, 3, info, "video_info")
+        drawing.wire(info, output % len(info["outputs"]), reader, socket["name"])
     workflow, lost = drawing.convert()
     given = sources(workflow, nodes_of(workflow, "Reader")[0])
     sizes = [
@@ -204,20 +208,22 @@ def test_speed_and_size_of_a_video_come_from_comfyuis_nodes():
     ]
     assert given["fps"]["type"] == given["loaded_fps"]["type"] == "GetVideoComponents"
     assert sizes == [{"image": "GetVideoComponents"}, {"image": "ImageScale"}]
+    speeds = {link[2] for link in links_of(workflow).values() if link[1] == given["fps"]["id"] and link[5] == "FLOAT"}
+    assert speeds == {2}, "its third output"
     assert given["frames"] == given["height"] == given["width"]
     assert "duration" not in given
     assert any("output FLOAT has no counterpart" in line for line in lost)
 
 
-@pytest.mark.parametrize("mode", [0, 4])
-def test_what_a_basic_pipe_brings_is_wired_directly(mode):
-    """Unless it is switched off, and so brought nothing."""
+@pytest.mark.parametrize("mode, edits", [(0, True), (0, False), (4, True)])
+def test_what_a_basic_pipe_brings_is_wired_directly(mode, edits):
+    """Unless its end is switched off, and so brought nothing."""
     drawing, parts = Drawing(), "model clip vae positive negative"
     put = drawing.add("ToBasicPipe", None, parts, "BASIC_PIPE")
     edited = drawing.add("EditBasicPipe", None, f"basic_pipe {parts}", "BASIC_PIPE")
     first = drawing.add("FromBasicPipe_v2", None, "basic_pipe", "BASIC_PIPE MODEL CLIP VAE CONDITIONING CONDITIONING")
     last = drawing.add("FromBasicPipe", None, "basic_pipe", "MODEL CLIP VAE CONDITIONING CONDITIONING")
-    last["mode"] = mode
+    last["mode"], edited["mode"] = mode, 0 if edits else 4
     text, other = drawing.node("CLIPTextEncode"), drawing.add("CLIPTextEncode", ["b"], "clip", "CONDITIONING")
     for source, target, name in ((text, put, "positive"), (put, first, "basic_pipe"), (first, edited, "basic_pipe"),
                                  (other, edited, "positive"), (edited, last, "basic_pipe")):  # fmt: skip
@@ -228,7 +234,7 @@ def test_what_a_basic_pipe_brings_is_wired_directly(mode):
     workflow, _ = drawing.convert()
     ends = sources(workflow, nodes_of(workflow, "KSampler")[0])
     assert ends["negative"]["id"] == text["id"]
-    assert ends["positive"]["id"] == (other["id"] if mode == 0 else last["id"])
+    assert ends["positive"]["id"] == (last if mode else other if edits else text)["id"]
     assert len(nodes_of(workflow, "ToBasicPipe", "EditBasicPipe", "FromBasicPipe_v2")) == (0 if mode == 0 else 2)
 
 
