@@ -81,7 +81,7 @@ def nearest_picture(places: Sequence[int], clip: int, loop: bool) -> list[int]:
     """Return for each frame which of the pictures is the nearest, the earlier one of two that are equally near
     (`prepare_masked_latent_cond` in PIA's code)."""
     by_place = sorted(range(len(places)), key=lambda i: places[i])
-    return [min(by_place, key=lambda i: distance(frame, places[i], clip, loop)) for frame in range(clip)]
+    return [min(by_place, key=lambda i: distance(frame, places[i], clip=clip, loop=loop)) for frame in range(clip)]
 
 
 def affinities(motion: str, places: Sequence[int], clip: int) -> Tensor:
@@ -93,7 +93,9 @@ def affinities(motion: str, places: Sequence[int], clip: int) -> Tensor:
     table, loop = AFFINITIES[motion], is_loop(motion)
     if len(places) == 1 and loop:
         return spread(table, clip).flatten().roll(places[0])
-    away = torch.tensor([min(distance(frame, place, clip, loop) for place in places) for frame in range(clip)])
+    away = torch.tensor(
+        [min(distance(frame, place, clip=clip, loop=loop) for place in places) for frame in range(clip)]
+    )
     if len(places) == 1:
         return torch.tensor(table)[away.clamp_max(len(table) - 1)]
     return table[0] - (table[0] - min(table)) * (away / max((clip - 1) // 2, 1)).clamp_max(1.0)
@@ -198,7 +200,7 @@ class ClipPictures:
         """Return the hook for the layer before the second motion module of a level's way down."""
 
         def hook(_layer: Any, _args: Any, out: Tensor) -> Tensor:
-            of_areas = [self.features_of(encoder, area, view, out)[level] for area in view.areas]
+            of_areas = [self.features_of(encoder, area, view=view, like=out)[level] for area in view.areas]
             if view.call.indices is not None:
                 of_areas = [features[view.call.frames] for features in of_areas]
             features = view.of_batch(of_areas, out)

@@ -36,7 +36,8 @@ class SparseCtrlSettings:
 def load_sparse_control(path: str, settings: SparseCtrlSettings = SparseCtrlSettings()) -> SparseControl:
     """Load a SparseCtrl file. ValueError, one sentence for the user, if it holds something else."""
     network, device = load_sparse_ctrl(path), comfy.model_management.get_torch_device()
-    control = SparseControl(network, settings, device, comfy.model_management.unet_manual_cast(network.dtype, device))
+    cast_to = comfy.model_management.unet_manual_cast(network.dtype, device)
+    control = SparseControl(network, settings, load_device=device, manual_cast_dtype=cast_to)
     patcher = control.control_model_wrapped
     if not patcher.is_dynamic():
         convert_weights(network, patcher.offload_device, path)
@@ -132,7 +133,8 @@ class SparseControl(comfy.controlnet.ControlNet):
         return F.pad(pictures, (0, 0, 0, 0, 0, 1), value=1.0)
 
     def copy(self) -> SparseControl:
-        copied = SparseControl(None, self.settings, self.load_device, self.manual_cast_dtype)
+        devices = {"load_device": self.load_device, "manual_cast_dtype": self.manual_cast_dtype}
+        copied = SparseControl(None, self.settings, **devices)
         copied.control_model, copied.control_model_wrapped = self.control_model, self.control_model_wrapped
         copied.keyframes = self.keyframes
         self.copy_to(copied)

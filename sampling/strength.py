@@ -88,7 +88,7 @@ class Factor:
 
         @functools.cache  # most modules share their size with others
         def over_frames(size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
-            curves = (in_view(curve, call, areas, size) for curve in self.over_frames)
+            curves = (in_view(curve, call, areas=areas, size=size) for curve in self.over_frames)
             return functools.reduce(torch.mul, curves).to(device, dtype)
 
         def amount(module: str, features: Tensor) -> Amount:

@@ -98,7 +98,7 @@ class MotionLoss:
         noisy = add_noise(latents, noise, alpha)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.options.bf16):
             clips = CleanClips(latents, [drawn.generator for drawn in draws])
-            out = self.unet(noisy.flatten(0, 1), time.to(device).repeat_interleave(frames), prompts, clips)
+            out = self.unet(noisy.flatten(0, 1), time.to(device).repeat_interleave(frames), prompts, clips=clips)
         target = velocity(latents, noise, alpha) if self.unet.predicts_velocity else noise
         error = out.float().view_as(target) - target
         squares = error.square().mean((1, 2, 3, 4))

@@ -55,7 +55,7 @@ class ControlledUNet(nn.Module):
         self.frames = 1
 
     def forward(self, noisy: Tensor, time: Tensor, context: Tensor, **conditions: Any) -> Tensor:
-        control = self.control(noisy, self.hint, time, context, frames=self.frames)
+        control = self.control(noisy, self.hint, timesteps=time, context=context, frames=self.frames)
         return self.unet(noisy, time, context, control=control, **conditions)
 
 
