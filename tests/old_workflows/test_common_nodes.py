@@ -192,12 +192,12 @@ def test_speed_and_size_of_a_video_come_from_comfyuis_nodes(kinds):
     video = drawing.node("VHS_LoadVideo")
     video["outputs"] += [{"name": "video_info", "type": "VHS_VIDEOINFO", "links": []}] * (4 - len(video["outputs"]))
     reader = drawing.add("Reader", [], " ".join((*names, *(f"loaded_{name}" for name in names))))
-    outputs = " ".join(["FLOAT INT FLOAT INT INT"] * (3 - len(kinds.split())))
-    infos = [drawing.add(kind, {}, "video_info", outputs) for kind in kinds.split()]
-    for info in infos:
+    ends = []
+    for kind in kinds.split():
+        info = drawing.add(kind, {}, "video_info", " ".join(("FLOAT INT FLOAT INT INT",) * (3 - len(kinds.split()))))
         drawing.wire(video, 3, info, "video_info")
-    given_by = [(info, output) for info in infos for output in range(len(info["outputs"]))]
-    for (info, output), socket in zip(given_by, list(reader["inputs"]), strict=True):
+        ends += [(info, output) for output in range(len(info["outputs"]))]
+    for (info, output), socket in zip(ends, list(reader["inputs"]), strict=True):
         drawing.wire(info, output, reader, socket["name"])
     workflow, lost = drawing.convert()
     given = sources(workflow, nodes_of(workflow, "Reader")[0])
