@@ -72,6 +72,7 @@ BROUGHT = {
     "pydantic",
     "safetensors",
     "torch",
+    "tqdm",
 }
 BROUGHT |= {"torchvision"}
 EXTRA = {"accelerate", "tomli", "webdataset"}  # of `pip install .[training]`
