@@ -73,6 +73,7 @@ BROUGHT = {
     "pydantic",
     "safetensors",
     "torch",
+    "tqdm",
 }
 BROUGHT |= {"torchvision"}
 EXTRA = {"accelerate", "tomli", "webdataset"}  # of `pip install .[training]`
