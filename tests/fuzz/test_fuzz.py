@@ -172,7 +172,7 @@ class Values:
     """Values of inputs by their types, valid and hostile ones."""
 
     def __init__(self, adn: dict[str, Any], model: Any, motion: Any, miniature: evaluate.Miniature):
-        self.adn = adn
+        self.adn, self.schemas = adn, {node: adn[node].GET_SCHEMA() for node in adn}
         trained = {
             f"{layer}.lora_{end}.weight": torch.ones(4, 4) for layer in fuzz_support.layers() for end in ("up", "down")
         }
@@ -198,7 +198,7 @@ class Values:
         return run(self.adn[node], **self.of(node, rng, hostile=0.0))
 
     def of(self, node: str, rng: random.Random, hostile: float = 0.1) -> dict[str, Any]:
-        schema, values = self.adn[node].GET_SCHEMA(), {}
+        schema, values = self.schemas[node], {}
         for entry in schema.inputs:
             if not (getattr(entry, "optional", False) and rng.random() < 0.5):
                 value = self.value(getattr(entry, "input_override", None) or entry, rng, hostile)
@@ -208,8 +208,7 @@ class Values:
 
     def maker(self, kind: str, rng: random.Random) -> Any:
         """The output of a stand-in of that type."""
-        outputs = {node: [output.get_io_type() for output in self.adn[node].GET_SCHEMA().outputs] for node in self.adn}
-        makers = [node for node, kinds in outputs.items() if kinds == [kind]]
+        makers = [node for node, schema in self.schemas.items() if [o.get_io_type() for o in schema.outputs] == [kind]]
         try:
             return self.make(rng.choice(makers), rng) if makers else NOTHING
         except ValueError:  # a loader whose folder is empty
