@@ -9,6 +9,7 @@ from .contexts import context_nodes, legacy_windows, sliding_context
 from .conversion import Conversion, Rule, described, within
 from .enumerations import AUTOMATIC, BETA_SCHEDULES, KEEP, our_beta_schedule
 from .graph import BYPASSED, Node, Output
+from .keyframes import lcm_i2v, pia
 from .motion_strength import clipped, motion_strength
 from .node_types import USE_EVOLVED_SAMPLING
 from .noise import custom_cfg, noise_nodes, seeds, sigma_schedule, uses_free_noise
@@ -17,18 +18,19 @@ V1 = ("AnimateDiffLoaderV1", "ADE_AnimateDiffLoaderV1Advanced")
 LORA = "ADE_AnimateDiffLoRALoader"
 LOAD = {  # and what is lost
     "ADE_LoadAnimateDiffModel": None,
-    "ADE_LoadAnimateLCMI2VModel": "AnimateLCM-I2V is not supported: choose another motion module.",
+    "ADE_LoadAnimateLCMI2VModel": None,
     "ADE_InjectI2VIntoAnimateDiffModel": "AnimateLCM-I2V is not supported, the motion module is used alone.",
     "ADE_LoadAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported, the motion module is used without it.",
     "ADE_InjectPIAIntoAnimateDiffModel": "PIA is not supported, the motion module is used alone.",
 }
-UNSUPPORTED = ("ref_latent", "cameractrl_poses", "image")  # inputs that the sentences of APPLY speak of
+UNSUPPORTED = ("cameractrl_poses",)  # inputs that the sentences of APPLY speak of
+PICTURES = {"ADE_ApplyAnimateLCMI2VModel": lcm_i2v, "ADE_ApplyAnimateDiffModelWithPIA": pia}
 APPLY = {
     "ADE_ApplyAnimateDiffModelSimple": None,
     "ADE_ApplyAnimateDiffModel": None,
-    "ADE_ApplyAnimateLCMI2VModel": "AnimateLCM-I2V is not supported: the picture that it follows is left out.",
+    "ADE_ApplyAnimateLCMI2VModel": None,
     "ADE_ApplyAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported: the camera's movement is left out.",
-    "ADE_ApplyAnimateDiffModelWithPIA": "PIA is not supported: the picture that it begins with is left out.",
+    "ADE_ApplyAnimateDiffModelWithPIA": None,
 }
 
 
@@ -112,6 +114,8 @@ def applied(c: Conversion, node: Node) -> Node:
         c.say(node, "its motion module is left out: connect Load Motion Module.")
     else:
         settings["motion_module"] = motion_loras(c, node, module_of(c, source.node))
+    if node.type in PICTURES:
+        settings |= PICTURES[node.type](c, node)
     return c.place(node, "ADN_ApplyAnimateDiff", settings, "start_percent end_percent")
 
 

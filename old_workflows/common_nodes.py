@@ -9,6 +9,7 @@ from typing import Any
 from .common_packs import CONSTANTS, INTERPOLATIONS, LORA_LOADERS, PAGE_ONLY
 from .conversion import PIPES, Conversion, Rule, called, trail, within
 from .graph import BYPASSED, MUTED, Node, Output, names_of
+from .keyframes import SPARSE_CTRL
 from .old_nodes import is_old, row_of
 
 Outputs = list[Node | Output | None]
@@ -42,12 +43,11 @@ def checkpoint(c: Conversion, node: Node) -> Outputs:
     return same(c, node)
 
 
-CONTROLNETS = ("ControlNetLoaderAdvanced", "DiffControlNetLoaderAdvanced")
+CONTROLNETS = ("ControlNetLoaderAdvanced", "DiffControlNetLoaderAdvanced", SPARSE_CTRL)
 
 
 def control(c: Conversion, node: Node) -> Outputs:
-    """Rewrite a node that applies a ControlNet, bypassed if that comes from a node without a counterpart, such as
-    SparseCtrl's."""
+    """Rewrite a node that applies a ControlNet, bypassed if that comes from a node without a counterpart."""
     whole = (node.values["start_percent"], node.values["end_percent"]) == (0.0, 1.0)
     if node.kind == "ACN_AdvancedControlNetApplySingle" and not whole:
         c.say(node, "start_percent and end_percent are left out: use Apply ControlNet with both prompts for them.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import animatediff_evolved, artventurex, common_nodes, load_videos, prompts, save_videos
+from . import animatediff_evolved, artventurex, common_nodes, keyframes, load_videos, prompts, save_videos
 from .api_prompts import from_prompt, is_prompt, to_prompt
 from .conversion import Conversion, Rule
 from .graph import BYPASSED, Graph
@@ -16,6 +16,7 @@ RULES: Mapping[str, Rule] = {
     **animatediff_evolved.RULES,
     **artventurex.RULES,
     **common_nodes.RULES,
+    **keyframes.RULES,
     **load_videos.RULES,
     **save_videos.RULES,
     **prompts.RULES,

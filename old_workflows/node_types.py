@@ -37,6 +37,7 @@ TYPES_OF_SOCKETS = {
     "MOTION_MODEL_ADN": "motion_module",
     "MOTION_STRENGTH_ADN": "motion_strength previous",
     "MOTION_CURVE_ADN": "curve",
+    "KEYFRAMES_ADN": "keyframes",
     "CURVE,MASK,AUDIO,FLOATS,FLOAT": "source",
     "FLOAT,INT,BOOLEAN": "values.a values.b values.c",
     **{name.upper(): name for name in ("model", "clip", "vae", "mask", "audio", "video", "control_net")},
@@ -68,7 +69,14 @@ NODE_TYPES = {
     "ADN_LoadMotionModule": new("", "motion_module", motion_module="", stretch_to=0),
     "ADN_LoadMotionLora": new("motion_module", "motion_module", motion_lora="", strength=1.0),
     "ADN_ApplyAnimateDiff": new(
-        "model motion_module motion_strength", "MODEL", **STRENGTHS, beta_schedule="automatic", motion_scale=1.0,
+        "model motion_module motion_strength keyframes", "MODEL", **STRENGTHS, beta_schedule="automatic",
+        motion_scale=1.0, frame_rate=8.0, keyframe_motion="small", keyframe_strength=1.0, keyframe_drift=0.8,
+    ),
+    "ADN_KeyframeImages": NodeType(
+        {"images": "IMAGE", "vae": "VAE"}, {"frames": "", "resize": "crop"}, {"keyframes": "KEYFRAMES_ADN,IMAGE"}
+    ),
+    "ADN_LoadSparseCtrl": new(
+        "", "CONTROL_NET", sparse_ctrl="", strength=1.0, motion_scale=1.0, far_keyframes="nearest",
     ),
     "ADN_SlidingContext": new(
         "model", "MODEL", context_length=16, context_overlap=4, schedule="static", fuse="pyramid", context_stride=0,

@@ -22,7 +22,9 @@ MINIATURE = {
     "motion_lora": "miniature_pan.safetensors",
     "lora_name": "miniature_neon.safetensors",
     "control_net_name": "miniature_outline.safetensors",
+    "sparse_ctrl": "miniature_outline.safetensors",  # it is only chosen: there is no miniature SparseCtrl
     "file": "moving_star.mp4",
+    "image": "example.png",
     "folder": "frames",
 }
 NEWER = ("FrameInterpolate", "FrameInterpolationModelLoader")
@@ -32,7 +34,8 @@ FRAMES = 18  # two windows
 
 @pytest.fixture(scope="module")
 def object_info(server) -> dict[str, Any]:
-    """With a folder of pictures to choose."""
+    """With a picture and a folder of pictures to choose."""
+    Image.new("RGB", (96, 96), (20, 80, 120)).save(server.base / "input" / MINIATURE["image"])
     folder = server.base / "input" / "frames"
     folder.mkdir()
     for index in range(10):
@@ -52,11 +55,11 @@ def with_miniature_models(prompt: dict[str, Any]) -> dict[str, Any]:
         wanted = {name: value for name, value in (MINIATURE | SMALL).items() if name in node["inputs"]}
         node["inputs"] |= {name: value for name, value in wanted.items() if not isinstance(node["inputs"][name], list)}
         for name, value in node["inputs"].items():
-            if name in ("batch_size", "frames") and node["class_type"] != "RebatchImages":
+            if name in ("batch_size", "frames") and node["class_type"] not in ("RebatchImages", "ADN_KeyframeImages"):
                 node["inputs"][name] = min(value, FRAMES)
             if isinstance(value, list) and small.get(value[0], {}).get("class_type") == "VAELoader":
                 node["inputs"][name] = [checkpoint, 2]
-    return {key: node for key, node in small.items() if node["class_type"] not in ("VAELoader", "LoadImage")}
+    return {key: node for key, node in small.items() if node["class_type"] != "VAELoader"}
 
 
 @every_workflow

@@ -183,10 +183,8 @@ def test_what_cannot_be_carried_over_is_said_with_node_and_setting():
         "CameraCtrl is not supported",
         "noise_layers, from ADE_NoiseLayerAdd (node 5)",
         'noise_type "empty"',
-        "ACN_SparseCtrlLoaderAdvanced (node 11): it has no counterpart",
     ):
         assert any(words in line for line in lost)
-    assert nodes_of(workflow, "ControlNetApplyAdvanced")[0]["mode"] == 4
     assert not nodes_of(workflow, "ADE_CameraPoseBasic", "ADE_NoiseLayerAdd")
 
 
