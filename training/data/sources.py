@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from string import digits
 
 from ...evaluation.media import ANIMATED, PICTURES, VIDEOS, Media, Pictures, by_number, media_from
 from .captions import find_captions
@@ -63,5 +64,6 @@ def _find(folder: Path) -> Iterator[tuple[str, tuple[Media, tuple[Path, ...]]]]:
 
 
 def _is_sequence(pictures: list[Path]) -> bool:
-    names = [re.fullmatch("(.*?)[0-9]+", picture.stem) for picture in pictures]
-    return len(pictures) > 1 and len({name and name[1] for name in names}) == 1 and all(names)
+    stems = {picture.stem for picture in pictures}
+    prefixes = {stem.rstrip(digits) for stem in stems}
+    return len(pictures) > 1 and len(prefixes) == 1 and prefixes.isdisjoint(stems)
