@@ -6,16 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from comfy_support import CHANNELS, CONTEXT, load_motion, make_model
-from torch import Tensor
+from comfy_support import CHANNELS, load_motion, make_model
+from training_task_support import first_loss, losses_of
 
 from animatediff_native.motion_models.loader import load_motion_model
 from animatediff_native.motion_models.saving import write
 from animatediff_native.training import pia, tasks
-from animatediff_native.training.data import EncodedClips, MemoryClip, Prompt
-from animatediff_native.training.loop import FitOptions, Losses, Training
-from animatediff_native.training.motion import MotionLoss, MotionOptions
-from animatediff_native.training.processes import OneProcess
+from animatediff_native.training.loop import FitOptions, Training
 
 pytestmark = pytest.mark.autograd
 
@@ -28,18 +25,6 @@ def model():
 @pytest.fixture
 def motion(tmp_path):
     return load_motion(tmp_path, "v1", channels=CHANNELS[:2])
-
-
-def losses_of(task: tasks.Task) -> Losses:
-    """Two clips of four frames in each step."""
-    generator = torch.Generator().manual_seed(3)
-    prompt = Prompt(torch.randn(4, CONTEXT, generator=generator), None)
-    data = EncodedClips([MemoryClip(torch.randn(4, 4, 8, 8, generator=generator), prompt) for _ in range(2)], frames=4)
-    return MotionLoss(task.unet, task.alphas, MotionOptions(batch=2)).steps(data, OneProcess())
-
-
-def first_loss(task: tasks.Task) -> Tensor:
-    return next(iter(next(losses_of(task)(0))))
 
 
 def test_an_untrained_input_changes_nothing_and_a_trained_one_does(model, motion):

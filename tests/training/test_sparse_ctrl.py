@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_support import CHANNELS, CONTEXT, load_motion, make_model
+from comfy_support import CHANNELS, load_motion, make_model
 from torch import Tensor
+from training_task_support import first_loss, losses_of
 
 from animatediff_native.motion_models.saving import write
 from animatediff_native.sampling.sparse_control import load_sparse_control
 from animatediff_native.training import sparse_ctrl, tasks
-from animatediff_native.training.data import EncodedClips, MemoryClip, Prompt
-from animatediff_native.training.loop import FitOptions, Losses, Training
-from animatediff_native.training.motion import MotionLoss, MotionOptions
-from animatediff_native.training.processes import OneProcess
+from animatediff_native.training.loop import FitOptions, Training
 
 pytestmark = pytest.mark.autograd
 
@@ -42,18 +40,6 @@ def opened(tmp_path):
         return tasks.TASKS["SparseCtrl"](model, motion, computing)
 
     return open_task
-
-
-def losses_of(task: tasks.Task) -> Losses:
-    """Two clips of four frames in each step."""
-    generator = torch.Generator().manual_seed(3)
-    prompt = Prompt(torch.randn(4, CONTEXT, generator=generator), None)
-    data = EncodedClips([MemoryClip(torch.randn(4, 4, 8, 8, generator=generator), prompt) for _ in range(2)], frames=4)
-    return MotionLoss(task.unet, task.alphas, MotionOptions(batch=2)).steps(data, OneProcess())
-
-
-def first_loss(task: tasks.Task) -> Tensor:
-    return next(iter(next(losses_of(task)(0))))
 
 
 @pytest.mark.parametrize("sees", ["rgb", "scribble"])
