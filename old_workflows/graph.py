@@ -55,7 +55,7 @@ class Node:
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """Values of widgets by name, of an old node or one whose widgets are known."""
+        """Return the widgets' values by name, of an old node or one whose widgets are known."""
         self.is_read, saved = True, self.page.get("widgets_values")
         if self.type not in NODE_TYPES:
             return row_of(self.type).values(saved)

@@ -22,7 +22,7 @@ class NodeType(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels, about as the page draws the node."""
+        """Return width and height in pixels, about as the page draws the node."""
         texts = sum(name in ("text", "prompts", "keyframes") for name in self.widgets)
         rows = max(len(self.sockets), len(self.outputs)) + len(self.widgets) + 5 * texts
         return 315, 20 + 26 * rows if self.outputs else 270  # without outputs, it shows what it saves

@@ -57,7 +57,7 @@ class CallFrames:
 
     @property
     def frames(self) -> list[int]:
-        """Frame numbers of all windows; where nothing tells, those of the whole clip."""
+        """Return the frame numbers of all windows; where nothing tells, those of the whole clip."""
         return list(range(self.clip) if self.indices is None else self.indices)
 
     def ad_params(self) -> dict[str, Any]:

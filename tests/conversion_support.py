@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from animatediff_native.old_workflows.convert import convert
 from animatediff_native.old_workflows.node_types import NODE_TYPES
 
 CORPUS = Path(__file__).resolve().parent / "old_workflows" / "corpus"
@@ -46,3 +47,34 @@ def sampled_through(workflow: dict[str, Any], sampler: int = 0) -> list[dict[str
         node = inputs["model"]
         row.insert(0, node)
     return row[1:]
+
+
+class Drawing:
+    """A workflow of one loader and sampler, in which nodes are added and wired."""
+
+    def __init__(self, name: str = "text_to_video_gen1"):
+        self.workflow = read(name)
+
+    def node(self, type: str) -> dict[str, Any]:
+        return nodes_of(self.workflow, type)[0]
+
+    def add(self, type: str, values: Any, inputs: str = "", outputs: str = "") -> dict[str, Any]:
+        id = max(node["id"] for node in self.workflow["nodes"]) + 1
+        node = {"id": id, "type": type, "pos": [id * 400, 3000], "size": [300, 80], "widgets_values": values}
+        node["inputs"] = [{"name": name, "type": name.upper(), "link": None} for name in inputs.split()]
+        node["outputs"] = [{"name": name, "type": name, "links": []} for name in outputs.split()]
+        self.workflow["nodes"].append(node)
+        return node
+
+    def wire(self, source: dict[str, Any], output: int, target: dict[str, Any], name: str) -> None:
+        id = max(link[0] for link in self.workflow["links"]) + 1
+        socket = next((entry for entry in target["inputs"] if entry["name"] == name), None)
+        if socket is None:
+            socket = {"name": name, "type": source["outputs"][output]["type"], "link": None}
+            target["inputs"].append(socket)
+        socket["link"] = id
+        kind = source["outputs"][output]["type"]
+        self.workflow["links"].append([id, source["id"], output, target["id"], target["inputs"].index(socket), kind])
+
+    def convert(self) -> tuple[dict[str, Any], list[str]]:
+        return convert(self.workflow)
