@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import comfy.cldm.cldm
@@ -35,7 +36,7 @@ from .formats import (
 from .key_layouts import unwrap
 from .loader import load_weights
 from .motion_model import AttentionWindows, MotionModel, MotionModelConfig, sinusoids
-from .unet import motion_hooks, unet_slots
+from .unet import Slot, motion_hooks, unet_slots
 
 CHOOSE_SPARSE_CTRL = "choose a SparseCtrl model, such as v3_sd15_sparsectrl_rgb.ckpt"
 LATENTS = "controlnet_cond_embedding.weight"
@@ -93,6 +94,11 @@ class SparseControlNet(comfy.cldm.cldm.ControlNet):
         self.name, self.config = name, config
         self.motion = MotionModel(config.motion, operations=operations, **factory)
 
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """Return the places of its motion modules, which are looked up once."""
+        return unet_slots(self)
+
     def forward(
         self,
         x: Tensor,
@@ -108,7 +114,7 @@ class SparseControlNet(comfy.cldm.cldm.ControlNet):
 
         `amounts` are strength and motion scale of the motion model.
         """
-        with motion_hooks(unet_slots(self), self.motion, frames, lambda *_: amounts, windows):
+        with motion_hooks(self.slots, self.motion, frames, lambda *_: amounts, windows):
             return super().forward(torch.zeros_like(x), hint, timesteps, context)
 
 
