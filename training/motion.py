@@ -37,6 +37,9 @@ class MotionOptions:
     first_timestep: int = 0
     """Train at this timestep and noisier ones. Camera movements, which are decided at high noise, are learned faster
     from a later one on."""
+    noise_offset: float = 0.0
+    """Size of the random shift that a clip's noise gets in each channel, such as 0.05. A noisy clip still shows its
+    mean colour, so without a shift nothing learns to tell it from a picture."""
     caption_dropout: float = 0.1
     """Share of the clips that come with an empty prompt, for classifier-free guidance."""
     appearance_debiased: bool = False
@@ -47,6 +50,8 @@ class MotionOptions:
     def __post_init__(self):
         if self.batch < 1 or self.accumulate < 1:
             raise ValueError(f"'batch' is {self.batch} and 'accumulate' {self.accumulate}: both must be 1 or more.")
+        if not 0 <= self.noise_offset <= 1:
+            raise ValueError(f"'noise_offset' is {self.noise_offset}, but must be from 0 to 1.")
         if not 0 <= self.first_timestep < TIMESTEPS:
             raise ValueError(f"'first_timestep' is {self.first_timestep}, but timesteps go from 0 to {TIMESTEPS - 1}.")
 
@@ -129,6 +134,8 @@ def draw(item: Item, options: MotionOptions, empty: Prompt | None) -> Draw:
     anchor = int(torch.randint(1 << 30, (), generator=generator))
     dropped = empty is not None and float(torch.rand((), generator=generator)) < options.caption_dropout
     prompt = empty if dropped and empty is not None else item.prompt
+    if options.noise_offset:  # not drawn at 0, so that the draws after it stay what they are
+        noise += options.noise_offset * torch.randn(noise.shape[1], 1, 1, generator=generator)
     return Draw(time, noise, prompt=prompt, anchor=anchor, generator=generator)
 
 
