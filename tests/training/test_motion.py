@@ -175,6 +175,17 @@ def test_all_frames_of_a_clip_have_one_timestep_and_noise_of_their_own():
     assert abs(together) < 0.05 and abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
 
 
+def test_a_noise_offset_shifts_each_channel_of_a_whole_clip():
+    items = list(islice(data(moving_square()).stream(0), 200))
+    plain, shifted = (
+        torch.stack([draw(item, replace(VELOCITY, noise_offset=offset), None).noise for item in items])
+        for offset in (0.0, 0.3)
+    )
+    shifts = shifted - plain
+    torch.testing.assert_close(shifts, shifts[:, :1, :, :1, :1].expand_as(shifts))
+    assert abs(shifts[:, 0, :, 0, 0].std() - 0.3) < 0.03
+
+
 def test_the_share_of_captions_that_is_dropped_is_the_one_asked_for():
     items = list(islice(data(moving_square()).stream(0), 1000))
     dropped = sum(draw(item, replace(VELOCITY, caption_dropout=0.2), EMPTY).prompt is EMPTY for item in items)
