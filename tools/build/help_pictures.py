@@ -8,16 +8,21 @@ import argparse
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
+
+from animatediff_native import start_comfyui
 
 from ...motion_models.motion_model import attend, sinusoids
 from ...motion_models.schedules import BETA_SCHEDULES, BetaSchedule
+from ...sampling.keyframe_picture import draw_keyframes
 from ...sampling.window_picture import BACKGROUND, INK, SEEN, SHARED, UNSEEN, draw_windows
 from ...sampling.windows import FUSES, SCHEDULES, fuse_weights, windows
 
-PICTURES = Path(__file__).resolve().parents[2] / "web" / "docs" / "pictures"
+ROOT = Path(__file__).resolve().parents[2]
+PICTURES, DEMO_INPUT = ROOT / "web" / "docs" / "pictures", ROOT / "demo" / "input"
 WIDTH, TEXT = 480, 17  # pixels; the editor shows help pages in a narrow column
 SHARPER = 2  # curves are drawn this many times larger, so that they become smooth
 FRAMES, LENGTH, OVERLAP = 40, 16, 4
@@ -30,6 +35,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=PICTURES)
     folder = parser.parse_args().output
     folder.mkdir(parents=True, exist_ok=True)
+    start_comfyui(cpu=True)
     for name, draw in PICTURE.items():
         draw().quantize(256, dither=Image.Dither.NONE).save(folder / f"{name}.png", optimize=True)
 
@@ -130,6 +136,31 @@ def attention(frames: int, scale: float) -> Tensor:
     return attend(positions, positions, torch.eye(frames, 64)[None], heads=1, motion_scale=scale)[0, :, :frames]
 
 
+def keyframe_motion() -> Image.Image:
+    """Draw PIA's affinities over a clip with a picture at its first frame, a panel for each kind."""
+    from ...sampling.pictures import affinities
+
+    canvas, amounts = Canvas(356, sharper=SHARPER), ("small", "moderate", "large")
+    for number, kind in enumerate(("", "loop", "style transfer")):
+        axes = Axes(canvas, left=40 + number % 2 * 234, top=38 + number // 2 * 176, width=190, height=106)
+        axes.frame(kind, across=[(frame / 15, str(frame)) for frame in (0, 5, 10, 15)])
+        for amount, colour in zip(amounts, COLOURS, strict=False):
+            values = affinities(f"{amount} {kind}".strip(), places=[0], clip=16).tolist()
+            axes.line([(frame / 15, value) for frame, value in enumerate(values)], colour)
+    for row, (amount, colour) in enumerate(zip(amounts, COLOURS, strict=False)):
+        y = 250 + 28 * row
+        canvas.line([(284, y), (306, y)], colour)
+        canvas.write((314, y), amount, "lm", size=16)
+    return canvas.finish()
+
+
+def keyframes() -> Image.Image:
+    """Draw what Keyframe Images shows of the sketches of an example."""
+    files = [DEMO_INPUT / f"sketch_{number}.png" for number in (1, 2, 3)]
+    sketches = torch.stack([torch.from_numpy(np.array(Image.open(file).convert("RGB"))) / 255.0 for file in files])
+    return ImageOps.contain(draw_keyframes(sketches, (0, 8, 15)), (WIDTH, WIDTH))
+
+
 def heat(share: float) -> tuple[int, ...]:
     """Return a colour from dark through blue to yellow for a share from 0 to 1."""
     low, high, way = (UNSEEN, SEEN, 2 * share) if share < 0.5 else (SEEN, SHARED, min(2 * share - 1, 1.0))
@@ -187,6 +218,8 @@ PICTURE: dict[str, Callable[[], Image.Image]] = {
     "fuse": fuse,
     "beta_schedules": beta_schedules,
     "motion_scale": motion_scale,
+    "keyframe_motion": keyframe_motion,
+    "keyframes": keyframes,
 }
 
 if __name__ == "__main__":
