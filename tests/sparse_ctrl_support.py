@@ -28,7 +28,9 @@ ORIGINAL = (
 
 
 @cache
-def sparse_oracle(kind: str = "rgb", channels: tuple[int, ...] = CHANNELS, seed: int = 7) -> SparseControlNetModel:
+def sparse_oracle(
+    kind: str = "rgb", channels: tuple[int, ...] = CHANNELS, seed: int = 7, context: int = CONTEXT
+) -> SparseControlNetModel:
     """diffusers' network with random weights, also where it starts with zeros. Its motion modules normalise per frame,
     as those of the official code do."""
     oracle = SparseControlNetModel(
@@ -36,7 +38,7 @@ def sparse_oracle(kind: str = "rgb", channels: tuple[int, ...] = CHANNELS, seed:
         use_simplified_condition_embedding=kind == "rgb",
         block_out_channels=channels,
         down_block_types=("CrossAttnDownBlockMotion",) * (len(channels) - 1) + ("DownBlockMotion",),
-        cross_attention_dim=CONTEXT,
+        cross_attention_dim=context,
         attention_head_dim=8,
         motion_num_attention_heads=8,
         transformer_layers_per_mid_block=1,
@@ -75,10 +77,10 @@ def load_sparse(
     return load_sparse_control(str(save_sparse(folder, kind, channels, seed)), SparseCtrlSettings(**settings))
 
 
-def save_sparse(folder: Path, kind: str, channels: tuple[int, ...], seed: int = 7) -> Path:
+def save_sparse(folder: Path, kind: str, channels: tuple[int, ...], seed: int = 7, context: int = CONTEXT) -> Path:
     path = folder / f"{kind}_{len(channels)}_{seed}.safetensors"
     if not path.exists():
-        safetensors.torch.save_file(original_layout(sparse_oracle(kind, channels, seed).state_dict()), path)
+        safetensors.torch.save_file(original_layout(sparse_oracle(kind, channels, seed, context).state_dict()), path)
     return path
 
 
