@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.cldm.cldm
 import comfy.controlnet
+import comfy.model_management
 import comfy.ops
 import comfy.sample
 import torch
@@ -100,6 +101,26 @@ def guided(model: Any, positive: list, negative: list, cfg: float, noise: Tensor
 def error(a: Tensor, b: Tensor) -> float:
     """Relative L2 distance."""
     return float((a - b).norm() / b.norm())
+
+
+def interrupt() -> None:
+    """What the page's button does: the next operation of a network raises."""
+    comfy.model_management.interrupt_current_processing()
+
+
+def fail() -> None:
+    raise RuntimeError("another node's patch failed")
+
+
+def run_out_of_memory() -> None:
+    raise torch.OutOfMemoryError("simulated")
+
+
+FAILURES = {
+    "interrupt": (interrupt, comfy.model_management.InterruptProcessingException),
+    "exception": (fail, RuntimeError),
+    "out of memory": (run_out_of_memory, torch.OutOfMemoryError),
+}
 
 
 def with_recorded_calls(model: Any) -> tuple[Any, list[int]]:

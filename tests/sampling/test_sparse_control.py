@@ -13,6 +13,7 @@ import torch
 from comfy_support import CHANNELS, CONTEXT, animate, conditioning, load_motion, make_model, make_sdxl_model
 from lora_support import official, write
 from node_support import (
+    FAILURES,
     FRAMES,
     NEGATIVE,
     POSITIVE,
@@ -385,23 +386,17 @@ def test_it_is_used_by_several_at_once(animated, scribble):
     assert control.get_models() == scribble.get_models()
 
 
-class Stopped(Exception):
-    pass
-
-
-def test_after_an_error_every_run_is_as_before(animated, scribble, monkeypatch):
+@pytest.mark.parametrize("failure", ["exception", "interrupt"])
+def test_after_a_failure_every_run_is_as_before(model, animated, scribble, failure):
     conds, core = controlled(scribble, keyframe_images("0, 1")), controlled(make_controlnet(), pictures(FRAMES))
-    expected, of_core, without = sampled(animated, *conds), sampled(animated, *core), sampled(animated)
-
-    def stop(*_):
-        raise Stopped
-
-    middle = scribble.control_model.middle_block
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(middle, "forward", stop)
+    plain, of_core, expected = sampled(model), sampled(model, *core), sampled(animated, *conds)
+    action, raised = FAILURES[failure]
+    handle = scribble.control_model.middle_block.register_forward_pre_hook(lambda *_: action())
+    with pytest.raises(raised):
         sampled(animated, *conds)
-    assert torch.equal(sampled(animated), without)
-    assert torch.equal(sampled(animated, *core), of_core)
+    handle.remove()
+    assert torch.equal(sampled(model), plain)
+    assert torch.equal(sampled(model, *core), of_core)
     assert torch.equal(sampled(animated, *conds), expected)
     assert not any(module._forward_hooks for module in scribble.control_model.modules())
 
