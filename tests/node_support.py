@@ -11,9 +11,13 @@ import comfy.controlnet
 import comfy.model_management
 import comfy.ops
 import comfy.sample
+import comfy_extras.nodes_custom_sampler as sampler_nodes
 import torch
 from comfy_support import CONTEXT, CPU, make_model, randomise, unet_config
 from torch import Tensor
+
+from animatediff_native.sampling.clips import apply_sliding_context
+from animatediff_native.sampling.context_windows import ContextOptions
 
 core_nodes: Any = importlib.import_module("nodes")  # ComfyUI's nodes.py; type checkers would see the pack's own folder
 
@@ -79,6 +83,33 @@ def ksampler(model: Any, positive: list = POSITIVE, negative: list = NEGATIVE, *
         negative=negative,
         latent_image=empty_latent(frames),
         **settings,
+    )
+    return sampled["samples"]
+
+
+def windowed(model: Any, length: int = 4, overlap: int = 2, **options: Any) -> Any:
+    """Without FreeNoise, so that windows can be compared with clips that begin with the same noise."""
+    return apply_sliding_context(model, ContextOptions(length, overlap, **{"free_noise": False, **options}))
+
+
+def levels(model: Any, steps: int) -> Tensor:
+    """The noise levels of the normal schedule."""
+    return run(sampler_nodes.BasicScheduler, model=model, scheduler="normal", steps=steps, denoise=1.0)
+
+
+def custom(model: Any, sampler: Any, sigmas: Tensor, add_noise: bool = True, **prompts: list) -> Tensor:
+    """What SamplerCustom gives, (FRAMES, 4, SIZE, SIZE)."""
+    torch.manual_seed(0)
+    sampled, _ = run(
+        sampler_nodes.SamplerCustom,
+        model=model,
+        add_noise=add_noise,
+        noise_seed=3,
+        cfg=2.0,
+        sampler=sampler,
+        sigmas=sigmas,
+        latent_image=empty_latent(),
+        **{"positive": POSITIVE, "negative": NEGATIVE} | prompts,
     )
     return sampled["samples"]
 
