@@ -19,11 +19,12 @@ LORA = "ADE_AnimateDiffLoRALoader"
 LOAD = {  # and what is lost
     "ADE_LoadAnimateDiffModel": None,
     "ADE_LoadAnimateLCMI2VModel": None,
-    "ADE_InjectI2VIntoAnimateDiffModel": "AnimateLCM-I2V is not supported, the motion module is used alone.",
+    "ADE_InjectI2VIntoAnimateDiffModel": "AnimateLCM-I2V's encoder is left out: choose its own motion module.",
     "ADE_LoadAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported, the motion module is used without it.",
-    "ADE_InjectPIAIntoAnimateDiffModel": "PIA is not supported, the motion module is used alone.",
+    "ADE_InjectPIAIntoAnimateDiffModel": "PIA's picture input is left out: choose its own motion module.",
 }
 UNSUPPORTED = ("cameractrl_poses",)  # inputs that the sentences of APPLY speak of
+INJECT = ("ADE_InjectI2VIntoAnimateDiffModel", "ADE_InjectPIAIntoAnimateDiffModel")
 PICTURES = {"ADE_ApplyAnimateLCMI2VModel": lcm_i2v, "ADE_ApplyAnimateDiffModelWithPIA": pia}
 APPLY = {
     "ADE_ApplyAnimateDiffModelSimple": None,
@@ -114,7 +115,7 @@ def applied(c: Conversion, node: Node) -> Node:
         c.say(node, "its motion module is left out: connect Load Motion Module.")
     else:
         settings["motion_module"] = motion_loras(c, node, module_of(c, source.node))
-    if node.type in PICTURES:
+    if node.type in PICTURES and (source is None or source.node.type not in INJECT):
         settings |= PICTURES[node.type](c, node)
     return c.place(node, "ADN_ApplyAnimateDiff", settings, "start_percent end_percent")
 

@@ -256,6 +256,7 @@ RULES: dict[str, Rule] = {
     "ADE_UpscaleAndVAEEncode": upscaled,
     "CheckpointLoaderSimpleWithNoiseSelect": checkpoint,
     "ACN_AdvancedControlNetApply": control,
+    "ACN_AdvancedControlNetApply_v2": control,
     "ACN_AdvancedControlNetApplySingle": control,
     "BNK_CLIPTextEncodeAdvanced": encode_text,
     "smZ CLIPTextEncode": encode_text,

@@ -85,11 +85,6 @@ COMMON_NODES: dict[str, OldNode] = {
     "DiffControlNetLoaderAdvanced": OldNode(
         CONTROLNET_NAME, becomes=Becomes("DiffControlNetLoader", "model control_net_name")
     ),
-    "ACN_AdvancedControlNetApply": same(
-        "ControlNetApplyAdvanced",
-        "positive negative control_net image vae=vae_optional strength start_percent end_percent",
-        outputs=(0, 1, "model_optional"), strength=1.0, start_percent=0.0, end_percent=1.0,
-    ),
     "ACN_AdvancedControlNetApplySingle": same(
         "ControlNetApply", "conditioning control_net image strength",
         outputs=(0, "model_optional"), strength=1.0, start_percent=0.0, end_percent=1.0,

@@ -29,8 +29,8 @@ class Expansion(NamedTuple):
     """Links to them, or values that are there already."""
 
 
-def expansion(settings: Settings, prefix: str) -> Expansion:
-    """Return what becomes of an old node that applies something, with ids that begin with `prefix`."""
+def converted(settings: Settings) -> tuple[Conversion, Node]:
+    """Return an old node that applies something, and its conversion. Log what that leaves out."""
     graph = Graph({"nodes": [], "links": []})
     old = old_node(graph, settings, {})
     c = Conversion(graph)
@@ -38,6 +38,12 @@ def expansion(settings: Settings, prefix: str) -> Expansion:
     for node, sentences in c.said.items():
         for sentence in sentences:
             logging.warning(f"AnimateDiff, {node.type}: {sentence}")
+    return c, old
+
+
+def expansion(settings: Settings, prefix: str) -> Expansion:
+    """Return what becomes of an old node that applies something, with ids that begin with `prefix`."""
+    c, old = converted(settings)
 
     def value(link: Output) -> Any:
         return link.node.values["value"] if link.node.type == GIVEN else [f"{prefix}{link.node.id}", link.index]
@@ -48,7 +54,7 @@ def expansion(settings: Settings, prefix: str) -> Expansion:
             "inputs": {**NODE_TYPES[node.type].widgets, **node.values}
             | {name: value(link) for name, link in node.links.items()},
         }
-        for node in graph.nodes.values()
+        for node in c.graph.nodes.values()
         if node.is_new
     }
     return Expansion(nodes, [value(output) for output in c.outputs[old] if output is not None])

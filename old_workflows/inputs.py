@@ -38,6 +38,17 @@ def required(name: str, type: str, tooltip: str) -> Input:
     return Input(name, type, tooltip=tooltip)
 
 
+def refused(name: str, type: str, instead: str) -> Input:
+    """Return an input that shows what was linked to it; without it the link would vanish silently."""
+    return Input(name, type, tooltip=f"Not carried over: {instead}.", optional=True, instead=instead)
+
+
+CONTROL_PERCENTS = "set start_percent and end_percent of Apply ControlNet"
+PIA_PRESETS = [
+    f"{kind} ({amount} Motion)"
+    for kind in ("Animation", "Loop", "Style Transfer")
+    for amount in ("Small", "Medium", "Large")
+]
 KEYS_SCALED = "Motion scale: multiplies the keys of temporal attention."
 NOT_CARRIED_OVER = {  # and what to do instead
     "ad_settings": "set stretch_to of Load Motion Module to get longer movements",
@@ -99,17 +110,50 @@ ENTRIES = (
     number("max_length", 0, 0, 100000,
            "Number of frames in the clip. 0 ends the clip at the last frame that has a prompt.", optional=True),
     combo("tensor_interp", "lerp", INTERPOLATIONS, "How one prompt blends into the next.", optional=True),
-    *unused(context_schedule="uniform", adapt_denoise_steps=False, print_schedule=False),
-    # Where something was linked to these, they show it. Without them the link would vanish silently.
-    *(
-        Input(name, name.upper(), tooltip=f"Not carried over: {instead}.", optional=True, instead=instead)
-        for name, instead in NOT_CARRIED_OVER.items()
-    ),
+    # Pictures that a clip follows
+    required("image", "IMAGE", "One picture, or several as a batch."),
+    required("vae", "VAE", "The checkpoint's VAE."),
+    required("latent_size", "LATENT", "The clip. The picture gets its size."),
+    required("ref_latent", "LATENT", "The picture that the clip follows."),
+    number("ref_drift", 0.0, 0.0, 10.0, "How much frames differ from each other."),
+    socket("pia_input", "PIA_INPUT", "How closely each frame follows the picture."),
+    required("multival", "MULTIVAL", "How closely each frame follows the picture."),
+    socket("mult_multival", "MULTIVAL", "Multiplies the values of the preset."),
+    combo("preset", PIA_PRESETS[0], PIA_PRESETS, "How far frames move away from the picture."),
+    number("batch_index", 0, -FAR, FAR, "The frame of the picture."),
+    combo("scale_method", "nearest-exact", ("nearest-exact", "bilinear", "area", "bicubic", "lanczos"),
+          "How the picture is scaled."),
+    combo("crop", "center", ("disabled", "center"), "How a picture of another shape fits the clip."),
+    file("sparsectrl_name", "controlnet"),
+    Input("use_motion", "BOOLEAN", True, "Whether SparseCtrl's own motion modules act."),
+    number("motion_strength", 1.0, 0.0, 10.0, "How strongly SparseCtrl's own motion modules act."),
+    socket("sparse_method", "SPARSE_METHOD", "The frames of the pictures."),
+    combo("context_aware", "nearest_hint", ("nearest_hint", "off"), optional=True,
+          tooltip="What a context window of a long clip sees if none of its frames has a picture."),
+    *(number(name, 1.0, 0.0, 10.0, "Not carried over: 1 is used.", optional=True)
+      for name in ("sparse_hint_mult", "sparse_nonhint_mult", "sparse_mask_mult")),
+    Input("indexes", "STRING", "0", "The frame of each picture; -1 is the last one."),
+    combo("spread", "uniform", ("uniform", "starting", "ending", "center"), "Where the pictures are in the clip."),
+    # ControlNet
+    required("positive", "CONDITIONING", "The positive prompt."),
+    required("negative", "CONDITIONING", "The negative prompt."),
+    required("control_net", "CONTROL_NET", "A ControlNet or SparseCtrl model."),
+    socket("model_optional", "MODEL", "A model, handed on."),
+    socket("vae_optional", "VAE", "The checkpoint's VAE, for ControlNets that need it."),
+    refused("tk_optional", "TIMESTEP_KEYFRAME", CONTROL_PERCENTS),
+    refused("timestep_kf", "TIMESTEP_KEYFRAME", CONTROL_PERCENTS),
+    refused("latent_kf_override", "LATENT_KEYFRAME", "set one strength for all frames"),
+    refused("weights_override", "CONTROL_NET_WEIGHTS", "set the strength"),
+    *unused(context_schedule="uniform", adapt_denoise_steps=False, print_schedule=False, print_values=False,
+            apply_ref_when_disabled=False),
+    *(refused(name, name.upper(), instead) for name, instead in NOT_CARRIED_OVER.items()),
 )  # fmt: skip
 INPUTS = {entry.name: entry for entry in ENTRIES} | {
     "lora_name": file("name", "animatediff_motion_lora", formerly="lora_name"),
     "begins": number("start_percent", 0.0, 0.0, 1.0, "Point in the sampling, from 0 to 1, at which it starts to act."),
     "ends": number("end_percent", 1.0, 0.0, 1.0, "Point in the sampling, from 0 to 1, at which it stops acting."),
+    "control_strength": number("strength", 1.0, 0.0, 10.0, "How strongly the ControlNet acts."),
+    "control_mask": refused("mask_optional", "MASK", "use Conditioning (Set Mask)"),
 }
 """By the names that the rows of the table call them."""
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from .conversion import Conversion, Rule, described, within
 from .graph import Node, Output
+from .motion_strength import value_of
 
 SPARSE_CTRL = "ACN_SparseCtrlLoaderAdvanced"
 PREPROCESSOR = "ACN_SparseCtrlRGBPreprocessor"
 INDEXES, SPREAD = "ACN_SparseCtrlIndexMethodNode", "ACN_SparseCtrlSpreadMethodNode"
+PIA_PRESETS, PIA_VALUES = "ADE_InputPIA_PaperPresets", "ADE_InputPIA_Multival"
 ENCODERS = {"VAEEncode": "pixels", "ADE_UpscaleAndVAEEncode": "image"}
 AMOUNTS = {"Small": "small", "Medium": "moderate", "Large": "large"}
 WRITE_FRAMES = "write the frames into Keyframe Images"
@@ -79,12 +81,15 @@ def pia(c: Conversion, node: Node) -> dict[str, Any]:
     """Return the settings of Apply AnimateDiff for a picture that PIA follows."""
     settings: dict[str, Any] = {"keyframe_motion": "none"}
     frame, source = 0, node.source("pia_input")
-    if source is not None and source.node.type == "ADE_InputPIA_PaperPresets":
+    if source is not None and source.node.type == PIA_VALUES:
+        settings["keyframe_strength"] = value_of(c, source.node, "multival")
+    elif source is not None and source.node.type == PIA_PRESETS:
         values = source.node.values
         preset = re.fullmatch(r"(Animation|Loop|Style Transfer) \((Small|Medium|Large) Motion\)", values["preset"])
         if preset:
             settings["keyframe_motion"] = AMOUNTS[preset[2]] + KINDS[preset[1]]
         frame = values["batch_index"]
+        settings["keyframe_strength"] = value_of(c, source.node, "mult_multival")
     elif source is not None:
         c.say(node, f"pia_input, from {described(source.node)}, is left out: {SET_MOTION}.")
     keyframes = c.beside(node, "ADN_KeyframeImages", {"frames": str(frame)}, "images=image vae", left=True)
@@ -93,14 +98,16 @@ def pia(c: Conversion, node: Node) -> dict[str, Any]:
 
 def lcm_i2v(c: Conversion, node: Node) -> dict[str, Any]:
     """Return the settings of Apply AnimateDiff for the latents that AnimateLCM-I2V follows."""
-    source = node.source("ref_latent")
+    drift, source = {"keyframe_drift": node.values["ref_drift"]}, node.source("ref_latent")
+    if (keyframes := node["keyframes"]) is not None:  # of a stand-in, which has the latents themselves
+        return drift | {"keyframes": keyframes}
     if source is None or source.node.kind not in ENCODERS:
         if source is not None:
             c.say(node, f"ref_latent, from {described(source.node)}, is left out: {CONNECT_IMAGES}.")
         return {}
     images, vae = (source.node.links.get(name) for name in (ENCODERS[source.node.kind], "vae"))
     keyframes = c.beside(node, "ADN_KeyframeImages", {"images": images, "vae": vae}, left=True)
-    return {"keyframes": keyframes, "keyframe_drift": node.values["ref_drift"]}
+    return drift | {"keyframes": keyframes}
 
 
 RULES: dict[str, Rule] = {SPARSE_CTRL: sparse_ctrl, PREPROCESSOR: preprocessor}

@@ -17,23 +17,26 @@ ENTRY = re.compile(r'(?:"\s*)?(-?[\d.]+)\s*(?:(:)\s*)?(?:"\s*)?[:=]\s*"?\(?(-?[\
 
 def motion_strength(c: Conversion, node: Node) -> dict[str, Any]:
     """Return inputs of Apply AnimateDiff for an old node's multivals: numbers, or Motion Strength with curves."""
-    settings, curves = {}, {}
-    for setting, multival in SETTINGS.items():
-        source = c.working(node, multival)
-        if source is None:
-            continue
-        number = plain_number(source.node)
-        if number is not None:
-            settings[setting] = clipped(c, source.node, number)
-        elif (curve := curve_of(c, source.node)) is not None:
-            curves[setting] = curve
-        else:
-            c.say(node, f"{multival}, from {called(source.node)}, is left out.")
+    values = {setting: value_of(c, node, multival) for setting, multival in SETTINGS.items()}
+    settings: dict[str, Any] = {setting: value for setting, value in values.items() if isinstance(value, float)}
+    curves = {setting: value for setting, value in values.items() if isinstance(value, Node)}
     for nodes in (curves, over_sampling(c, node)):
         if nodes:
             values = nodes | {"previous": settings.get("motion_strength")}
             settings["motion_strength"] = c.beside(node, "ADN_MotionStrength", values)
     return settings
+
+
+def value_of(c: Conversion, node: Node, multival: str) -> float | Node | None:
+    """Return the number or the Motion Curve that an old node's multival becomes; None without one."""
+    source = c.working(node, multival)
+    if source is None:
+        return None
+    number = plain_number(source.node)
+    value = curve_of(c, source.node) if number is None else clipped(c, source.node, number)
+    if value is None:
+        c.say(node, f"{multival}, from {called(source.node)}, is left out.")
+    return value
 
 
 def clipped(c: Conversion, node: Node, number: float) -> float:

@@ -153,7 +153,8 @@ def input_entry(kind: str, name: str) -> dict[str, Any]:
     node = NODE_TYPES[kind]
     if name in node.sockets:
         return {"name": name, "type": node.sockets[name], "link": None}
-    kinds = CURVED if kind == "ADN_MotionStrength" else TYPES[type(node.widgets[name])]
+    curved = kind == "ADN_MotionStrength" or name == "keyframe_strength"
+    kinds = CURVED if curved else TYPES[type(node.widgets[name])]
     return {"name": name, "type": kinds, "link": None, "widget": {"name": name}}
 
 

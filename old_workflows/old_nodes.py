@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from .common_packs import COMMON_NODES
@@ -13,14 +14,20 @@ MODEL = OldOutput("MODEL", "The model, ready for any sampler.")
 CONTEXT = OldOutput("CONTEXT_OPTIONS", "For Use Evolved Sampling or a loader.", "CONTEXT_OPTS")
 MULTIVAL = OldOutput("MULTIVAL", "For scale_multival or effect_multival.")
 APPLIED = OldOutput("M_MODELS", "For Use Evolved Sampling.")
+MOTION_MODEL = OldOutput("MOTION_MODEL_ADE", "For Apply AnimateDiff Model.", "MOTION_MODEL")
+METHOD = OldOutput("SPARSE_METHOD", "For Load SparseCtrl Model.")
+PIA_INPUT = OldOutput("PIA_INPUT", "For Apply AnimateDiff-PIA Model.")
+LATENT = OldOutput("LATENT", "The latent.")
 ENCODED = OldOutput("CONDITIONING", "Conditioning with one entry per frame.")
 APPLIES = "Load Motion Module, Apply AnimateDiff and Sliding Context do this"
 WINDOWED = "Sliding Context does this, before the sampler"
 SCHEDULED = "Prompt Schedule does this"
+FOLLOWED = "Keyframe Images and Apply AnimateDiff do this"
+FRAMES = "frames of Keyframe Images does this"
+FURTHER = "motion_lora scale_multival effect_multival ad_keyframes prev_m_models per_block"
 LOADER = "model model_name beta_schedule context_options motion_lora sample_settings"
 LAYERED = "fuse_method use_on_equal_length start_percent guarantee_steps prev_context view_opts"
 STRIDED = "context_length context_stride context_overlap"
-RANGE = {"start_percent": 0.0, "end_percent": 1.0}
 VIEW = {"view_length": 16, "view_stride": 1, "view_overlap": 4}
 WEIGHTS = widgets(pw_a=0.0, pw_b=0.0, pw_c=0.0, pw_d=0.0)
 AROUND = widgets(print_output=False, pre_text="", app_text="", start_frame=0, end_frame=0) + WEIGHTS
@@ -56,7 +63,7 @@ OLD_NODES: dict[str, OldNode] = {
     ),
     "ADE_LoadAnimateDiffModel": stand_in(
         "Load AnimateDiff Model", "Load Motion Module does this", "model_name ad_settings",
-        OldOutput("MOTION_MODEL_ADE", "For Apply AnimateDiff Model.", "MOTION_MODEL"),
+        MOTION_MODEL,
     ),
     "ADE_AnimateDiffLoRALoader": stand_in(
         "Load AnimateDiff LoRA", "Load Motion LoRA does this, after Load Motion Module",
@@ -107,34 +114,75 @@ OLD_NODES: dict[str, OldNode] = {
     "ADE_PromptSchedulingLatents": stand_in(
         "Prompt Scheduling [Latents]", SCHEDULED,
         "prompts clip latent prepend_text append_text print_schedule tensor_interp values_replace",
-        ENCODED, OldOutput("LATENT", "The same latent."),
+        ENCODED, LATENT,
     ),
     "ADE_EmptyLatentImageLarge": OldNode(
         widgets(width=512, height=512, batch_size=1),
         becomes=Becomes("EmptyLatentImage", "width height batch_size"),
         replaced_by="EmptyLatentImage",
     ),
+    "ADE_LoadAnimateLCMI2VModel": stand_in(
+        "Load AnimateLCM-I2V Model", "Load Motion Module does this", "model_name ad_settings", MOTION_MODEL,
+        OldOutput("MOTION_MODEL_ADE", "Not carried over.", "encoder_only"),
+    ),
+    "ADE_ApplyAnimateLCMI2VModel": stand_in(
+        "Apply AnimateLCM-I2V Model", FOLLOWED,
+        f"motion_model ref_latent ref_drift apply_ref_when_disabled begins ends {FURTHER}", APPLIED,
+    ),
+    "ADE_UpscaleAndVAEEncode": stand_in(
+        "Scale Ref Image and VAE Encode", "Keyframe Images does this", "image vae latent_size scale_method crop", LATENT
+    ),
+    "ADE_ApplyAnimateDiffModelWithPIA": stand_in(
+        "Apply AnimateDiff-PIA Model", FOLLOWED, f"motion_model image vae begins ends pia_input {FURTHER}", APPLIED
+    ),
+    "ADE_InputPIA_Multival": stand_in(
+        "PIA Input [Multival]", "keyframe_strength of Apply AnimateDiff does this", "multival", PIA_INPUT
+    ),
+    "ADE_InputPIA_PaperPresets": stand_in(
+        "PIA Input [Paper Presets]", "keyframe_motion of Apply AnimateDiff does this",
+        "preset batch_index mult_multival print_values", PIA_INPUT,
+    ),
+    # Advanced-ControlNet: what the page replaces
+    "ACN_SparseCtrlLoaderAdvanced": stand_in(
+        "Load SparseCtrl Model", "Load SparseCtrl does this",
+        "sparsectrl_name use_motion motion_strength motion_scale sparse_method tk_optional context_aware "
+        "sparse_hint_mult sparse_nonhint_mult sparse_mask_mult",
+        OldOutput("CONTROL_NET", "For a node that applies a ControlNet."),
+    ),
+    "ACN_SparseCtrlIndexMethodNode": stand_in("SparseCtrl Index Method", FRAMES, "indexes", METHOD),
+    "ACN_SparseCtrlSpreadMethodNode": stand_in("SparseCtrl Spread Method", FRAMES, "spread", METHOD),
+    "ACN_SparseCtrlRGBPreprocessor": stand_in(
+        "RGB SparseCtrl", "Keyframe Images does this", "image vae latent_size",
+        OldOutput("IMAGE", "For the node that applies the SparseCtrl.", "proc_IMAGE"),
+    ),
+    **{
+        name: replace(
+            stand_in(
+                "Apply Advanced ControlNet", "Apply ControlNet does this",
+                "positive negative control_net image control_strength begins ends control_mask timestep_kf "
+                "latent_kf_override weights_override model_optional vae_optional",
+                OldOutput("CONDITIONING", "The positive prompt.", "positive"),
+                OldOutput("CONDITIONING", "The negative prompt.", "negative"),
+                OldOutput("MODEL", "The same model.", "model_opt"),
+            ),
+            becomes=Becomes(
+                "ControlNetApplyAdvanced",
+                "positive negative control_net image vae=vae_optional strength start_percent end_percent",
+                (0, 1, "model_optional"),
+            ),
+        )
+        for name in ("ACN_AdvancedControlNetApply", "ACN_AdvancedControlNetApply_v2")
+    },
     # and what the converter alone rewrites
     "AnimateDiffLoaderV1": read(model_name="", unlimited_area_hack=False, beta_schedule="autoselect"),
     "ADE_AnimateDiffLoaderV1Advanced": OldNode(
         (*widgets(model_name="", unlimited_area_hack=False), *entries(f"{STRIDED} context_schedule closed_loop"),
          *widgets(beta_schedule="autoselect")),
     ),
-    "ADE_LoadAnimateLCMI2VModel": read(model_name=""),
     "ADE_InjectI2VIntoAnimateDiffModel": read(model_name=""),
     "ADE_LoadAnimateDiffModelWithCameraCtrl": read(model_name="", camera_ctrl=""),
     "ADE_InjectPIAIntoAnimateDiffModel": read(model_name=""),
-    "ADE_ApplyAnimateLCMI2VModel": read(ref_drift=0.0, apply_ref_when_disabled=False, **RANGE),
-    "ADE_ApplyAnimateDiffModelWithCameraCtrl": read(**RANGE),
-    "ADE_ApplyAnimateDiffModelWithPIA": read(**RANGE),
-    "ADE_InputPIA_PaperPresets": read(preset="Animation (Small Motion)", batch_index=0, print_values=False),
-    "ACN_SparseCtrlLoaderAdvanced": read(
-        sparsectrl_name="", use_motion=True, motion_strength=1.0, motion_scale=1.0, context_aware="nearest_hint",
-        sparse_hint_mult=1.0, sparse_nonhint_mult=1.0, sparse_mask_mult=1.0,
-    ),
-    "ACN_SparseCtrlIndexMethodNode": read(indexes="0"),
-    "ACN_SparseCtrlSpreadMethodNode": read(spread="uniform"),
-    "ACN_SparseCtrlRGBPreprocessor": read(),
+    "ADE_ApplyAnimateDiffModelWithCameraCtrl": read(start_percent=0.0, end_percent=1.0),
     "ADE_AdjustPESweetspotStretch": read(sweetspot=16, new_sweetspot=16, print_adjustment=False),
     "ADE_ViewsOnlyContextOptions": OldNode(entries("start_percent guarantee_steps")),
     "ADE_StandardStaticViewOptions": read(view_length=16, view_overlap=4, fuse_method="pyramid"),
@@ -154,7 +202,6 @@ OLD_NODES: dict[str, OldNode] = {
     "ADE_AnimateDiffKeyframe": read(start_percent=0.0, inherit_missing=True, guarantee_steps=1),
     "ADE_ValueScheduling": read(values="", print_schedule=False, max_length=0),
     "ADE_ValueSchedulingLatents": read(values="", print_schedule=False),
-    "ADE_UpscaleAndVAEEncode": read(scale_method="lanczos", crop="disabled"),
     "CheckpointLoaderSimpleWithNoiseSelect": same(
         "CheckpointLoaderSimple", "ckpt_name", outputs=(0, 1, 2),
         ckpt_name="", beta_schedule="autoselect", use_custom_scale_factor=False, scale_factor=0.18215,
@@ -186,7 +233,6 @@ ALIASES = {  # the same node under another name
     "ADE_MultivalDynamicFloats": "ADE_MultivalDynamic",
     "ACN_ControlNetLoaderAdvanced": "ControlNetLoaderAdvanced",
     "ACN_DiffControlNetLoaderAdvanced": "DiffControlNetLoaderAdvanced",
-    "ACN_AdvancedControlNetApply_v2": "ACN_AdvancedControlNetApply",
     "ACN_AdvancedControlNetApplySingle_v2": "ACN_AdvancedControlNetApplySingle",
 }
 PREFIXES = ("ADE_", "VHS_", "ACN_", "AnimateDiff", "BatchPromptSchedule", "BatchStringSchedule", "BatchValueSchedule")
@@ -199,7 +245,7 @@ STAND_IN = "ADN_Old"
 
 def stand_in_id(old_id: str) -> str:
     """Return the id of the node that takes an old node's place in the page."""
-    return OLD_NODES[old_id].replaced_by or STAND_IN + old_id.removeprefix("ADE_")
+    return OLD_NODES[old_id].replaced_by or STAND_IN + old_id.removeprefix("ADE_").removeprefix("ACN_")
 
 
 def row_of(type: str) -> OldNode:

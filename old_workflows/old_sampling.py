@@ -1,4 +1,5 @@
-"""Touches comfy. What the nodes of new graphs do not do: old noise schedules, seeds, closed loops of short clips."""
+"""Touches comfy. What the nodes of new graphs do not do: old noise schedules, seeds, closed loops of short clips, and
+pictures that come as latents."""
 
 from __future__ import annotations
 
@@ -7,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from comfy.utils import common_upscale
 
 from ..motion_models.schedules import set_beta_schedule
 from ..sampling.clips import prepare_clips
 from ..sampling.context_windows import ContextOptions, SlidingContext, WeightedWindows
+from ..sampling.keyframes import Keyframes
 from ..sampling.noise import KEY, draw, per_frame_seeds
 from .enumerations import AUTOMATIC, BETA_SCHEDULES, CORE_SCHEDULES
 from .expansion import Settings
@@ -36,6 +39,15 @@ class ClipSeeds:
         if self.per_frame:
             return per_frame_seeds(noise, seed + self.skipped)
         return draw((self.skipped + len(noise), *noise.shape[1:]), seed)[self.skipped :].to(noise)
+
+
+@dataclass(frozen=True)
+class LatentKeyframes(Keyframes):
+    """Pictures that came as latents, (n, c, h, w), in place of `images`."""
+
+    def latents(self, height: int, width: int) -> Tensor:
+        """Return them in this latent size; a whole clip of them has one for each frame."""
+        return common_upscale(self.images, width, height, "nearest-exact", "center")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Touches comfy. Says which node replaces which of ComfyUI-AnimateDiff-Evolved's, where ComfyUI does not find that one.
+"""Touches comfy. Says which node replaces which of the old packs', where ComfyUI does not find that one.
 
 The page offers the replacements of a workflow's missing nodes. It moves links by the names of inputs, and values by
 their positions in the workflow.

@@ -1,9 +1,11 @@
-"""Touches comfy. Nodes that stand in for those of ComfyUI-AnimateDiff-Evolved in the workflows that people have.
+"""Touches comfy. Nodes that stand in for those of ComfyUI-AnimateDiff-Evolved, and for Advanced-ControlNet's that use
+SparseCtrl, in the workflows that people have.
 
 ComfyUI's page replaces a missing node by exactly one other (`replacements.py`), and that pack's graphs have another
 shape than ours: settings come in from the side, and its loaders apply at once. So each of these nodes has the name and
 the inputs of one of its nodes. Those that only set something hand it on; the others expand into the nodes that the
-converter writes for them. They are hidden from the search; new graphs do without them.
+converter writes for them, or act on what it reads in the graph and a running node does not see. They are hidden from
+the search; new graphs do without them.
 """
 
 from __future__ import annotations
@@ -11,20 +13,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from comfy.utils import common_upscale
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
-from ..nodes.model_files import MOTION_LORAS, MOTION_MODULES
+from ..nodes.model_files import MOTION_LORAS, MOTION_MODULES, SPARSE_CTRL_MODELS
+from ..sampling.keyframes import KeyframeImages, parse_positions
 from ..sampling.prompt_schedule import parse
-from .expansion import Expansion, Settings, expansion
+from ..sampling.sparse_control import SparseCtrlSettings, load_sparse_control
+from .expansion import Expansion, Settings, converted, expansion
 from .inputs import INPUTS
+from .keyframes import frames_of
 from .node_types import SAMPLE_SETTINGS, USE_EVOLVED_SAMPLING
 from .old_nodes import OLD_NODES, stand_in_id
-from .old_sampling import WholeClips, closed_loops, set_schedule_and_seeds, whole_clips
+from .old_sampling import LatentKeyframes, WholeClips, closed_loops, set_schedule_and_seeds, whole_clips
 from .prompt_ranges import as_prompt_schedule
 from .table import Input, OldNode, OldOutput
 
-FOLDERS = {folder.name: folder for folder in (MOTION_MODULES, MOTION_LORAS)}
+FOLDERS = {folder.name: folder for folder in (MOTION_MODULES, MOTION_LORAS, SPARSE_CTRL_MODELS)}
 WIDGETS: dict[str, Any] = {
     "INT": io.Int,
     "FLOAT": io.Float,
@@ -64,7 +70,34 @@ def schedule(settings: Settings) -> io.NodeOutput:
     inputs = dict(settings.inputs)
     if not inputs.get("max_length") and "latent" not in inputs:
         inputs["max_length"] = last_frame(as_prompt_schedule(inputs["prompts"])) + 1
-    return node_output(expansion(Settings(settings.old_id, inputs), GraphBuilder.alloc_prefix()))
+    return expand(Settings(settings.old_id, inputs))
+
+
+def expand(settings: Settings) -> io.NodeOutput:
+    return node_output(expansion(settings, GraphBuilder.alloc_prefix()))
+
+
+def sparse_ctrl(settings: Settings) -> io.NodeOutput:
+    """Return a SparseCtrl model that knows the frames of its pictures, which reach it without them."""
+    c, old = converted(settings)
+    values = {"positions": parse_positions(str(frames_of(c, old))), **c.placed[old].values}
+    path = SPARSE_CTRL_MODELS.path(values.pop("sparse_ctrl"))
+    return io.NodeOutput(load_sparse_control(path, SparseCtrlSettings(**values)))
+
+
+def follow_latents(settings: Settings) -> io.NodeOutput:
+    """Return the settings with keyframes in place of latents, whose pictures are not known any more."""
+    keyframes = LatentKeyframes(settings.inputs["ref_latent"]["samples"])
+    inputs = {**settings.inputs, "keyframes": KeyframeImages.of(keyframes, keyframes.images)}
+    return io.NodeOutput(Settings(settings.old_id, inputs))
+
+
+def scale_and_encode(settings: Settings) -> io.NodeOutput:
+    """Return the latent of pictures in the size of another latent."""
+    image, vae, latent, method, crop = (settings.inputs[entry.name] for entry in OLD_NODES[settings.old_id].inputs)
+    height, width = latent["samples"].shape[-2:]
+    scaled = common_upscale(image.movedim(-1, 1), 8 * width, 8 * height, method, crop).movedim(1, -1)
+    return io.NodeOutput({"samples": vae.encode(scaled[..., :3])})
 
 
 def last_frame(prompts: str) -> int:
@@ -82,12 +115,18 @@ def last_frame(prompts: str) -> int:
     return int(max(end.number for end in ends))
 
 
-EXPANDING: Mapping[str, Callable[[Settings], io.NodeOutput]] = {
+ACTIONS: Mapping[str, Callable[[Settings], io.NodeOutput]] = {
     "ADE_AnimateDiffLoaderGen1": apply,
     "ADE_AnimateDiffLoaderWithContext": apply,
     "ADE_UseEvolvedSampling": apply,
     "ADE_PromptScheduling": schedule,
     "ADE_PromptSchedulingLatents": schedule,
+    "ADE_ApplyAnimateLCMI2VModel": follow_latents,
+    "ADE_UpscaleAndVAEEncode": scale_and_encode,
+    "ACN_SparseCtrlLoaderAdvanced": sparse_ctrl,
+    "ACN_SparseCtrlRGBPreprocessor": expand,
+    "ACN_AdvancedControlNetApply": expand,
+    "ACN_AdvancedControlNetApply_v2": expand,
 }
 
 
@@ -102,7 +141,7 @@ def stand_in(old_id: str, old: OldNode) -> type[io.ComfyNode]:
         @classmethod
         def execute(cls, **inputs) -> io.NodeOutput:
             refuse(old, inputs)
-            return EXPANDING.get(old_id, io.NodeOutput)(Settings(old_id, inputs))
+            return ACTIONS.get(old_id, io.NodeOutput)(Settings(old_id, inputs))
 
         @classmethod
         def fingerprint_inputs(cls, **inputs):
@@ -122,7 +161,7 @@ def schema(old_id: str, old: OldNode) -> io.Schema:
         inputs=[schema_input(entry) for entry in old.carried],
         outputs=[schema_output(output) for output in old.stand_in.outputs],
         is_deprecated=True,
-        enable_expand=old_id in EXPANDING,
+        enable_expand=old_id in ACTIONS,
     )
 
 

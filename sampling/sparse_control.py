@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.controlnet
@@ -19,6 +19,7 @@ from .calls import ATTENTION_WINDOWS, CallFrames
 from .keyframes import Keyframes, keyframes_of_hint
 from .keyframes_in_windows import NEAREST, keyframes_in_window
 from .progress import show_keyframes
+from .timeline import Position
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class SparseCtrlSettings:
     """Multiplies the keys of their attention."""
     far_keyframes: str = NEAREST
     """What a context window without a keyframe sees; see `keyframes_in_window`."""
+    positions: tuple[Position, ...] = ()
+    """Of pictures that come without their frames; none at all spreads those evenly."""
 
 
 def load_sparse_control(path: str, settings: SparseCtrlSettings = SparseCtrlSettings()) -> SparseControl:
@@ -71,7 +74,8 @@ class SparseControl(comfy.controlnet.ControlNet):
         self, cond_hint: Tensor, strength=1.0, timestep_percent_range=(0.0, 1.0), vae=None, extra_concat=()
     ) -> SparseControl:
         """Take keyframes, (n, c, h, w), as Apply ControlNet hands them on. ValueError if a VAE is missing."""
-        self.keyframes = keyframes_of_hint(cond_hint, vae)
+        keyframes = keyframes_of_hint(cond_hint, vae)
+        self.keyframes = replace(keyframes, positions=keyframes.positions or self.settings.positions)
         if self.control_model.config.takes_latents and self.keyframes.vae is None:
             raise ValueError(
                 f"{self.control_model.name} sees pictures as latents: connect the checkpoint's VAE to Keyframe Images "

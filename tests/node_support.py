@@ -8,11 +8,16 @@ from typing import Any
 
 import comfy.cldm.cldm
 import comfy.controlnet
+import comfy.model_management
 import comfy.ops
 import comfy.sample
+import comfy_extras.nodes_custom_sampler as sampler_nodes
 import torch
 from comfy_support import CONTEXT, CPU, make_model, randomise, unet_config
 from torch import Tensor
+
+from animatediff_native.sampling.clips import apply_sliding_context
+from animatediff_native.sampling.context_windows import ContextOptions
 
 core_nodes: Any = importlib.import_module("nodes")  # ComfyUI's nodes.py; type checkers would see the pack's own folder
 
@@ -82,6 +87,33 @@ def ksampler(model: Any, positive: list = POSITIVE, negative: list = NEGATIVE, *
     return sampled["samples"]
 
 
+def windowed(model: Any, length: int = 4, overlap: int = 2, **options: Any) -> Any:
+    """Without FreeNoise, so that windows can be compared with clips that begin with the same noise."""
+    return apply_sliding_context(model, ContextOptions(length, overlap, **{"free_noise": False, **options}))
+
+
+def levels(model: Any, steps: int) -> Tensor:
+    """The noise levels of the normal schedule."""
+    return run(sampler_nodes.BasicScheduler, model=model, scheduler="normal", steps=steps, denoise=1.0)
+
+
+def custom(model: Any, sampler: Any, sigmas: Tensor, add_noise: bool = True, **prompts: list) -> Tensor:
+    """What SamplerCustom gives, (FRAMES, 4, SIZE, SIZE)."""
+    torch.manual_seed(0)
+    sampled, _ = run(
+        sampler_nodes.SamplerCustom,
+        model=model,
+        add_noise=add_noise,
+        noise_seed=3,
+        cfg=2.0,
+        sampler=sampler,
+        sigmas=sigmas,
+        latent_image=empty_latent(),
+        **{"positive": POSITIVE, "negative": NEGATIVE} | prompts,
+    )
+    return sampled["samples"]
+
+
 def predict(model: Any, positive: list, noise: Tensor | None = None) -> Tensor:
     """The picture that the model sees in pure noise, for one prompt and without guidance: a single step of Euler,
     after which nothing but the prediction is left. A step with guidance is linear in such predictions."""
@@ -100,6 +132,26 @@ def guided(model: Any, positive: list, negative: list, cfg: float, noise: Tensor
 def error(a: Tensor, b: Tensor) -> float:
     """Relative L2 distance."""
     return float((a - b).norm() / b.norm())
+
+
+def interrupt() -> None:
+    """What the page's button does: the next operation of a network raises."""
+    comfy.model_management.interrupt_current_processing()
+
+
+def fail() -> None:
+    raise RuntimeError("another node's patch failed")
+
+
+def run_out_of_memory() -> None:
+    raise torch.OutOfMemoryError("simulated")
+
+
+FAILURES = {
+    "interrupt": (interrupt, comfy.model_management.InterruptProcessingException),
+    "exception": (fail, RuntimeError),
+    "out of memory": (run_out_of_memory, torch.OutOfMemoryError),
+}
 
 
 def with_recorded_calls(model: Any) -> tuple[Any, list[int]]:

@@ -5,26 +5,7 @@ from __future__ import annotations
 import comfy.model_management
 import pytest
 import torch
-from node_support import ksampler, run, small_model
-
-
-def interrupt():
-    comfy.model_management.interrupt_current_processing()
-
-
-def fail():
-    raise RuntimeError("another node's patch failed")
-
-
-def run_out_of_memory():
-    raise torch.OutOfMemoryError("simulated")
-
-
-FAILURES = {
-    "interrupt": (interrupt, comfy.model_management.InterruptProcessingException),
-    "exception": (fail, RuntimeError),
-    "out of memory": (run_out_of_memory, torch.OutOfMemoryError),
-}
+from node_support import FAILURES, ksampler, run, small_model
 
 
 def failing(model, action):

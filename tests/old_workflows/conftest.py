@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from node_fixtures import adn, animated, apply, installed, load_motion, model, motion, motion_folder
-from node_support import node_output
+from node_support import core_nodes, node_output
 
 __all__ = ["adn", "animated", "apply", "installed", "load_motion", "model", "motion", "motion_folder"]
 
@@ -17,6 +17,9 @@ def old(adn) -> Callable[..., Any]:
     """A stand-in node as a function, by the name that the old node has without its prefix."""
 
     def outputs(node_id: str, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        if node_id not in adn:
+            core = core_nodes.NODE_CLASS_MAPPINGS[node_id]
+            return getattr(core(), core.FUNCTION)(**inputs)
         output = node_output(adn[node_id], **inputs)
         expanded: dict[str, tuple[Any, ...]] = {}
 

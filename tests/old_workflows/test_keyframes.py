@@ -107,6 +107,42 @@ def test_pia_follows_its_picture(preset, motion):
     assert not any("PIA" in line for line in lost)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_multival_sets_how_closely_frames_follow_the_picture_of_pia(masked):
+    drawing, apply = with_picture("ADE_ApplyAnimateDiffModelWithPIA", [0.0, 1.0])
+    multival = drawing.add("ADE_MultivalDynamic", [0.6], "", "MULTIVAL")
+    if masked:
+        drawing.wire(drawing.add("LoadImageMask", ["a.png", "red", "image"], "", "MASK"), 0, multival, "mask_optional")
+    values = drawing.add("ADE_InputPIA_Multival", [], "", "PIA_INPUT")
+    drawing.wire(multival, 0, values, "multival")
+    drawing.wire(values, 0, apply, "pia_input")
+    workflow, lost = drawing.convert()
+    (ours,) = nodes_of(workflow, "ADN_ApplyAnimateDiff")
+    assert widgets(ours)["keyframe_motion"] == "none"
+    if masked:
+        curve = sources(workflow, ours)["keyframe_strength"]
+        assert (curve["type"], widgets(curve)["high"]) == ("ADN_MotionCurve", 0.6)
+        types = {entry["name"]: entry["type"] for entry in ours["inputs"]}
+        assert types["keyframe_strength"] == "FLOAT,MOTION_CURVE_ADN"
+    else:
+        assert widgets(ours)["keyframe_strength"] == 0.6
+    assert not any("PIA" in line for line in lost)
+
+
+@pytest.mark.parametrize(
+    ("apply", "loader", "values"),
+    [
+        ("ADE_ApplyAnimateDiffModelWithPIA", "ADE_InjectPIAIntoAnimateDiffModel", [0.0, 1.0]),
+        ("ADE_ApplyAnimateLCMI2VModel", "ADE_InjectI2VIntoAnimateDiffModel", [0.3, False, 0.0, 1.0]),
+    ],
+)
+def test_a_module_with_the_picture_input_of_another_one_gets_no_pictures(apply, loader, values):
+    workflow, lost = with_picture(apply, values, loader)[0].convert()
+    (ours,) = nodes_of(workflow, "ADN_ApplyAnimateDiff")
+    assert "keyframes" not in sources(workflow, ours)
+    assert [line for line in lost if line.startswith(loader) and "is left out: choose its own motion module" in line]
+
+
 def test_animate_lcm_i2v_follows_the_images_of_its_latents():
     drawing, apply = with_picture("ADE_ApplyAnimateLCMI2VModel", [0.3, False, 0.0, 1.0], "ADE_LoadAnimateLCMI2VModel")
     picture = drawing.add("LoadImage", ["a.png", "image"], "", "IMAGE MASK")

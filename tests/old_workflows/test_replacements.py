@@ -69,10 +69,11 @@ def test_outputs_keep_their_places(installed):
 
 
 SOCKETS = {
-    *("MODEL", "CLIP", "LATENT", "MASK", "CONDITIONING"),
+    *("MODEL", "CLIP", "VAE", "CONTROL_NET", "LATENT", "IMAGE", "MASK", "CONDITIONING"),
     *("MOTION_MODEL_ADE", "M_MODELS", "MOTION_LORA", "CONTEXT_OPTIONS", "SAMPLE_SETTINGS", "MULTIVAL"),
     *("AD_SETTINGS", "AD_KEYFRAMES", "PER_BLOCK", "VIEW_OPTS", "NOISE_LAYERS", "ITERATION_OPTS", "CUSTOM_CFG"),
-    *("SIGMA_SCHEDULE", "IMAGE_INJECT", "ANCESTRAL_OPTS", "VALUES_REPLACE"),
+    *("SIGMA_SCHEDULE", "IMAGE_INJECT", "ANCESTRAL_OPTS", "VALUES_REPLACE", "PIA_INPUT", "SPARSE_METHOD"),
+    *("TIMESTEP_KEYFRAME", "LATENT_KEYFRAME", "CONTROL_NET_WEIGHTS"),
 }
 
 
@@ -92,6 +93,13 @@ CHOICES = {  # what saved workflows hold
     "noise_type": ["default", "constant", "empty", "repeated_context", "FreeNoise"],
     "seed_gen": ["comfy", "auto1111", "comfy [gpu]", "auto1111 [gpu]"],
     "tensor_interp": ["lerp", "slerp"],
+    "preset": ["Animation (Small Motion)", "Animation (Medium Motion)", "Animation (Large Motion)",
+               "Loop (Small Motion)", "Loop (Medium Motion)", "Loop (Large Motion)", "Style Transfer (Small Motion)",
+               "Style Transfer (Medium Motion)", "Style Transfer (Large Motion)"],
+    "context_aware": ["nearest_hint", "off"],
+    "spread": ["uniform", "starting", "ending", "center"],
+    "scale_method": ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"],
+    "crop": ["disabled", "center"],
 }  # fmt: skip
 
 

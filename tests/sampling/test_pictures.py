@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_management
 import comfy.sample
 import numpy
 import pytest
 import torch
 from comfy_support import animate, load_motion, sample
-from node_support import CHANNELS, NEGATIVE, POSITIVE, error, guided, predict, small_model, with_recorded_calls
+from node_support import (
+    CHANNELS,
+    FAILURES,
+    NEGATIVE,
+    POSITIVE,
+    error,
+    guided,
+    ksampler,
+    predict,
+    small_model,
+    with_recorded_calls,
+)
 from picture_support import keyframes, latents_of, load_picture_motion, vae
 from torch import Tensor
 
@@ -166,22 +176,18 @@ def test_the_model_is_bit_equal_before_between_and_after(model, motions, family)
     assert torch.equal(sample(clip), first)
 
 
-@pytest.mark.parametrize("fault", [RuntimeError, comfy.model_management.InterruptProcessingException])
+@pytest.mark.parametrize("failure", ["exception", "interrupt"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_error_inside_a_step_leaves_nothing_behind(model, motions, family, fault):
-    clip, plain = following(model, motions[family]), sample(model)
-    expected = sample(clip)
-
-    def fail(*_):
-        raise fault("in the middle of the UNet")
-
-    handle = model.model.diffusion_model.middle_block[0].register_forward_pre_hook(fail)
-    with pytest.raises(fault):
-        sample(clip)
+def test_a_failure_inside_a_step_leaves_nothing_behind(model, motions, family, failure):
+    clip, plain = following(model, motions[family]), ksampler(model)
+    expected, (action, raised) = ksampler(clip), FAILURES[failure]
+    handle = model.model.diffusion_model.middle_block[0].register_forward_pre_hook(lambda *_: action())
+    with pytest.raises(raised):
+        ksampler(clip)
     handle.remove()
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.model.modules())
-    assert torch.equal(sample(model), plain)
-    assert torch.equal(sample(clip), expected)
+    assert torch.equal(ksampler(model), plain)
+    assert torch.equal(ksampler(clip), expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
