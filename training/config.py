@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -14,6 +15,9 @@ from .loop import FitOptions
 from .lora import LoraOptions
 from .motion import MotionOptions
 from .sparse_ctrl import SparseCtrlOptions
+
+LORAS = ("motion LoRA", "domain adapter")
+"""Trainings of a LoRA."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,34 @@ def read_config(file: Path) -> Config:
         raise ValueError(f"{file} cannot be read: {error.strerror or error}.") from error
     except toml.TOMLDecodeError as error:
         raise ValueError(f"{file} is not TOML: {error}.") from error
-    return in_folder(file.resolve().parent, check(table, file))
+    config = check(table, file)
+    for reason, keys in idle_keys(config, table).items():
+        logging.info(f"{file.name}: {', '.join(keys)} {'does' if len(keys) == 1 else 'do'} nothing {reason}.")
+    return in_folder(file.resolve().parent, config)
+
+
+def idle_keys(config: Config, table: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the keys that are set in a table and do nothing in its training, by the reason."""
+    task, data = config.train, config.data
+    candidates = {
+        f'with train = "{task}"': {
+            "lora": task not in LORAS,
+            "sparse_ctrl": task != "SparseCtrl",
+            "pictures": task != "motion module",
+            "beta_schedule": task == "domain adapter",
+            "samples.keyframes": task in LORAS,
+        },
+        "unless a motion module starts from scratch": dict.fromkeys(
+            ("positions", "middle"), task != "motion module" or config.motion_module is not None
+        ),
+        "without data.camera_motion": dict.fromkeys(("data.amount", "data.variants"), not data.camera_motion),
+        "with data.shards": dict.fromkeys(("data.captions", "data.cache"), bool(data.shards)),
+        "with data.frames = 1": {"data.stride": data.frames == 1},
+    }
+    tables = {"": table, **{f"{name}.": table.get(name, {}) for name in ("data", "samples")}}
+    present = {prefix + key for prefix, inner in tables.items() for key in inner}
+    idle = {reason: [key for key in keys if keys[key] and key in present] for reason, keys in candidates.items()}
+    return {reason: keys for reason, keys in idle.items() if keys}
 
 
 def toml_reader() -> Any:

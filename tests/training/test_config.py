@@ -1,7 +1,8 @@
-"""Which values of a configuration are paths below its folder."""
+"""Which values of a configuration are paths below its folder, and which do nothing."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,32 @@ def test_shards_of_a_command_are_refused(shards_of, shards):
 def test_every_path_among_several_shards_starts_in_the_folder(shards_of, tmp_path):
     shards = shards_of("a.tar::https://example.org/b.tar::c.tar")
     assert shards == f"{tmp_path / 'a.tar'}::https://example.org/b.tar::{tmp_path / 'c.tar'}"
+
+
+EXAMPLES = sorted((Path(config.__file__).parent / "examples").glob("*.toml"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_every_value_of_the_examples_does_something(file, caplog):
+    with caplog.at_level(logging.INFO):
+        config.read_config(file)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"lora": {"rank": 4}, "pictures": True}, 'lora, pictures do nothing with train = "SparseCtrl"'),
+        ({"middle": True}, "middle does nothing unless a motion module starts from scratch"),
+        ({"data": {"folder": "clips", "amount": 0.5}}, "data.amount does nothing without data.camera_motion"),
+        ({"data": {"folder": "clips", "frames": 1, "stride": 2}}, "data.stride does nothing with data.frames = 1"),
+        ({"data": {"shards": "a.tar", "cache": "cache"}}, "data.cache does nothing with data.shards"),
+        ({"samples": {"every": 5, "keyframes": ["a.png"]}}, None),
+    ],
+)
+def test_a_value_that_does_nothing_is_logged(tmp_path, values, sentence, caplog):
+    changes = {"train": "SparseCtrl", "motion_module": "motion.safetensors", "lora": None, **values}
+    table = configuration(Path("clips"), Path("out"), **changes)
+    with caplog.at_level(logging.INFO):
+        config.read_config(write_config(tmp_path / "run.toml", table))
+    assert (f"run.toml: {sentence}." in caplog.messages) if sentence else not caplog.text
