@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import reduce
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
+from ..sampling.timeline import cut
 from .data import DataOptions
 from .data.options import is_address
 from .loop import FitOptions
@@ -18,6 +21,36 @@ from .sparse_ctrl import SparseCtrlOptions
 
 LORAS = ("motion LoRA", "domain adapter")
 """Trainings of a LoRA."""
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "positions": (1, 4096),
+    "save_every": (0, 1e9),
+    "data.frames": (1, 4096),
+    "data.stride": (1, 1e6),
+    "data.size": (8, 16384),
+    "data.amount": (0, 1),
+    "data.variants": (1, 1e6),
+    "fit.steps": (1, 1e9),
+    "fit.learning_rate": (0, 1),
+    "fit.weight_decay": (0, 1e6),
+    "fit.warmup": (0, 1e9),
+    "fit.clip": (0, inf),
+    "fit.average": (0, 1),
+    "objective.batch": (1, 4096),
+    "objective.accumulate": (1, 1e6),
+    "objective.seed": (0, 1e12),
+    "objective.least": (0, 1e6),
+    "objective.caption_dropout": (0, 1),
+    "lora.rank": (1, 4096),
+    "lora.alpha": (0, 1e6),
+    "sparse_ctrl.keyframes": (1, 4096),
+    "samples.every": (0, 1e9),
+    "samples.seed": (0, 2**64 - 1),
+    "samples.steps": (1, 10_000),
+    "samples.cfg": (0, 100),
+    "samples.size": (8, 16384),
+}
+"""The smallest and largest number of keys. NaN is in none of these ranges."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +126,7 @@ def read_config(file: Path) -> Config:
         table = toml.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except toml.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not TOML: {error}.") from error
     config = check(table, file)
     for reason, keys in idle_keys(config, table).items():
@@ -143,10 +176,21 @@ def check(table: Mapping[str, Any], file: Path) -> Config:
     import pydantic
 
     try:
-        return pydantic.TypeAdapter(Config).validate_python(table)
+        config = pydantic.TypeAdapter(Config).validate_python(table)
+        wrong = list(out_of_range(config))
     except pydantic.ValidationError as errors:
-        wrong = (f"{'.'.join(map(str, error['loc']))}: {clause(error['msg'])}" for error in errors.errors())
-        raise ValueError(f"{file}: {'; '.join(wrong)}.") from None
+        wrong = [f"{'.'.join(map(str, error['loc']))}: {clause(error['msg'])}" for error in errors.errors()]
+    if wrong:
+        raise ValueError(f"{file}: {'; '.join(wrong)}.")
+    return config
+
+
+def out_of_range(config: Config) -> Iterator[str]:
+    """Yield a clause for each number that is not within LIMITS."""
+    for key, (low, high) in LIMITS.items():
+        numbers = reduce(getattr, key.split("."), config)
+        if not all(low <= number <= high for number in (numbers if isinstance(numbers, tuple) else (numbers,))):
+            yield f"{key}: {cut(str(numbers))} is not from {low:g} to {high:g}"
 
 
 def clause(message: str) -> str:
