@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import reduce
 from math import inf
@@ -175,20 +175,24 @@ def check(table: Mapping[str, Any], file: Path) -> Config:
     """Return the configuration of a table. ValueError names every key that is wrong."""
     import pydantic
 
+    def refused(clauses: Iterable[str]) -> ValueError:
+        return ValueError(f"{file}: {'; '.join(clauses)}.")
+
     try:
         config = pydantic.TypeAdapter(Config).validate_python(table)
-        wrong = list(out_of_range(config))
     except pydantic.ValidationError as errors:
-        wrong = [f"{'.'.join(map(str, error['loc']))}: {clause(error['msg'])}" for error in errors.errors()]
-    if wrong:
-        raise ValueError(f"{file}: {'; '.join(wrong)}.")
+        raise refused(
+            f"{'.'.join(map(str, error['loc']))}: {clause(error['msg'])}" for error in errors.errors()
+        ) from None
+    if wrong := list(out_of_range(config)):
+        raise refused(wrong)
     return config
 
 
 def out_of_range(config: Config) -> Iterator[str]:
     """Yield a clause for each number that is not within LIMITS."""
     for key, (low, high) in LIMITS.items():
-        numbers = reduce(getattr, key.split("."), config)
+        numbers: Any = reduce(getattr, key.split("."), config)
         if not all(low <= number <= high for number in (numbers if isinstance(numbers, tuple) else (numbers,))):
             yield f"{key}: {cut(str(numbers))} is not from {low:g} to {high:g}"
 
