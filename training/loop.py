@@ -247,7 +247,8 @@ class Training:
         started, steps = time.monotonic(), len(self.weights.losses)
         if self.processes.index == 0 and steps > self.saved_steps:
             write_state({**self.weights.state(), "settings": self.settings}, self.file)
-            draw_losses(self.weights.losses, self.file.stem).save(self.file.with_suffix(".png"))
+            with whole_file(self.file.with_suffix(".png")) as unfinished:
+                draw_losses(self.weights.losses, self.file.stem).save(unfinished, "PNG")
             self.saved_steps = steps
         ended = time.monotonic()
         self.next_save = ended + max(self.save_every, 50 * (ended - started))
