@@ -206,7 +206,7 @@ def clause(message: str) -> str:
 def in_folder(folder: Path, value: Any) -> Any:
     """Return a configuration, or a value of it, whose relative paths start in `folder`."""
     if isinstance(value, DataOptions) and value.shards:
-        shards = (shard if is_address(shard) else str(folder / shard) for shard in value.shards.split("::"))
+        shards = (shard if is_address(shard) else (folder / shard).as_posix() for shard in value.shards.split("::"))
         value = replace(value, shards="::".join(shards))
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: in_folder(folder, getattr(value, field.name)) for field in fields(value)})
