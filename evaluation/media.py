@@ -23,6 +23,7 @@ from torch import Tensor
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpeg", ".mpg")
 ANIMATED = (".gif", ".webp", ".apng")
 LONGEST_HOLD = 256  # frames that one held frame counts as at most, however long it is shown
+MOST_PIXELS = 8192 * 8192  # of a video's frame, of which a training holds dozens
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -55,7 +56,10 @@ class Video:
             with av.open(_readable(self.file), metadata_errors="replace") as container:
                 if not container.streams.video:
                     raise UnusableClip("there is no video in the file")
-                yield container, container.streams.video[0]
+                stream = container.streams.video[0]
+                if stream.width * stream.height > MOST_PIXELS:
+                    raise UnusableClip(f"its frames of {stream.width} × {stream.height} pixels are too large")
+                yield container, stream
         except (av.FFmpegError, OSError) as error:
             raise UnusableClip(f"the video is unreadable ({error.strerror or error})") from error
 

@@ -38,6 +38,8 @@ def whole_file(path: str | os.PathLike[str], sweep: bool = True) -> Iterator[Pat
     unfinished = final
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists() and not final.is_file():
+            raise OSError("a folder, a device or a pipe has this name")
         unfinished = unfinished_name(final.parent, sweep)
         yield unfinished
         with unfinished.open("rb+") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from comfy_api.latest import io
@@ -98,6 +99,13 @@ class ScoreAnimation(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..evaluation.in_graph import score_clip  # imported late, to keep ComfyUI's start fast
 
+        idle = {
+            "clip does nothing without a text": clip is not None and not text.strip(),
+            f"context_overlap {context_overlap} does nothing without a context_length": context_overlap != 4
+            and not context_length,
+        }
+        for sentence in (sentence for sentence, holds in idle.items() if holds):
+            logging.info(f"Score Animation: {sentence}.")
         score, plot = score_clip(
             images=images,
             text=text,

@@ -52,13 +52,18 @@ def prepare_clips(model: ModelPatcher, frame_rate: float | None = None) -> Model
 
     `frame_rate`, in frames per second, is that of the live preview; None leaves it as it was.
     """
+    model_options: dict[str, Any] = model.model_options
     if frame_rate is not None:
-        model_options: dict[str, Any] = model.model_options
+        if model_options.setdefault(RATE, frame_rate) != frame_rate:
+            logging.info(
+                f"AnimateDiff: frame_rate {frame_rate:g} replaces the {model_options[RATE]:g} of the Apply AnimateDiff "
+                "before it."
+            )
         model_options[RATE] = frame_rate
     for kind, wrapper in WRAPPERS.items():
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
-    of_options = model.model_options["transformer_options"].setdefault("wrappers", {})
+    of_options = model_options["transformer_options"].setdefault("wrappers", {})
     of_options.setdefault(Wrapper.PREPARE_SAMPLING, {})[KEY] = [check_second]
     model.remove_callbacks_with_key(Callback.ON_REGISTER_ALL_HOOK_PATCHES, KEY)
     model.add_callback_with_key(Callback.ON_REGISTER_ALL_HOOK_PATCHES, KEY, lend_sampling)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import itertools
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 UNET, MOTION = "whole UNet", "motion module"
 WITHIN = (UNET, MOTION)
+IN_PLACE = ("static", "batched")  # schedules without a stride
 CLOSING = 0.25  # part of the sampling in which large movements are decided
 WHOLE_LOOP = 32  # as a stride: windows as far apart as the clip allows
 
@@ -70,7 +72,7 @@ class ContextOptions:
         """Return what was set and does nothing, for the log."""
         idle = {
             f"context_stride {self.stride} does nothing with {self.schedule} windows": self.stride > 1
-            and self.schedule in ("static", "batched"),
+            and self.schedule in IN_PLACE,
             f"context_overlap {self.overlap} does nothing with batched windows": self.overlap != ContextOptions.overlap
             and self.schedule == "batched"
             and not self.free_noise,
@@ -78,6 +80,20 @@ class ContextOptions:
             and self.within == MOTION,
         }
         return [sentence for sentence, holds in idle.items() if holds]
+
+    def idle_in_clip(self, frames: int, steps: int) -> list[str]:
+        """Return what was set and changes nothing in the windows of a clip, for the log."""
+        lists = [self.windows(frames, step, steps)[0] for step in range(steps)]
+        apart = all(sum(map(len, step_lists)) == frames for step_lists in lists)
+        fewer = replace(self, stride=max(self.stride - 1, 1))
+        idle = {
+            f"fuse {self.fuse} does nothing with windows that do not overlap, as in {frames} frames": apart
+            and self.fuse != ContextOptions.fuse,
+            f"context_stride {self.stride} adds no windows in {frames} frames": self.stride > 1
+            and self.schedule not in IN_PLACE
+            and lists == [fewer.windows(frames, step, steps)[0] for step in range(steps)],
+        }
+        return [sentence for sentence, holds in idle.items() if holds and len(lists[0]) > 1]
 
     @classmethod
     def of_length(cls, length: int) -> ContextOptions:
@@ -207,6 +223,9 @@ class SlidingContext(IndexListContextHandler):
             self.plans.append(plan_by_windows[key])
         if first_time:
             logging.info(f"Sliding Context: {describe(self.plans[self.step], len(noise))}")
+            idle = (of_node.idle_in_clip(len(noise), len(self.levels)) for of_node in self.options)
+            for sentence in itertools.chain.from_iterable(idle):
+                logging.info(f"Sliding Context: {sentence}.")
         self.show_windows(None, len(noise))
 
     def next_step(self, step: int, frames: int) -> None:

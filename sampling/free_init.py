@@ -88,12 +88,13 @@ class FreeInit:
         schedules, initial, result, clip = self.schedules(sigmas), noise, latent, latent
         scale = noise_scale(model, sigmas[0], executor.class_obj.max_denoise(guider, sigmas))
         progress = IterationProgress(callback, sum(len(schedule) - 1 for schedule in schedules))
+        passes = self.passes(noise)
         for iteration, schedule in enumerate(schedules):
             options = options_of(extra_args, schedule, iteration)
             if iteration > 0:
                 reset_keyframes(guider)
                 renoised = (clip - latent + sigmas[0] * initial) / scale
-                noise = self.reinitialise(renoised, options)
+                noise = self.reinitialise(renoised, options, passes)
             progress.begin(len(schedule) - 1)
             result = executor(guider, schedule, options, progress, noise, latent, *args)
             clip = progress.clip(result, schedule[-1])
@@ -101,7 +102,25 @@ class FreeInit:
                 clip = comfy.utils.common_upscale(clip, latent.shape[-1], latent.shape[-2], "area", "disabled")
         return result
 
-    def reinitialise(self, renoised: Tensor, options: dict[str, Any]) -> Tensor:
+    def passes(self, noise: Tensor) -> Tensor:
+        """Return what the filter passes of noise (f, c, h, w), as `low_pass` does; log if that is nothing."""
+        frames, _, height, width = noise.shape
+        passes = low_pass(
+            self.filter,
+            size=(frames, height, width),
+            spatial=self.spatial_frequency,
+            temporal=self.temporal_frequency,
+            order=self.order,
+        )
+        if not passes.any():
+            logging.info(
+                f"FreeInit: its {self.filter} filter with spatial_frequency {self.spatial_frequency:g} and "
+                f"temporal_frequency {self.temporal_frequency:g} keeps nothing of {frames} frames of {width} × "
+                f"{height} latent pixels, so each iteration starts from fresh noise."
+            )
+        return passes
+
+    def reinitialise(self, renoised: Tensor, options: dict[str, Any], passes: Tensor) -> Tensor:
         """Return the next iteration's noise: low frequencies of the `renoised` clip, high ones of fresh noise.
 
         A sampler starts from latent + scale * noise, so `renoised`, (clip - latent + sigma * initial) / scale, would
@@ -110,16 +129,8 @@ class FreeInit:
         In video to video scale is sigma: then high frequencies start from those of the latent under fresh noise, as
         they do without FreeInit. Calculated on the CPU, for the same result on every device.
         """
-        frames, _, height, width = renoised.shape
         fresh = noises.draw(renoised.shape, options["seed"])
         fresh = noises.arrange(fresh, options["seed"], options["model_options"].get(noises.KEY, ()))
-        passes = low_pass(
-            self.filter,
-            size=(frames, height, width),
-            spatial=self.spatial_frequency,
-            temporal=self.temporal_frequency,
-            order=self.order,
-        )
         return mix_frequencies(renoised.cpu(), fresh, passes).to(renoised)
 
     def schedules(self, sigmas: Tensor) -> list[Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import comfy.utils
 import latent_preview
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from .keyframe_picture import draw_keyframes
@@ -21,7 +21,8 @@ from .window_picture import draw_windows
 
 FRAME_RATE = 8.0  # of the videos that AnimateDiff's motion modules were trained on
 SHARE = 0.02  # of the time since sampling began, for previews
-SIZE = (256, 256)  # pixels into which a preview fits
+SIZE = 256  # pixels of a preview's longer side
+MOST_FRAMES = 256  # of a preview
 
 Callback = Callable[[int, Tensor, Tensor, int], Any]
 
@@ -59,7 +60,7 @@ class LivePreview:
     """Moving pictures of the clip, decoded frame by frame with ComfyUI's previewer.
 
     The first comes after the first step, later ones as often as takes at most `SHARE` of the time. Each begins at the
-    frame that the one before has reached by then.
+    frame that the one before has reached by then, and shows at most `MOST_FRAMES`.
     """
 
     def __init__(self, previewer: latent_preview.LatentPreviewer, frame_rate: float):
@@ -81,12 +82,19 @@ class LivePreview:
         return self.shown
 
     def draw(self, denoised: Tensor, first: int) -> MovingPicture | None:
-        frames: list[Any] = [self.previewer.decode_latent_to_preview(frame) for frame in denoised.split(1)]
+        shown = denoised.roll(-first, 0)[:MOST_FRAMES].split(1)
+        frames: list[Any] = [self.previewer.decode_latent_to_preview(frame) for frame in shown]
         if not all(isinstance(frame, Image.Image) for frame in frames):
             return None
         # The page shows a picture no larger than it is, and a pixel of the quickest previewer is 8 of the clip.
-        sized = [ImageOps.contain(frame, SIZE, Image.Resampling.BILINEAR) for frame in frames]
-        return MovingPicture(sized[first:] + sized[:first], self.frame_rate)
+        return MovingPicture([enlarged(frame) for frame in frames], self.frame_rate)
+
+
+def enlarged(picture: Image.Image) -> Image.Image:
+    """Return a picture whose longer side is `SIZE`, and whose other is no less than a pixel."""
+    scale = SIZE / max(picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
 
 
 class MovingPicture(Image.Image):

@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import reduce
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
+from ..sampling.timeline import cut
 from .data import DataOptions
 from .data.options import is_address
 from .loop import FitOptions
 from .lora import LoraOptions
 from .motion import MotionOptions
 from .sparse_ctrl import SparseCtrlOptions
+
+LORAS = ("motion LoRA", "domain adapter")
+"""Trainings of a LoRA."""
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "positions": (1, 4096),
+    "save_every": (0, 1e9),
+    "data.frames": (1, 4096),
+    "data.stride": (1, 1e6),
+    "data.size": (8, 16384),
+    "data.amount": (0, 1),
+    "data.variants": (1, 1e6),
+    "fit.steps": (1, 1e9),
+    "fit.learning_rate": (0, 1),
+    "fit.weight_decay": (0, 1e6),
+    "fit.warmup": (0, 1e9),
+    "fit.clip": (0, inf),
+    "fit.average": (0, 1),
+    "objective.batch": (1, 4096),
+    "objective.accumulate": (1, 1e6),
+    "objective.seed": (0, 1e12),
+    "objective.least": (0, 1e6),
+    "objective.caption_dropout": (0, 1),
+    "lora.rank": (1, 4096),
+    "lora.alpha": (0, 1e6),
+    "sparse_ctrl.keyframes": (1, 4096),
+    "samples.every": (0, 1e9),
+    "samples.seed": (0, 2**64 - 1),
+    "samples.steps": (1, 10_000),
+    "samples.cfg": (0, 100),
+    "samples.size": (8, 16384),
+}
+"""The smallest and largest number of keys. NaN is in none of these ranges."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +126,36 @@ def read_config(file: Path) -> Config:
         table = toml.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except toml.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not TOML: {error}.") from error
-    return in_folder(file.resolve().parent, check(table, file))
+    config = check(table, file)
+    for reason, keys in idle_keys(config, table).items():
+        logging.info(f"{file.name}: {', '.join(keys)} {'does' if len(keys) == 1 else 'do'} nothing {reason}.")
+    return in_folder(file.resolve().parent, config)
+
+
+def idle_keys(config: Config, table: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the keys that are set in a table and do nothing in its training, by the reason."""
+    task, data = config.train, config.data
+    candidates = {
+        f'with train = "{task}"': {
+            "lora": task not in LORAS,
+            "sparse_ctrl": task != "SparseCtrl",
+            "pictures": task != "motion module",
+            "beta_schedule": task == "domain adapter",
+            "samples.keyframes": task in LORAS,
+        },
+        "unless a motion module starts from scratch": dict.fromkeys(
+            ("positions", "middle"), task != "motion module" or config.motion_module is not None
+        ),
+        "without data.camera_motion": dict.fromkeys(("data.amount", "data.variants"), not data.camera_motion),
+        "with data.shards": dict.fromkeys(("data.captions", "data.cache"), bool(data.shards)),
+        "with data.frames = 1": {"data.stride": data.frames == 1},
+    }
+    tables = {"": table, **{f"{name}.": table.get(name, {}) for name in ("data", "samples")}}
+    present = {prefix + key for prefix, inner in tables.items() for key in inner}
+    idle = {reason: [key for key in keys if keys[key] and key in present] for reason, keys in candidates.items()}
+    return {reason: keys for reason, keys in idle.items() if keys}
 
 
 def toml_reader() -> Any:
@@ -111,11 +175,26 @@ def check(table: Mapping[str, Any], file: Path) -> Config:
     """Return the configuration of a table. ValueError names every key that is wrong."""
     import pydantic
 
+    def refused(clauses: Iterable[str]) -> ValueError:
+        return ValueError(f"{file}: {'; '.join(clauses)}.")
+
     try:
-        return pydantic.TypeAdapter(Config).validate_python(table)
+        config = pydantic.TypeAdapter(Config).validate_python(table)
     except pydantic.ValidationError as errors:
-        wrong = (f"{'.'.join(map(str, error['loc']))}: {clause(error['msg'])}" for error in errors.errors())
-        raise ValueError(f"{file}: {'; '.join(wrong)}.") from None
+        raise refused(
+            f"{'.'.join(map(str, error['loc']))}: {clause(error['msg'])}" for error in errors.errors()
+        ) from None
+    if wrong := list(out_of_range(config)):
+        raise refused(wrong)
+    return config
+
+
+def out_of_range(config: Config) -> Iterator[str]:
+    """Yield a clause for each number that is not within LIMITS."""
+    for key, (low, high) in LIMITS.items():
+        numbers: Any = reduce(getattr, key.split("."), config)
+        if not all(low <= number <= high for number in (numbers if isinstance(numbers, tuple) else (numbers,))):
+            yield f"{key}: {cut(str(numbers))} is not from {low:g} to {high:g}"
 
 
 def clause(message: str) -> str:
@@ -127,7 +206,7 @@ def clause(message: str) -> str:
 def in_folder(folder: Path, value: Any) -> Any:
     """Return a configuration, or a value of it, whose relative paths start in `folder`."""
     if isinstance(value, DataOptions) and value.shards:
-        shards = (shard if is_address(shard) else str(folder / shard) for shard in value.shards.split("::"))
+        shards = (shard if is_address(shard) else (folder / shard).as_posix() for shard in value.shards.split("::"))
         value = replace(value, shards="::".join(shards))
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: in_folder(folder, getattr(value, field.name)) for field in fields(value)})

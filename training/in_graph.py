@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -164,6 +165,10 @@ def train(
 ) -> Trained:
     """Train within `gradients`. An interrupted training resumes from its last step when it is queued again."""
     model, objective = inputs["model"], objective_of(inputs, device)
+    if objective.caption_dropout and clips.empty is None:
+        logging.info(
+            f"Train {kind}: caption_dropout {objective.caption_dropout:g} does nothing without an empty_prompt."
+        )
     fit = FitOptions(inputs["steps"], inputs["learning_rate"])
     options = TaskOptions(
         seed=inputs["seed"],

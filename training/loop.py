@@ -6,10 +6,10 @@ A resumed training is equal to the bit where PyTorch's kernels repeat themselves
 from __future__ import annotations
 
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import count
 from math import cos, isfinite, pi
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch.nn import Parameter
 from tqdm import tqdm
 
 from ..motion_models.files import whole_file
+from ..sampling.timeline import cut
 from .loss_curve import draw_losses
 from .processes import OneProcess
 
@@ -95,8 +96,12 @@ class Weights:
         self.optimizer = torch.optim.AdamW(
             self.values, lr=options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.99)
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, partial(share_of_rate, options))
         self.losses: list[float] = []
+
+    @property
+    def rate(self) -> float:
+        """Return the learning rate of the next step."""
+        return self.options.learning_rate * share_of_rate(self.options, len(self.losses))
 
     def gradients(
         self, losses: Iterable[Tensor], processes: OneProcess, stop: Callable[[], bool]
@@ -126,8 +131,8 @@ class Weights:
 
     def step(self, loss: float) -> None:
         """Change the weights by their gradients, and the averages with them."""
+        self.optimizer.param_groups[0]["lr"] = self.rate
         self.optimizer.step()
-        self.schedule.step()
         decay = min(self.options.average, (1 + len(self.losses)) / (10 + len(self.losses)))
         torch._foreach_lerp_(self.averages, [value.detach() for value in self.values], 1 - decay)
         self.losses.append(loss)
@@ -138,20 +143,28 @@ class Weights:
             "weights": dict(zip(self.names, (value.detach() for value in self.values), strict=True)),
             "averages": self.averages_by_name(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
             "losses": self.losses,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
-        if not all(isfinite(loss) for loss in state["losses"]) or state["weights"].keys() != set(self.names):
-            raise ValueError("it is not the state of this training")
-        for value, average, name in zip(self.values, self.averages, self.names, strict=True):
+        """Take over what `state` returned. ValueError if it is damaged, or of other weights."""
+        losses, moments = state["losses"], state["optimizer"]["state"]
+        if not isinstance(losses, list) or len(losses) > self.options.steps or not all(map(isfinite, losses)):
+            raise ValueError("it has other losses")
+        if state["weights"].keys() != set(self.names) or not moments:
+            raise ValueError("it has other weights")
+        scalar = torch.zeros(())
+        for index, (value, average, name) in enumerate(zip(self.values, self.averages, self.names, strict=True)):
+            of_weight = moments.get(index)  # missing if no gradient has reached the weight
+            pairs = [(state["weights"][name], value), (state["averages"][name], value)]
+            if of_weight is not None:
+                pairs += [(of_weight["exp_avg"], value), (of_weight["exp_avg_sq"], value), (of_weight["step"], scalar)]
+            if any(a.shape != b.shape or a.dtype != b.dtype or not a.isfinite().all() for a, b in pairs):
+                raise ValueError("it has other weights")
             value.data.copy_(state["weights"][name])
             average.copy_(state["averages"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.losses = state["losses"]
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        self.losses = losses
 
     def averages_by_name(self) -> dict[str, Tensor]:
         """Return the moving averages."""
@@ -213,7 +226,7 @@ class Training:
         for step in bar:
             with self._saved_on_error():
                 loss, stopped = self.weights.gradients(next(batches), self.processes, stop)
-            rate = float(self.weights.schedule.get_last_lr()[0])
+            rate = self.weights.rate
             self.processes.log({"loss": loss, "learning rate": rate}, step)
             self.weights.step(loss)
             if is_first:
@@ -234,7 +247,8 @@ class Training:
         started, steps = time.monotonic(), len(self.weights.losses)
         if self.processes.index == 0 and steps > self.saved_steps:
             write_state({**self.weights.state(), "settings": self.settings}, self.file)
-            draw_losses(self.weights.losses, self.file.stem).save(self.file.with_suffix(".png"))
+            with whole_file(self.file.with_suffix(".png")) as unfinished:
+                draw_losses(self.weights.losses, self.file.stem).save(unfinished, "PNG")
             self.saved_steps = steps
         ended = time.monotonic()
         self.next_save = ended + max(self.save_every, 50 * (ended - started))
@@ -253,10 +267,15 @@ def read_state(file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     if not file.exists():
         return None
     with damage_of(file):
+        with zipfile.ZipFile(file) as archive:  # torch would not notice wrong bytes
+            if archive.testzip() is not None:
+                raise ValueError("a checksum is wrong")
         state = torch.load(file, weights_only=True, map_location="cpu")
-        same = state["settings"] == settings
-    if not same:
-        raise ValueError(f"{file} is from a run with other settings: delete it, or choose another folder.")
+        saved = state["settings"]
+        other = [key for key in settings | saved if key not in saved or saved[key] != settings.get(key)]
+        names = cut(", ".join(other))
+    if other:
+        raise ValueError(f"{file} is from a run with other settings ({names}): delete it, or choose another folder.")
     return state
 
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from training_data_support import counter, write_pictures, write_video
 
+from animatediff_native.evaluation import media
 from animatediff_native.evaluation.media import LONGEST_HOLD, Animation, Pictures, UnusableClip, Video
 
 
@@ -137,3 +138,11 @@ def test_an_unreadable_animation_says_so(tmp_path):
     (tmp_path / "a.gif").write_bytes(b"no picture")
     with pytest.raises(UnusableClip, match="the picture is unreadable"):
         Animation(tmp_path / "a.gif").count()
+
+
+def test_a_video_of_huge_frames_is_not_decoded(tmp_path, monkeypatch):
+    video = Video(write_video(tmp_path / "a.mkv", counter(3)))
+    frame = next(iter(video.frames()))
+    monkeypatch.setattr(media, "MOST_PIXELS", frame.shape[0] * frame.shape[1] - 1)
+    with pytest.raises(UnusableClip, match=r"its frames of \d+ × \d+ pixels are too large"):
+        next(iter(video.frames()))

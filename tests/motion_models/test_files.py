@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ import pytest
 from safetensors import SafetensorError
 
 from animatediff_native.motion_models.files import whole_file
+
+NO_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
 
 
 @pytest.fixture
@@ -48,6 +51,17 @@ def test_a_folder_that_cannot_be_made_is_an_os_error_that_says_what_to_do(file):
     message = r"a\.txt could not be written: free disk space, or choose another folder"
     with pytest.raises(OSError, match=message), whole_file(file / "a.txt"):  # below a file
         pass
+
+
+@pytest.mark.parametrize("make", [os.mkdir, pytest.param(getattr(os, "mkfifo", None), marks=NO_PIPES)])
+def test_what_is_not_a_file_is_not_replaced(tmp_path, make):
+    make(tmp_path / "scores.json")
+    before = os.stat(tmp_path / "scores.json")
+    message = r"scores\.json could not be written: .*a folder, a device or a pipe"
+    with pytest.raises(OSError, match=message), whole_file(tmp_path / "scores.json") as unfinished:
+        unfinished.write_text("after")
+    assert os.stat(tmp_path / "scores.json").st_mode == before.st_mode
+    assert [file.name for file in tmp_path.iterdir()] == ["scores.json"]
 
 
 def test_two_that_write_one_file_do_not_share_the_unfinished_one(file):

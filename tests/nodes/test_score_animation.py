@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,14 @@ def test_the_help_page_explains_every_input(node):
     schema = node.GET_SCHEMA()
     assert {entry.id for entry in schema.inputs} <= explained
     assert all(entry.tooltip for entry in [*schema.inputs, *schema.outputs])
+
+
+def test_inputs_that_do_nothing_are_logged(node, clip, caplog):
+    with caplog.at_level(logging.INFO):
+        run(node, images=clip, context_length=4, context_overlap=2)
+        assert not caplog.text
+        run(node, images=clip, clip=object(), context_overlap=2)
+    assert caplog.messages == [
+        "Score Animation: clip does nothing without a text.",
+        "Score Animation: context_overlap 2 does nothing without a context_length.",
+    ]

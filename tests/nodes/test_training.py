@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.model_management
@@ -180,6 +181,16 @@ def test_another_seed_or_prompt_is_another_training(lora_node, model, motion, ou
     assert train(lora_node, model=small_model(), motion_module=motion)[2] == first
     assert train(lora_node, model=model, motion_module=motion, seed=1)[2] != first
     assert train(lora_node, model=model, motion_module=motion, conditioning=[prompt(7)])[2] != first
+
+
+@pytest.mark.parametrize(
+    ("inputs", "logged"), [({}, True), ({"empty_prompt": [prompt(7)]}, False), ({"caption_dropout": 0.0}, False)]
+)
+def test_caption_dropout_without_an_empty_prompt_is_logged(lora_node, model, motion, output, inputs, logged, caplog):
+    with caplog.at_level(logging.INFO):
+        train(lora_node, model=model, motion_module=motion, steps=1, **inputs)
+    sentence = "Train motion LoRA: caption_dropout 0.1 does nothing without an empty_prompt."
+    assert [line for line in caplog.messages if "caption_dropout" in line] == [sentence] * logged
 
 
 def sampled_as(model, prediction: str, zsnr: bool):

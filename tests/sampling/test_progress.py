@@ -197,11 +197,42 @@ def test_previews_take_little_of_the_time_and_change_as_it_passes(monkeypatch):
     assert drawn == 5, "at once, then whenever its cost is a fiftieth of the time: after 2, 3, 4 and 5 seconds"
 
 
-def test_a_preview_seems_to_go_on_playing():
-    class Numbered(latent_preview.LatentPreviewer):
-        def decode_latent_to_preview(self, x0: torch.Tensor) -> Image.Image:
-            return Image.new("L", (8, 8), int(x0.mean()))
+class Numbered(latent_preview.LatentPreviewer):
+    """Shows a frame in the shade that its latents hold."""
 
+    def decode_latent_to_preview(self, x0: torch.Tensor) -> Image.Image:
+        return Image.new("L", (x0.shape[-1], x0.shape[-2]), int(x0.mean()))
+
+
+LATENTS = {
+    "NaN": torch.full((2, 4, 8, 8), float("nan")),
+    "infinite": torch.full((2, 4, 8, 8), -float("inf")),
+    "wide": torch.zeros(2, 4, 1, 1024),
+    "high": torch.zeros(2, 4, 1024, 1),
+}
+
+
+@pytest.mark.parametrize("name", LATENTS)
+def test_a_preview_of_odd_latents_is_a_picture(previews, name):
+    model, size = small_model(), LATENTS[name].shape[:1:-1]
+    previewer: Any = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+    shown = written(("", LivePreview(previewer, 8.0).draw(LATENTS[name], 0), None))
+    assert shown.n_frames in (1, 2) and shown.size == tuple(max(1, 256 * side // max(size)) for side in size)
+
+
+def test_a_preview_follows_the_size_of_the_clip(previews):
+    model = small_model()
+    previewer: Any = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+    preview = LivePreview(previewer, 8.0)
+    for frames, height in ((3, 8), (2, 16), (3, 4)):
+        preview.spent = -1e9
+        shown = written(("", preview.picture(torch.randn(frames, 4, height, 16)), None))
+        assert (shown.n_frames, shown.size) == (frames, (256, 16 * height))
+
+
+@pytest.mark.parametrize(("most", "expected"), [(256, [2, 3, 0, 1]), (3, [2, 3, 0])])
+def test_a_preview_seems_to_go_on_playing(most, expected, monkeypatch):
+    monkeypatch.setattr(progress, "MOST_FRAMES", most)
     preview, latents = LivePreview(Numbered(), 8.0), torch.arange(4.0).view(4, 1, 1, 1).expand(4, 4, 8, 8) * 60
     preview.began -= 2 / 8
     shown = preview.picture(latents)
@@ -210,7 +241,7 @@ def test_a_preview_seems_to_go_on_playing():
         round(ImageStat.Stat(frame.convert("L")).mean[0] / 60)
         for frame in ImageSequence.Iterator(written(("", shown, None)))
     ]
-    assert shades == [2, 3, 0, 1]
+    assert shades == expected
 
 
 def test_another_packs_previewer_is_left_to_show_clips_itself():

@@ -198,6 +198,27 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     torch.save(state, folder / "line.pt")
 
 
+def flip_a_bit(folder: Path) -> None:
+    """Change a weight, which leaves the file readable."""
+    data = bytearray((folder / "line.pt").read_bytes())
+    data[data.index(torch.load(folder / "line.pt")["weights"]["weight"].numpy().tobytes())] ^= 1
+    (folder / "line.pt").write_bytes(data)
+
+
+class RunsCode:
+    """Makes a folder where the pickle that holds it is read."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder / "code ran"),)
+
+
+def moments(state: dict[str, Any]) -> dict[str, Any]:
+    return state["optimizer"]["state"][0]
+
+
 DAMAGED_STATES: dict[str, Callable[[Path], Any]] = {
     "empty": lambda folder: (folder / "line.pt").write_bytes(b""),
     "text": lambda folder: (folder / "line.pt").write_text("404"),
@@ -206,7 +227,21 @@ DAMAGED_STATES: dict[str, Callable[[Path], Any]] = {
     "no weights": lambda folder: changed(folder, lambda state: state.pop("weights")),
     "other weights": lambda folder: changed(folder, lambda state: state["weights"].update(other=torch.ones(1))),
     "no losses": lambda folder: changed(folder, lambda state: state.update(losses=None)),
-    "optimiser": lambda folder: changed(folder, lambda state: state["optimizer"].update(param_groups=[])),
+    "too many losses": lambda folder: changed(folder, lambda state: state.update(losses=[1.0] * 1000)),
+    "losses of another kind": lambda folder: changed(folder, lambda state: state.update(losses=torch.ones(9))),
+    "a wrong bit": flip_a_bit,
+    "code": lambda folder: changed(folder, lambda state: state.update(code=RunsCode(folder))),
+    "NaN": lambda folder: changed(
+        folder, lambda state: state["weights"].update({"weight": torch.tensor([float("nan")])})
+    ),
+    "an average of NaN": lambda folder: changed(folder, lambda state: state["averages"]["weight"].fill_(float("nan"))),
+    "another shape": lambda folder: changed(
+        folder, lambda state: state["weights"].update({"weight": torch.ones(1, 1)})
+    ),
+    "moments": lambda folder: changed(folder, lambda state: moments(state).update(exp_avg=torch.ones(2))),
+    "no moments": lambda folder: changed(folder, lambda state: state["optimizer"]["state"].clear()),
+    "a step of NaN": lambda folder: changed(folder, lambda state: moments(state)["step"].fill_(float("nan"))),
+    "optimiser": lambda folder: changed(folder, lambda state: state.pop("optimizer")),
 }
 
 
@@ -216,11 +251,12 @@ def test_a_damaged_state_says_how_to_begin_anew(tmp_path, damage):
     DAMAGED_STATES[damage](tmp_path)
     with pytest.raises(ValueError, match=r"line\.pt is damaged, .*: delete it to begin anew\.$"):
         train(tmp_path)
+    assert not (tmp_path / "code ran").exists()
 
 
 def test_a_run_with_other_settings_is_not_continued(tmp_path):
     train(tmp_path)
-    with pytest.raises(ValueError, match=r"line\.pt is from a run with other settings"):
+    with pytest.raises(ValueError, match=r"line\.pt is from a run with other settings \(learning_rate\): delete it"):
         train(tmp_path, FitOptions(steps=200, learning_rate=0.2, average=0.9))
 
 

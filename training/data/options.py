@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ...sampling.timeline import cut
 from .camera import Movement
 from .transforms import Size, nearest_bucket
 
@@ -23,7 +24,7 @@ def check_address(shard: str) -> None:
     """Raise ValueError for an address that would run a program."""
     if is_address(shard) and shard.partition(":")[0].lower() not in SCHEMES:
         raise ValueError(
-            f"'shards' holds the address {shard}, which would run a program: use files, or addresses of "
+            f"'shards' holds the address {cut(shard)}, which would run a program: use files, or addresses of "
             f"{', '.join(SCHEMES)}."
         )
 

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
-import re
 import signal
-import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count, islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ...evaluation.media import UnusableClip, media_from
+from ...evaluation.media import UnusableClip
 from .encoding import Encoders, random_clip
 from .items import Item, draws
-from .options import DataOptions, check_address, is_address
+from .options import DataOptions, is_address
+from .shard_files import expand, media_of, read_samples
 
-LARGEST_FILE = 1 << 30
-"""Bytes of a file in a shard, which is read at once."""
-MOST_SHARDS = 1_000_000
+LONGEST_CAPTION = 10_000
+"""Characters, of each 300 of which a text encoder makes 77 tokens."""
 MAX_FAILURES = 1000
 """Samples in a row that may be unusable before the training is given up."""
 
@@ -52,11 +47,13 @@ class Sample(NamedTuple):
             elif "json" in self.files:
                 fields = json.loads(self.files["json"])
                 caption = fields.get("caption", fields.get("text"))
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise UnusableClip(f"its caption is unreadable ({error})") from error
         caption = default if caption is None else caption
         if not isinstance(caption, str):
             raise UnusableClip("it has no caption")
+        if len(caption) > LONGEST_CAPTION:
+            raise UnusableClip(f"its caption is longer than {LONGEST_CAPTION} characters")
         return caption
 
 
@@ -149,7 +146,7 @@ class DecodedSamples(IterableDataset[Decoded | Exception]):
 
     def _read(self, sample: Sample, number: int) -> tuple[Tensor, str]:
         caption = sample.caption(self.options.caption)
-        readers = (media_from(Path(f"_.{suffix}").suffix, contents) for suffix, contents in sample.files.items())
+        readers = (media_of(suffix, contents) for suffix, contents in sample.files.items())
         media = next(filter(None, readers), None)
         if media is None:
             raise UnusableClip(f"it has no video or picture, but {', '.join(f'.{suffix}' for suffix in sample.files)}")
@@ -201,61 +198,3 @@ class Shards:
 def ignore_interrupts(_worker: int) -> None:
     """Leave Ctrl-C to the process that trains, which finishes its step before it stops."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def expand(pattern: str) -> list[str]:
-    """Return the shards of a pattern such as "clips-{0000..0099}.tar". ValueError if a file does not exist."""
-    try:
-        from webdataset.shardlists import expand_urls
-    except ImportError as error:
-        raise ValueError("'shards' needs the package webdataset: pip install .[training]") from error
-    ranges = re.findall(r"\{(\d{1,99})\.\.(\d{1,99})", pattern)
-    if math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST_SHARDS:
-        raise ValueError(f"'shards' is a pattern of more than {MOST_SHARDS} files: correct its numbers.")
-    shards = expand_urls(pattern)
-    missing = [shard for shard in shards if not is_address(shard) and not Path(shard).is_file()]
-    if missing or not shards:
-        raise ValueError(f"There is no file {(missing or [pattern])[0]}: correct 'shards'.")
-    return shards
-
-
-def read_samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield names and files (contents by suffix) of a shard's samples; what follows damage is left out."""
-    from webdataset.tariterators import group_by_keys
-
-    with _open(shard) as stream:
-        for sample in group_by_keys(_files(shard, stream), handler=lambda _error: True):
-            contents = {suffix: data for suffix, data in sample.items() if not suffix.startswith("__")}
-            yield f"{shard}/{sample['__key__']}", contents
-
-
-def _files(shard: str, stream: Any) -> Iterator[dict[str, Any]]:
-    try:
-        with tarfile.open(fileobj=stream, mode="r|*") as tar:
-            for entry in tar:
-                if entry.issparse() or entry.size > LARGEST_FILE:
-                    raise tarfile.TarError(f"{entry.name} is sparse, or larger than {LARGEST_FILE >> 20} MB")
-                contents = tar.extractfile(entry) if entry.isreg() and not entry.name.startswith("__") else None
-                if contents is not None:
-                    yield {"fname": entry.name, "data": contents.read(), "__url__": shard}
-                tar.members = []  # type: ignore[assignment] - which would grow with the shard
-    except Exception as error:  # tarfile, zlib and lzma raise a dozen kinds for a broken file
-        logging.warning(f"Training: the shard {shard} is damaged, and what follows is left out ({error}).")
-
-
-@contextmanager
-def _open(shard: str) -> Iterator[Any]:
-    """Open a file, or an address that webdataset reads without a shell. OSError if the address is not read to its end,
-    after which a resumed training would see other samples."""
-    if not is_address(shard):
-        with open(shard, "rb") as stream:
-            yield stream
-        return
-    from webdataset.gopen import gopen
-
-    check_address(shard)
-    try:
-        with gopen(shard) as stream:
-            yield stream
-    except OSError as error:
-        raise OSError(f"The shard {shard} cannot be read: check the address, and resume later.") from error

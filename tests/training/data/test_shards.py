@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import shutil
 import tarfile
@@ -16,8 +17,8 @@ import pytest
 import torch
 from training_data_support import counted, counter, decode_text, encode_frames, encode_text, same, take, write_video
 
-from animatediff_native.training.data import DataOptions, Encoders, Shards
-from animatediff_native.training.data.shards import read_samples
+from animatediff_native.training.data import DataOptions, Encoders, Shards, shard_files
+from animatediff_native.training.data.shard_files import read_samples
 
 webdataset = pytest.importorskip("webdataset")
 SHARDS, SAMPLES = 3, 4
@@ -158,9 +159,94 @@ def test_a_sparse_file_in_a_shard_is_not_unpacked(tmp_path, caplog):
     assert "a.tar is damaged" in caplog.text
 
 
-def test_a_pattern_of_millions_of_shards_is_refused(tmp_path):
+def add(tar: tarfile.TarFile, name: str, contents: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = "") -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.type, entry.linkname = len(contents), kind, link
+    tar.addfile(entry, io.BytesIO(contents))
+
+
+ODD_FILES = {
+    "link": {"kind": tarfile.SYMTYPE, "link": "/etc/passwd"},
+    "hard link": {"kind": tarfile.LNKTYPE, "link": "good.mkv"},
+    "device": {"kind": tarfile.CHRTYPE},
+    "folder": {"kind": tarfile.DIRTYPE},
+    "empty": {},
+    "line\n\x1b[31mERROR \udce9": {"contents": b"no video"},
+    "n" * 10_000: {"contents": b"no video"},
+}
+CAPTIONS = {
+    "deep": b"[" * 100_000,
+    "long": b'{"text": "%s"}' % (b"x" * 20_000),
+    "digits": b'{"text": %s}' % (b"9" * 5000),
+}
+
+
+def test_odd_members_of_a_shard_are_left_out_by_name(tmp_path, videos, caplog, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open("a.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        for name in ("/good", "../../good"):
+            add(tar, f"{name}.mkv", videos[0])
+            add(tar, f"{name}.txt", b"good")
+        for name, kind in ODD_FILES.items():
+            add(tar, f"{name}.mkv", **kind)
+            add(tar, f"{name}.txt", b"odd")
+        for name, caption in CAPTIONS.items():
+            add(tar, f"{name}.mkv", videos[1])
+            add(tar, f"{name}.json", caption)
+        for text in (b"good", b"odd"):
+            add(tar, "twice.txt", text)
+            add(tar, "twice.mkv", videos[2])
+        for name in ("", ".mkv", "._twice.mkv", "none", "__a.txt", "twice.__key__", "twice.pickle"):
+            add(tar, name, b"cos\nmkdir\n(S'ran'\ntR.")
+    data = load("a.tar")
+    assert captions(take(data, 6)) == ["good", "good", "good", "good", "good", "good"]
+    named = {name.removeprefix("a.tar/") for name in data.unusable}
+    odd = "".join(character if character.isprintable() else "?" for character in "line\n\x1b[31mERROR \udce9")
+    assert named == {*list(ODD_FILES)[:5], odd, "n" * 200, *CAPTIONS}
+    assert all(line.isprintable() and len(line) < 400 for line in caplog.messages)
+    assert [line for line in caplog.messages if "a second twice." in line]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.tar"]
+
+
+def test_a_sample_of_gigabytes_is_not_read(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(shard_files, "LARGEST", 1000)
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("a.mkv", "a.txt", "b.mkv", "b.npy", "b.mp4"):
+            add(tar, name, bytes(600 if name != "a.txt" else 1))
+    assert [(name[-1], [*files]) for name, files in read_samples(str(tmp_path / "a.tar"))] == [
+        ("a", ["mkv", "txt"]),
+        ("b", ["mkv", "npy"]),
+    ]
+    assert "b.mp4 is sparse, or larger" in caplog.text
+
+
+def test_a_name_of_folders_is_read_in_linear_time(tmp_path):
+    """Of a million empty folders, which a pattern would begin to read at each of them."""
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        add(tar, "/" * 1_000_000 + "a")
+        add(tar, "b.txt", b"b")
+    assert [files for _, files in read_samples(str(tmp_path / "a.tar"))] == [{"txt": b"b"}]
+
+
+@pytest.mark.parametrize("pattern", ["{0..9999}{0..999999999}", "{0,1}" * 40, "{a..z}" * 9, "{{0,1}" * 30 + "}" * 30])
+def test_a_pattern_of_millions_of_shards_is_refused(tmp_path, pattern):
     with pytest.raises(ValueError, match="more than 1000000 files: correct its numbers"):
-        load(str(tmp_path / "clips-{0..9999}{0..999999999}.tar"))
+        load(str(tmp_path / f"clips-{pattern}.tar"))
+
+
+@pytest.mark.parametrize("pattern", ["a", "{00..99}{0..4}", "{a{0..9},b{2..-2}}", "{2.{5..7},3.{2,3}}{x}", "a,b}{c"])
+def test_names_of_a_pattern_are_counted_as_webdataset_makes_them(pattern):
+    try:
+        expected = len(webdataset.shardlists.expand_urls(pattern))
+    except ValueError:
+        expected = 1
+    assert shard_files.count_names(pattern) == expected
+
+
+@pytest.mark.parametrize("pattern", ["{0..9", "{" * 1000, "{%s..5}" % ("0" * 5000)])
+def test_a_pattern_with_wrong_braces_is_refused_in_a_line(tmp_path, pattern):
+    with pytest.raises(ValueError, match=r"^'shards' is [^\n]{1,100}, in which braces or numbers are wrong"):
+        load(pattern)
 
 
 @pytest.mark.parametrize(
