@@ -40,6 +40,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "objective.accumulate": (1, 1e6),
     "objective.seed": (0, 1e12),
     "objective.least": (0, 1e6),
+    "objective.noise_offset": (0, 1),
     "objective.caption_dropout": (0, 1),
     "lora.rank": (1, 4096),
     "lora.alpha": (0, 1e6),

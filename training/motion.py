@@ -50,8 +50,6 @@ class MotionOptions:
     def __post_init__(self):
         if self.batch < 1 or self.accumulate < 1:
             raise ValueError(f"'batch' is {self.batch} and 'accumulate' {self.accumulate}: both must be 1 or more.")
-        if not 0 <= self.noise_offset <= 1:
-            raise ValueError(f"'noise_offset' is {self.noise_offset}, but must be from 0 to 1.")
         if not 0 <= self.first_timestep < TIMESTEPS:
             raise ValueError(f"'first_timestep' is {self.first_timestep}, but timesteps go from 0 to {TIMESTEPS - 1}.")
 

@@ -146,7 +146,7 @@ def test_a_node_pack_that_comfyui_cannot_load_is_named(run, tmp_path):
         ({"data": {"folder": "a", "camera_motion": "pan"}}, r"data\.camera_motion: input should be .*'pan left'"),
         ({"lora": {"rank": 0}}, r"lora: 'rank' is 0, but must be 1 or more"),
         ({"objective": {"accumulate": 0}}, r"objective: 'batch' is 1 and 'accumulate' 0: both must be 1 or more"),
-        ({"objective": {"noise_offset": -0.1}}, r"objective: 'noise_offset' is -0.1, but must be from 0 to 1"),
+        ({"objective": {"noise_offset": -0.1}}, r"objective\.noise_offset: -0\.1 is not from 0 to 1"),
         (
             {"objective": {"first_timestep": 1000}},
             r"objective: 'first_timestep' is 1000, but timesteps go from 0 to 999",
