@@ -47,10 +47,6 @@ class FitOptions:
     average: float = 0.998
     """Share that the moving average of the weights (EMA) keeps in each step; 0 turns it off."""
 
-    def __post_init__(self):
-        if self.steps < 1 or self.learning_rate <= 0:
-            raise ValueError(f"{self.steps} steps with a learning rate of {self.learning_rate}: both must be above 0.")
-
 
 @dataclass(frozen=True)
 class Progress:
