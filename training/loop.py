@@ -277,7 +277,7 @@ def read_state(file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
 
 @contextmanager
 def damage_of(file: Path) -> Iterator[None]:
-    """Within the context, raise ValueError for whatever goes wrong with a state."""
+    """Raise ValueError for whatever goes wrong with a state within the context."""
     try:
         yield
     except Exception as error:  # torch raises a dozen kinds for a broken file

@@ -116,7 +116,7 @@ def sketch_hints(model: ModelPatcher, vae: Any):
 
 @contextmanager
 def pytorch_attention(control: SparseControlNet) -> Iterator[None]:
-    """Within the context, the control's layers use PyTorch's attention, since others may have no gradients."""
+    """Let the control's layers use PyTorch's attention within the context, since others may have no gradients."""
 
     def use(_layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         x, context, *_ = args
