@@ -154,11 +154,10 @@ class Weights:
             of_weight = moments.get(index)  # missing if no gradient has reached the weight
             pairs = [(state["weights"][name], value), (state["averages"][name], value)]
             if of_weight is not None:
-                mean, square, step = (of_weight[key] for key in ("exp_avg", "exp_avg_sq", "step"))
-                pairs += [(mean, value), (square, value), (step, scalar)]
+                pairs += [(of_weight["exp_avg"], value), (of_weight["exp_avg_sq"], value), (of_weight["step"], scalar)]
             if any(a.shape != b.shape or a.dtype != b.dtype or not a.isfinite().all() for a, b in pairs):
                 raise ValueError("it has other weights")
-            if of_weight is not None and not are_moments(mean, square, step=step.item(), steps=len(losses)):
+            if of_weight is not None and not are_moments(**of_weight, steps=len(losses)):
                 raise ValueError("it has moments of no gradients")
             value.data.copy_(state["weights"][name])
             average.copy_(state["averages"][name])
@@ -176,14 +175,14 @@ class Weights:
             value.requires_grad_(False)
 
 
-def are_moments(mean: Tensor, square: Tensor, step: float, steps: int) -> bool:
+def are_moments(exp_avg: Tensor, exp_avg_sq: Tensor, step: Tensor, steps: int) -> bool:
     """Return whether AdamW's moments can be those of gradients over `step` of `steps` steps.
 
     No gradients give a mean above 2.4 times the root of their mean square, with the betas that are used here.
     """
-    smallest = torch.finfo(square.dtype).tiny ** 0.5  # whose square is 0
-    within = mean.abs() <= 10 * (square.sqrt() + smallest)  # false where the square is negative
-    return step in range(1, steps + 1) and bool(within.all())
+    smallest = torch.finfo(exp_avg_sq.dtype).tiny ** 0.5  # whose square is 0
+    within = exp_avg.abs() <= 10 * (exp_avg_sq.sqrt() + smallest)  # false where the square is negative
+    return step.item() in range(1, steps + 1) and bool(within.all())
 
 
 class Training:
