@@ -27,7 +27,7 @@ MINIATURE = {
     "image": "example.png",
     "folder": "frames",
 }
-NEWER = ("FrameInterpolate", "FrameInterpolationModelLoader")
+NEWER = ("FrameInterpolate", "FrameInterpolationModelLoader", "LoadDA3Model", "DA3Inference", "DA3Render")
 SMALL = {"width": 64, "height": 64, "steps": 2}
 FRAMES = 18  # two windows
 

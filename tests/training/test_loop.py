@@ -241,6 +241,11 @@ DAMAGED_STATES: dict[str, Callable[[Path], Any]] = {
     "moments": lambda folder: changed(folder, lambda state: moments(state).update(exp_avg=torch.ones(2))),
     "no moments": lambda folder: changed(folder, lambda state: state["optimizer"]["state"].clear()),
     "a step of NaN": lambda folder: changed(folder, lambda state: moments(state)["step"].fill_(float("nan"))),
+    "a step of -1": lambda folder: changed(folder, lambda state: moments(state)["step"].fill_(-1)),
+    "half a step": lambda folder: changed(folder, lambda state: moments(state)["step"].fill_(0.5)),
+    "a step of none": lambda folder: changed(folder, lambda state: moments(state)["step"].fill_(201)),
+    "a negative square": lambda folder: changed(folder, lambda state: moments(state)["exp_avg_sq"].neg_()),
+    "a mean above its square": lambda folder: changed(folder, lambda state: moments(state)["exp_avg"].fill_(1e30)),
     "optimiser": lambda folder: changed(folder, lambda state: state.pop("optimizer")),
 }
 
