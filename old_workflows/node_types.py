@@ -81,7 +81,7 @@ NODE_TYPES = {
     ),
     "ADN_SlidingContext": new(
         "model", "MODEL", context_length=16, context_overlap=4, schedule="static", fuse="pyramid", context_stride=0,
-        within="whole UNet", windows_at_once=1, free_noise=True, start_percent=0.0,
+        within="whole UNet", windows_at_once=1, free_noise=True, start_percent=0.0, reference=0.0,
     ),
     "ADN_ClipNoise": new("model", "MODEL", noise="constant", share=0.5, period=16),
     "ADN_FreeInit": new(

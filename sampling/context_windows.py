@@ -30,6 +30,7 @@ from .calls import KEY, CallFrames
 from .devices import spread_over_devices
 from .noise import FreeNoise
 from .per_frame import controls_of, hints_of_window
+from .reference import END, FirstWindow
 from .windows import fuse_weights, windows, wraps
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class ContextOptions:
     at_once: int = 1
     """Windows that share a call of the model, if memory allows."""
     free_noise: bool = True
+    reference: float = 0.0
+    """How much of the first window's features later windows attend to in the first steps, 0 to 1."""
     start_percent: float = 0.0
     node: str | None = None
     """Id of the node, which shows its windows."""
@@ -77,6 +80,8 @@ class ContextOptions:
             and self.schedule == "batched"
             and not self.free_noise,
             f"windows_at_once {self.at_once} does nothing within the {MOTION}": self.at_once > 1
+            and self.within == MOTION,
+            f"reference {self.reference:g} does nothing within the {MOTION}": self.reference > 0
             and self.within == MOTION,
         }
         return [sentence for sentence, holds in idle.items() if holds]
@@ -176,6 +181,7 @@ class SlidingContext(IndexListContextHandler):
         self.levels: Sequence[float] = ()  # noise levels, falling, each with its plan; a run may take them in any order
         self.steps: Sequence[int] = ()  # places of the sampler's steps among them
         self.step = 0
+        self.reference_end = 0.0  # noise level
         self.progress: Progress | None = None
         longest = max(options, key=lambda of_node: of_node.length)
         core: dict[str, Any] = {"context_length": longest.length, "context_overlap": longest.overlap, "dim": 0}
@@ -208,6 +214,7 @@ class SlidingContext(IndexListContextHandler):
         """Plan a run's noise levels, from `sigmas` and noise (f, c, h, w). A sampler may begin several times."""
         to_sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
         starts = [(to_sigma(options.start_percent), options) for options in self.options]
+        self.reference_end = to_sigma(END)
         plan_by_windows: dict[Any, Plan] = {}
         first_time, self.plans = not self.plans, []
         self.levels = sorted(set(sigmas), reverse=True)[:-1] or list(sigmas[:1])
@@ -268,23 +275,31 @@ class SlidingContext(IndexListContextHandler):
         assert self.plan is not None
         self._model = model  # core's get_resized_cond asks it
         results = [torch.zeros_like(x_in) for _ in conds]
+        strength, first = self.plan.options.reference, self.plan.calls[0]
+        reference = FirstWindow(strength) if strength and self.levels[self.step] >= self.reference_end else None
 
         def evaluate(call: Call, model, conds, x_in: Tensor, timestep: Tensor, model_options) -> list[Tensor]:
             throw_exception_if_processing_interrupted()
             window = call.window
             sub_conds = [self.get_resized_cond(cond, x_in, window) for cond in conds]
             options = options_of_window(model_options, window, window.call_frames(sub_conds))
+            if reference is not None:
+                options["transformer_options"] |= reference.patches(options["transformer_options"], call is first)
             with hints_of_window(controls_of(sub_conds), len(x_in), window.index_list):
                 return calc_cond_batch(model, sub_conds, window.get_tensor(x_in), window.get_tensor(timestep), options)
 
-        outputs = spread_over_devices(
-            evaluate,
-            calls=self.plan.calls,
-            model=model,
-            conds=conds,
-            x=x_in,
-            timestep=timestep,
-            model_options=model_options,
+        groups = (self.plan.calls[:1], self.plan.calls[1:]) if reference is not None else (self.plan.calls,)
+        outputs = itertools.chain.from_iterable(
+            spread_over_devices(
+                evaluate,
+                calls=group,
+                model=model,
+                conds=conds,
+                x=x_in,
+                timestep=timestep,
+                model_options=model_options,
+            )
+            for group in groups
         )
         for done, (call, predictions) in enumerate(outputs, start=1):
             if self.progress is not None:

@@ -96,6 +96,7 @@ NODES = {
             "windows_at_once": ("INT", 1, True),
             "free_noise": ("BOOLEAN", True, True),
             "start_percent": ("FLOAT", 0.0, True),
+            "reference": ("FLOAT", 0.0, True),
         },
         ["MODEL"],
     ),
