@@ -3,7 +3,7 @@ table gives one counterpart. Needs no ComfyUI."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .common_packs import CONSTANTS, DEPTHS, INTERPOLATIONS, LORA_LOADERS, PAGE_ONLY, POSES
@@ -249,7 +249,7 @@ def depth(c: Conversion, node: Node) -> Outputs:
     return [c.place(node, "DA3Render", {"da3_geometry": geometry})]
 
 
-def any_preprocessor(c: Conversion, node: Node) -> Outputs | None:
+def any_preprocessor(c: Conversion, node: Node) -> Sequence[Node | Output | None] | None:
     kind = node.values["preprocessor"]
     return RULES[kind](c, node) if kind in (*POSES, *DEPTHS) else None
 
