@@ -95,7 +95,8 @@ def motion_state_dict(
     family: str = "v2", seed: int = 1, channels: tuple[int, ...] = CHANNELS, config: MotionModelConfig | None = None
 ) -> dict[str, Tensor]:
     """Random weights under the original AnimateDiff keys."""
-    return dict(random_motion(config or motion_config(family, channels), seed))
+    weights = random_motion(config or motion_config(family, channels), seed)
+    return {key: value.clone() for key, value in weights.items()}
 
 
 @functools.lru_cache(maxsize=16)
