@@ -64,6 +64,13 @@ def test_scale_and_turn():
         assert torch.allclose(moved, whole, atol=1e-4)
 
 
+def test_fine_detail_becomes_its_mean_when_it_shrinks():
+    stripes, mask = (torch.arange(WIDTH) % 2.0).view(1, WIDTH, 1).expand(HEIGHT, -1, 3), torch.zeros(HEIGHT, WIDTH)
+    mask[8:40, 8:56] = 1.0
+    images, masks = drag(stripes, mask, [Pose(0.5, 0.5, scale=0.3)])
+    assert (images[0][masks[0] > 0.99] - 0.5).abs().max() < 0.1
+
+
 def test_at_its_own_place_nothing_moves_and_outside_the_picture_nothing_is_left():
     picture, mask = scene()
     images, masks = drag(picture, mask, [Pose(24 / WIDTH, 16 / HEIGHT), Pose(-0.5, 0.5)])

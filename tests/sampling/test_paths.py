@@ -36,6 +36,7 @@ def test_scale_and_turn_change_with_the_place_and_an_easing_holds_for_all():
 
 
 def test_a_place_holds_outside_its_keys_and_over_a_range():
+    assert path("0-2: 10% 10%; 2-4: 20% 20%", 5) == [Pose(0.1, 0.1)] * 2 + [Pose(0.2, 0.2)] * 3  # it jumps
     assert path("1-2: 10% 10%; 3: 20% 20% turn 9", 5) == [Pose(0.1, 0.1)] * 3 + [Pose(0.2, 0.2, 1.0, 9.0)] * 2
 
 
