@@ -23,7 +23,7 @@ from .train import DEMO, MODELS, use_cpu
 
 RESULTS = DEMO.parent / "docs" / "measurements" / "drag.md"
 COLUMNS = ("place px", "place sizes", "correlation", "shape %", "colour %", "step px", "jerk px")
-LEVELS = [(0.4, 0.8), (0.5, 0.7), (0.5, 0.9), (0.6, 0.8), (0.6, 1.0), (0.7, 0.9), (0.8, 1.0), (1.0, 1.0)]
+LEVELS = [(0.4, 0.8), (0.5, 0.8), (0.6, 0.8), (0.7, 0.8), (0.6, 1.0), (0.8, 1.0)]
 MARGIN = {"paper": 1.0, "neon": 6.0}  # pixels around the outline that belong to the shape
 HEAD = """# Clips that follow a dragged cut-out
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from animatediff_native.sampling.paths import Pose, parse, poses
@@ -38,6 +40,15 @@ def test_scale_and_turn_change_with_the_place_and_an_easing_holds_for_all():
 def test_a_place_holds_outside_its_keys_and_over_a_range():
     assert path("0-2: 10% 10%; 2-4: 20% 20%", 5) == [Pose(0.1, 0.1)] * 2 + [Pose(0.2, 0.2)] * 3  # it jumps
     assert path("1-2: 10% 10%; 3: 20% 20% turn 9", 5) == [Pose(0.1, 0.1)] * 3 + [Pose(0.2, 0.2, 1.0, 9.0)] * 2
+
+
+def test_an_easing_that_leads_nowhere_is_told(caplog):
+    with caplog.at_level(logging.INFO):
+        assert path("0 ease: 20% 50%; 15: 80% 50%", 16) != path("0: 20% 50%; 15: 80% 50%", 16)
+    assert not caplog.messages
+    with caplog.at_level(logging.INFO):
+        assert path("0: 20% 50%; 15: 80% 50% ease", 16) == path("0: 20% 50%; 15: 80% 50%", 16)
+    assert len(caplog.messages) == 1 and "the easing of the last place does nothing" in caplog.messages[0]
 
 
 @pytest.mark.parametrize(
