@@ -29,14 +29,14 @@ HEAD = """# Clips that follow a dragged cut-out
 
 {date}, {machine}: the miniature, {seeds} seeds of each row. This measures them:
 
-    python tools/dev.py run -- python -m animatediff_native.demo.drag
+    python tools/dev.py run -- python -m animatediff_native.demo.drag --seeds {seeds}
 
 A shape of a drawn picture is cut out with Drag Cut-out and dragged along a bent path. The clips follow it with Follow
 Rough Clip, at the noise levels *inside* and *outside*. *none* is a clip of the same prompt and seed that follows
 nothing, and *rough* is the rough clip itself.
 
 - *place*: mean distance between the shape and the place on the path, in pixels and in sizes of the shape.
-- *correlation*: of the shape's way with the path.
+- *correlation*: of the shape's path with the one that was asked for.
 - *shape*, *colour*: frames that show what was cut out.
 - *step*, *jerk*: how far the shape moves from frame to frame, and the third difference of its path.
 

@@ -24,7 +24,7 @@ class DragCutout(io.ComfyNode):
             search_aliases=["time-to-move", "ttm", "cut and drag", "trajectory", "motion path", "move object"],
             inputs=[
                 io.Image.Input("image", tooltip="One picture, as large as the clip."),
-                io.Mask.Input("mask", tooltip="White where the part is that moves."),
+                io.Mask.Input("mask", tooltip="White over the part to move."),
                 io.String.Input(
                     "path",
                     default=PATH,

@@ -28,7 +28,7 @@ class FollowRoughClip(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model to sample with. Works before or after Apply AnimateDiff."),
                 io.Image.Input("images", tooltip="The rough clip, from Drag Cut-out or elsewhere."),
-                io.Mask.Input("masks", tooltip="What is to move exactly so: one mask, or one per frame."),
+                io.Mask.Input("masks", tooltip="What must follow the clip closely: one mask, or one per frame."),
                 io.Vae.Input("vae", tooltip="The checkpoint's VAE."),
                 io.Float.Input(
                     "inside",
@@ -36,8 +36,8 @@ class FollowRoughClip(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Noise on the rough clip inside the masks, from which the sampler works. Less keeps its "
-                    "shape, colour and place more exactly, more redraws it.",
+                    tooltip="Noise on the rough clip inside the masks, from which the sampler works. Lower values keep "
+                    "its shape, colour and place; higher ones redraw more.",
                 ),
                 io.Float.Input(
                     "outside",
@@ -45,7 +45,8 @@ class FollowRoughClip(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="The same outside the masks, at least as much. 1 leaves the surroundings to the prompt.",
+                    tooltip="Noise outside the masks, not less than inside. 1 leaves the surroundings to the prompt, "
+                    "but for a hint of their colours.",
                 ),
             ],
             outputs=[

@@ -21,11 +21,11 @@ Layer = tuple[Tensor, Tensor, Tensor]  # what a self-attention takes: queries, k
 
 
 class FirstWindow:
-    """What self-attentions saw in the first window of a step: keys and values, before their projections."""
+    """Shows the keys and values of the first window of a step, before their projections, to the others."""
 
     def __init__(self, strength: float):
         self.strength = strength
-        self.seen: dict[Any, tuple[Tensor, Tensor]] = {}
+        self.features: dict[Any, tuple[Tensor, Tensor]] = {}
 
     def patches(self, options: dict[str, Any], first: bool) -> dict[str, Any]:
         """Return the patches of a call's transformer_options with one that keeps the first window's features or shows
@@ -33,9 +33,10 @@ class FirstWindow:
         patches, replaced = options.get("patches", {}), options.get("patches_replace", {}).get("attn1", {})
 
         def patch(x: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]) -> Layer:
-            if is_replaced(options, replaced):
+            tiled = len(x) != len(context)  # HyperTile cuts the queries alone
+            if tiled or is_replaced(options, replaced):
                 return x, context, value
-            return (self.keep if first else self.show)(x, context, value, options)
+            return (self.keep if first else self.extend)(x, context, value, options)
 
         return {"patches": {**patches, "attn1_patch": [*patches.get("attn1_patch", []), patch]}}
 
@@ -45,21 +46,22 @@ class FirstWindow:
         for prompt, rows in shown_prompts(len(x), options):
             part = slice(rows.start, rows.start + length)
             first = context[part].clone()
-            self.seen[place(prompt, options)] = first, first if value is context else value[part].clone()
-        return self.show(x, context, value, options) if options[KEY].windows > 1 else (x, context, value)
+            self.features[layer_key(prompt, options)] = first, first if value is context else value[part].clone()
+        return self.extend(x, context, value, options) if options[KEY].windows > 1 else (x, context, value)
 
-    def show(self, x: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]) -> Layer:
-        more = self.extended(context, 0, options)
-        return x, more, more if value is context else self.extended(value, 1, options)
+    def extend(self, x: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]) -> Layer:
+        """Add the first window's features to the keys and values of a call."""
+        more = self.extended_by_first(context, 0, options)
+        return x, more, more if value is context else self.extended_by_first(value, 1, options)
 
-    def extended(self, own: Tensor, which: int, options: dict[str, Any]) -> Tensor:
+    def extended_by_first(self, own: Tensor, which: int, options: dict[str, Any]) -> Tensor:
         """Return keys or values (b, n, c) with as many of the first window after them: (b, 2 n, c).
 
         The negative prompt gets its own again, which changes nothing in a softmax.
         """
         more = own.clone()
         for prompt, rows in shown_prompts(len(own), options):
-            first = self.seen.get(place(prompt, options), (own, own))[which]
+            first = self.features.get(layer_key(prompt, options), (own, own))[which]
             if first.shape[1:] == own.shape[1:] and len(first) == options[KEY].length:
                 shown = first.to(own.device).repeat(options[KEY].windows, 1, 1)
                 more[rows] = torch.lerp(own[rows], shown, self.strength)
@@ -69,13 +71,13 @@ class FirstWindow:
 def shown_prompts(rows: int, options: dict[str, Any]) -> Iterator[tuple[Any, slice]]:
     """Yield the name and the rows of each prompt of a call but the negative ones."""
     kinds, names = options["cond_or_uncond"], options["uuids"]
-    of_each = rows // len(kinds)
+    rows_per_prompt = rows // len(kinds)
     for number, (kind, name) in enumerate(zip(kinds, names, strict=True)):
         if kind != NEGATIVE:
-            yield options[KEY].prompts.get(name, name), slice(number * of_each, (number + 1) * of_each)
+            yield options[KEY].prompts.get(name, name), slice(number * rows_per_prompt, (number + 1) * rows_per_prompt)
 
 
-def place(prompt: Any, options: dict[str, Any]) -> tuple[Any, ...]:
+def layer_key(prompt: Any, options: dict[str, Any]) -> tuple[Any, ...]:
     return prompt, options["block"], options["block_index"]
 
 

@@ -27,11 +27,11 @@ def released(sigma: Tensor, denoise_mask: Tensor, extra_options: dict[str, Any])
     """Return 1 where a step denoises, and 0 where its noise is still above the level in the mask.
 
     Differential Diffusion takes levels as parts of the sampler's own range, and this as parts of the model's, so that
-    they mean the same whatever the sampler's denoise.
+    they mean the same whatever the sampler's denoise. Where the mask is 0, the rough clip stays.
     """
     sampling = extra_options["model"].inner_model.model_sampling
     level = sampling.timestep(sigma[0]) / sampling.timestep(sampling.sigma_max)
-    return (denoise_mask >= level).to(denoise_mask.dtype)
+    return ((denoise_mask >= level) & (denoise_mask > 0.0)).to(denoise_mask.dtype)
 
 
 def noise_levels(masks: Tensor, size: tuple[int, int], inside: float, outside: float) -> Tensor:

@@ -178,7 +178,7 @@ class Weights:
 def are_moments(exp_avg: Tensor, exp_avg_sq: Tensor, step: Tensor, steps: int) -> bool:
     """Return whether AdamW's moments can be those of gradients over `step` of `steps` steps.
 
-    No gradients give a mean above 2.4 times the root of their mean square, with the betas that are used here.
+    With the betas that are used here, the mean of gradients is at most 2.4 times the root of their mean square.
     """
     smallest = torch.finfo(exp_avg_sq.dtype).tiny ** 0.5  # whose square is 0
     within = exp_avg.abs() <= 10 * (exp_avg_sq.sqrt() + smallest)  # false where the square is negative

@@ -43,7 +43,8 @@ class MotionOptions:
     from_noise: float = 0.0
     """Largest share, 0 to 1, of a clip that its noise lacks: each clip's is random. Sampling begins with noise alone,
     but a noisy clip of any timestep shows where things are and their colours (arXiv 2305.08891, section 3.1), so
-    without this nothing asks a picture for them. For modules that see pictures and for SparseCtrl, 1 is good."""
+    without this the model never learns to take them from a picture. 1 suits modules that see pictures and SparseCtrl.
+    """
     caption_dropout: float = 0.1
     """Share of the clips that come with an empty prompt, for classifier-free guidance."""
     appearance_debiased: bool = False

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from node_support import FRAMES, NEGATIVE, POSITIVE, core_nodes, run
+from node_support import FRAMES, NEGATIVE, POSITIVE, core_nodes, error, run
 from picture_support import vae
 
 SIDE = 64
@@ -48,7 +48,7 @@ def test_a_dragged_cut_out_stays_where_it_was_dragged_to(adn, animated, rough):
     inside = (latent["noise_mask"] < 1e-3).expand_as(clip)
     assert inside[0, 0, 1:3, 1:3].all() and inside[-1, 0, 5:7, 5:7].all() and not inside[-1, 0, :4].any()
     assert torch.allclose(clip[inside], latent["samples"][inside], atol=1e-4)
-    assert not torch.isclose(clip[~inside], latent["samples"][~inside], atol=1e-2).all(dim=-1).any()
+    assert error(clip[~inside], latent["samples"][~inside]) > 0.1
     followed, latent = run(
         adn["ADN_FollowRoughClip"], model=animated, images=images, masks=masks, vae=vae(), inside=1.0, outside=1.0
     )

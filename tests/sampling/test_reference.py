@@ -7,9 +7,10 @@ from typing import Any
 import comfy.sample
 import pytest
 import torch
+from comfy_extras.nodes_hypertile import HyperTile
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_support import animate, conditioning, load_motion
-from node_support import CHANNELS, error, small_model
+from node_support import CHANNELS, error, run, small_model, with_recorded_calls
 
 from animatediff_native.sampling.clips import apply_sliding_context
 from animatediff_native.sampling.context_windows import MOTION, ContextOptions
@@ -33,9 +34,10 @@ def windowed(model, reference: float = 0.0, **options: Any):
     return apply_sliding_context(model, ContextOptions(LENGTH, **settings))
 
 
-def sample(model, noise, steps: int = 1, cfg: float = 3.0):
+def sample(model, noise, steps: int = 1, sampler: str = "euler", denoise: float = 1.0):
     prompts = conditioning(5), conditioning(6)
-    return comfy.sample.sample(model, noise, steps, cfg, "euler", "normal", *prompts, torch.zeros_like(noise), seed=3)
+    latents = torch.zeros_like(noise)
+    return comfy.sample.sample(model, noise, steps, 3.0, sampler, "normal", *prompts, latents, denoise=denoise, seed=3)
 
 
 def attending(model, noise, strength: float) -> torch.Tensor:
@@ -69,35 +71,56 @@ def test_later_windows_see_the_first_one(animated, noise, strength):
     assert error(sample(windowed(animated, strength), noise), expected) < 1e-5
 
 
-def test_windows_in_one_call_see_the_first_one_too(animated, noise):
+def test_windows_in_one_call_see_the_first_one_too(animated):
+    noise = torch.randn(5 * LENGTH, 4, 8, 8, generator=torch.Generator().manual_seed(9))
     one_by_one, together = (sample(windowed(animated, 1.0, at_once=count), noise) for count in (1, 2))
     assert error(together, one_by_one) < 1e-5
 
 
-def test_the_reference_ends_after_a_quarter_of_the_sampling(animated, noise, monkeypatch):
+@pytest.mark.parametrize("sampler", ["euler", "dpm_fast"])
+def test_the_reference_ends_after_a_quarter_of_the_sampling(animated, noise, monkeypatch, sampler):
+    """dpm_fast reports fewer steps than there are noise levels."""
     levels: list[float] = []
-    show = FirstWindow.show
+    extend = FirstWindow.extend
 
     def note(self, x, context, value, options):
         levels.append(float(options["sigmas"][0]))
-        return show(self, x, context, value, options)
+        return extend(self, x, context, value, options)
 
-    monkeypatch.setattr(FirstWindow, "show", note)
-    model = windowed(animated, 1.0)
-    sample(model, noise, steps=8)
+    monkeypatch.setattr(FirstWindow, "extend", note)
+    model, calls = with_recorded_calls(windowed(animated, 1.0))
+    sample(model, noise, steps=12, sampler=sampler)
     end = model.get_model_object("model_sampling").percent_to_sigma(0.25)
-    assert len(set(levels)) > 1 and min(levels) >= end
+    assert calls and min(levels) >= end
+    assert len(set(levels)) > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"within": MOTION}, "reference 1 does nothing within the motion module"),
+        ({}, "reference does nothing when sampling begins after its first quarter"),
+    ],
+)
+def test_where_it_does_nothing_it_says_so(animated, noise, caplog, options, sentence):
+    caplog.set_level("INFO")
+    model, plain = windowed(animated, 1.0, **options), windowed(animated, **options)
+    denoise = 1.0 if options else 0.5
+    assert torch.equal(sample(model, noise, denoise=denoise), sample(plain, noise, denoise=denoise))
+    assert sentence in caplog.text
+
+
+def test_tiles_of_hypertile_see_their_own_window(animated):
+    """Here it tiles all layers, so the reference changes nothing."""
+    noise = torch.randn(2 * LENGTH, 4, 32, 32, generator=torch.Generator().manual_seed(9))
+    tiles = {"tile_size": 64, "swap_size": 1, "max_depth": 10, "scale_depth": False}
+    models = (run(HyperTile, model=windowed(animated, reference), **tiles) for reference in (1.0, 0.0))
+    clip, plain = (sample(model, noise) for model in models)
+    assert torch.equal(clip, plain)
 
 
 def test_a_replaced_self_attention_sees_its_own_window(animated, noise):
     """Perturbed attention returns the values as they are, which must not be more than the queries."""
-    (model,) = PerturbedAttentionGuidance.execute(windowed(animated, 1.0), 3.0).args
-    (plain,) = PerturbedAttentionGuidance.execute(windowed(animated), 3.0).args
+    model = run(PerturbedAttentionGuidance, model=windowed(animated, 1.0), scale=3.0)
+    plain = run(PerturbedAttentionGuidance, model=windowed(animated), scale=3.0)
     assert error(sample(model, noise), sample(plain, noise)) > 1e-3
-
-
-def test_within_the_motion_module_it_does_nothing_and_says_so(animated, noise, caplog):
-    caplog.set_level("INFO")
-    model = windowed(animated, 1.0, within=MOTION)
-    assert torch.equal(sample(model, noise), sample(windowed(animated, within=MOTION), noise))
-    assert "reference 1 does nothing within the motion module" in caplog.text

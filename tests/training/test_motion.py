@@ -200,7 +200,7 @@ def test_a_clip_that_begins_with_noise_alone_is_what_a_sampler_passes_through():
         torch.testing.assert_close(noisy, moved, rtol=1e-4, atol=1e-4)
 
 
-def test_what_the_noise_of_clips_lacks_is_random_and_changes_no_other_draw():
+def test_what_the_noise_of_clips_lacks_is_random_and_changes_neither_noise_nor_timestep():
     items = list(islice(data(moving_square()).stream(0), 200))
     shares = torch.stack([draw(item, replace(VELOCITY, from_noise=0.5), None).lacking for item in items])
     assert 0 <= shares.min() < 0.05 and 0.45 < shares.max() <= 0.5
