@@ -279,12 +279,20 @@ def read_state(file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
             if archive.testzip() is not None:
                 raise ValueError("a checksum is wrong")
         state = torch.load(file, weights_only=True, map_location="cpu")
-        saved = state["settings"]
-        other = [key for key in settings | saved if key not in saved or saved[key] != settings.get(key)]
-        names = cut(", ".join(other))
-    if other:
+        names = cut(", ".join(differences(state["settings"], settings)))
+    if names:
         raise ValueError(f"{file} is from a run with other settings ({names}): delete it, or choose another folder.")
     return state
+
+
+def differences(saved: dict[str, Any], settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the names of settings that differ. One that an earlier version did not know was off."""
+    for key in settings | saved:
+        before, now = saved.get(key), settings.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from differences(before, now, f"{prefix}{key}.")
+        elif before != now and (before or now):
+            yield f"{prefix}{key}"
 
 
 @contextmanager
