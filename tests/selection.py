@@ -5,9 +5,14 @@ from __future__ import annotations
 WORKERS = 3  # processes, of about a gigabyte each: one more than cores, since servers and pages keep tests waiting
 
 # Files that neither import nor start ComfyUI: `test --comfyui all` runs them on the newest one alone, like the tests
-# that are marked so because they ask what shipped weights have learned, or how processes of a training end.
+# that are marked so because they start processes that know no ComfyUI, ask what shipped weights have learned, or how
+# processes of a training end.
 ONE_VERSION = (
+    "evaluation/test_clips.py",
     "evaluation/test_media.py",
+    "evaluation/test_metrics.py",
+    "evaluation/test_optical_flow.py",
+    "evaluation/test_score.py",
     "motion_models/test_files.py",
     "old_workflows/test_command.py",
     "old_workflows/test_convert.py",
@@ -18,6 +23,7 @@ ONE_VERSION = (
     "sampling/test_timeline.py",
     "sampling/test_window_picture.py",
     "test_docs.py",
+    "test_name.py",
     "test_repository.py",
     "tools/test_*.py",
     "training/data/test_*.py",
