@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-WORKERS = 3  # processes, of about a gigabyte each: one more than cores, since servers and pages keep tests waiting
+from xdist.scheduler import LoadFileScheduling
+
+WORKERS = 2  # processes, of about a gigabyte each, and one more where a page is tested, which keeps them waiting
 
 # Files that neither import nor start ComfyUI: `test --comfyui all` runs them on the newest one alone, like the tests
 # that are marked so because they start processes that know no ComfyUI, ask what shipped weights have learned, or how
@@ -32,17 +34,29 @@ ONE_VERSION = (
 
 # The files that take longest begin first, so that all processes end at about the same time.
 LONGEST_FIRST = (
-    "browser/test_running.py",
-    "browser/test_graphs.py",
+    "browser/test_*.py",
     "training/test_command.py",
     "test_repository.py",
-    "browser/test_old_workflows.py",
     "test_other_packs.py",
     "test_server.py",
-    "browser/test_converted_workflows.py",
-    "browser/test_at_home.py",
     "demo/test_*.py",
     "test_manager.py",
     "test_archive.py",
     "sampling/test_animate.py",
 )
+
+
+# What tests share that takes many seconds to start, and parts of their ids.
+SHARED = {
+    "the newest page": ("newest frontend",),
+    "the page": ("/browser/",),
+    "the server": ("/test_server.py", "/test_in_comfyui.py", "/test_keyframe_stand_ins.py", "/test_prompts_of_scripts"),
+}
+
+
+class OneOfEach(LoadFileScheduling):
+    """Gives a file's tests to one process, and all that share a page or a server to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        names = (name for name, parts in SHARED.items() if any(part in nodeid for part in parts))
+        return next(names, super()._split_scope(nodeid))
