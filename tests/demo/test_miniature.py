@@ -134,8 +134,9 @@ def test_the_looks_differ(stills):
 def test_the_motion_lora_sends_things_to_the_left(miniature, clip, module_file):
     lora = MODELS / "animatediff_motion_lora" / "miniature_pan.safetensors"
     panning = animate(miniature.base, apply_motion_lora(load_motion_model(str(module_file)), str(lora), 1.0))
-    paths = [path_of(clip("base", "a red star", 1)), path_of(miniature.sample(panning, "a red star", 1))]
-    without, with_lora = (path[-1][0] - path[0][0] for path in paths)
-    assert with_lora < -20
-    assert with_lora < without - 20
-    assert metrics.jerk(paths[1]) < 6
+    for prompt, seed in (("a red star", 1), ("a blue circle", 2)):
+        paths = [path_of(clip("base", prompt, seed)), path_of(miniature.sample(panning, prompt, seed))]
+        without, with_lora = (path[-1][0] - path[0][0] for path in paths)
+        assert with_lora < -20
+        assert with_lora < without - 20
+        assert metrics.jerk(paths[1]) < 6
