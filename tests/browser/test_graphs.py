@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from page_support import each_frontend, example
+from page_support import NEWEST, VUE, each_frontend, example
 from server_support import NODES, WORKFLOWS
 
 from animatediff_native.tools.workflow import workflow_to_prompt
@@ -41,6 +41,35 @@ def test_every_node_is_drawn(page):
     page.settle()
     assert [node["type"] for node in page.workflow()["nodes"]] == [*NODES]
     assert page.errors == []
+
+
+ADD = """([type, x, y]) => {
+    const node = LiteGraph.createNode(type)
+    node.pos = [x, y]
+    window.app.graph.add(node)
+}"""
+HEIGHTS = """() => Object.fromEntries(window.app.graph.nodes.map(node =>
+    [node.type, document.querySelector(`[data-node-id="${node.id}"]`).offsetHeight]))"""
+SHRINK = "() => window.app.graph.nodes.forEach(node => node.setSize([node.size[0], 0]))"
+
+
+@pytest.mark.parametrize("frontend", [VUE, NEWEST], indirect=True)
+def test_inputs_that_are_hidden_leave_no_space(page, server):
+    """A node is as high as what it shows: it grows no smaller. A text takes whatever space there is."""
+    page.clear()
+    for number, node in enumerate(NODES):
+        inputs = server.object_info()[node]["input"]
+        settings = [options for _, options in (inputs.get("required", {}) | inputs.get("optional", {})).values()]
+        advanced, multiline = (any(entry.get(name) for entry in settings) for name in ("advanced", "multiline"))
+        if advanced and not multiline:
+            page.browser.evaluate(ADD, [node, 500 * (number % 6), 700 * (number // 6)])
+    page.fit()
+    page.settle()
+    heights = page.browser.evaluate(HEIGHTS)
+    page.browser.evaluate(SHRINK)
+    page.settle()
+    assert len(heights) > 5
+    assert heights == page.browser.evaluate(HEIGHTS)
 
 
 OLD_NAMES = {
