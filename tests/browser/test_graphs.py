@@ -70,6 +70,10 @@ def test_inputs_that_are_hidden_leave_no_space(page, server):
     page.settle()
     assert len(heights) > 5
     assert heights == page.browser.evaluate(HEIGHTS)
+    page.load(example("text_to_animation"))
+    page.settle()
+    opened = page.browser.evaluate(HEIGHTS)
+    assert opened["ADN_ApplyAnimateDiff"] == heights["ADN_ApplyAnimateDiff"]
 
 
 OLD_NAMES = {
