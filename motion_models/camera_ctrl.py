@@ -96,7 +96,8 @@ class CameraCtrl(nn.Module):
         """
         x = torch.cat([self.encoder_conv_in(F.pixel_unshuffle(frame, CELL)) for frame in rays.split(1)])
         features = []
-        for convs, attentions in zip(self.encoder_down_conv_blocks, self.encoder_down_attention_blocks, strict=True):
+        levels: Any = zip(self.encoder_down_conv_blocks, self.encoder_down_attention_blocks, strict=True)
+        for convs, attentions in levels:
             for conv, attention in zip(convs, attentions, strict=True):
                 x = conv(x)
                 tokens = x.flatten(2).permute(2, 0, 1).contiguous()

@@ -27,7 +27,7 @@ from .cameras import LENS, Cameras
 from .timeline import BLANK, EASINGS, NUMBER, WORD, Key, Place, Values, cut
 
 AMOUNT = rf"[-+]?{NUMBER}%?"
-MOVEMENT = re.compile(rf"{BLANK}*,?{BLANK}*({WORD})(?:{BLANK}+({AMOUNT})(?=[\s,;]|\Z))?", re.IGNORECASE)
+MOVEMENT = re.compile(rf"(?:{BLANK}*,)?{BLANK}*({WORD})(?:{BLANK}+({AMOUNT})(?=[\s,;]|\Z))?", re.IGNORECASE)
 ENTRY = re.compile(r"[ \t]*([^\n;]*)")
 STILL = "still"
 EXAMPLE = "-1: pan 20"
@@ -183,17 +183,24 @@ def parse_poses(text: str) -> Cameras:
 
 
 def read_pose(number: int, columns: Sequence[str]) -> list[float]:
-    fault = f"{len(columns)} numbers where a camera has {COLUMNS}: a time, fx fy cx cy, two numbers, and 3 x 4"
     try:
         pose = [float(column) for column in columns]
-        if len(pose) == COLUMNS:
-            rotation = torch.tensor(pose[7:], dtype=torch.float64).view(3, 4)[:, :3]
-            error = (rotation @ rotation.T - torch.eye(3)).abs().max()
-            fault = "numbers that are no rotation" if not error < 0.01 or torch.det(rotation) < 0 else ""
-            fault = fault or ("" if min(pose[1:3]) > 0 else "a focal length that is not above 0")
-            fault = fault or ("" if all(math.isfinite(value) for value in pose) else "numbers that are not finite")
     except ValueError:
-        fault = f'"{cut(" ".join(columns))}", which are not all numbers'
+        pose, fault = [], f'"{cut(" ".join(columns))}", which are not all numbers'
+    else:
+        fault = fault_of(pose)
     if fault:
         raise ValueError(f"Line {number} of the pose file has {fault}: correct it, or choose another file.")
     return pose
+
+
+def fault_of(pose: Sequence[float]) -> str:
+    """Return what is wrong with the numbers of a camera, for people; nothing if they are right."""
+    if len(pose) != COLUMNS:
+        return f"{len(pose)} numbers where a camera has {COLUMNS}: a time, fx fy cx cy, two numbers, and 3 x 4"
+    if not all(math.isfinite(value) for value in pose):
+        return "numbers that are not finite"
+    rotation = torch.tensor(pose[7:], dtype=torch.float64).view(3, 4)[:, :3]
+    if (rotation @ rotation.T - torch.eye(3)).abs().max() > 0.01 or torch.det(rotation) < 0:
+        return "numbers that are no rotation"
+    return "" if min(pose[1:3]) > 0 else "a focal length that is not above 0"

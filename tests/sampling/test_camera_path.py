@@ -44,6 +44,7 @@ C = math.cos(math.radians(30))
         ("orbit -77 tilt 0", (0, 0, 2)),
         ("right 1 pan 90", (-2, 0, -1)),  # it moves along the first frame's axes
         ("orbit 90 zoom 2", (0, 0, 1)),
+        ("pan 90 tilt 30", (-2, 0, 0)),  # first to the right, then up from there
     ],
 )
 def test_where_the_subject_two_units_ahead_is_seen(words, point):
