@@ -11,6 +11,7 @@ from comfy_support import animate, load_motion, sample
 from node_support import CHANNELS, POSITIVE, error, guided, ksampler, predict
 from torch import Tensor
 
+from animatediff_native.motion_models import motion_model
 from animatediff_native.motion_models.schedules import KEEP
 from animatediff_native.sampling.camera import encoder_windows
 from animatediff_native.sampling.camera_path import CameraPath
@@ -162,6 +163,22 @@ def test_windows_inside_the_motion_modules_take_strengths_of_their_frames(filmed
         for s in (0.5, Curve(from_numbers([0.5] * 14)))
     )
     assert error(each, alone) < 1e-5
+
+
+@pytest.mark.parametrize("within", [None, MOTION])
+def test_pixels_that_go_through_a_module_one_after_the_other_keep_their_features_and_strengths(
+    filmed, monkeypatch, within
+):
+    mask = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(2))
+    clip = filmed(strength=Curve(from_mask(mask, 0.0, 1.0)))
+    clip = apply_sliding_context(clip, ContextOptions(4, 2, within=within)) if within else clip
+    expected = ksampler(clip)
+    monkeypatch.setattr(motion_model, "CHUNK_BYTES_CPU", 70_000)
+    calls = len(recorded(clip))
+    monkeypatch.undo()
+    assert calls > 2 * len(recorded(clip)), "in several parts"
+    monkeypatch.setattr(motion_model, "CHUNK_BYTES_CPU", 70_000)
+    assert error(ksampler(clip), expected) < 1e-5
 
 
 def test_prompts_with_areas_see_the_rays_of_their_area(filmed):
