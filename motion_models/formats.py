@@ -111,6 +111,7 @@ NOT_YET = f"which is not supported yet: {CHOOSE}"
 AGAIN = "download it again"
 OTHER_NODE = f"not a motion module: {CHOOSE}; for this file use"
 SPARSE_CTRL = f"a SparseCtrl model, {OTHER_NODE} Load SparseCtrl"
+CAMERA_CTRL = f"a CameraCtrl file, {OTHER_NODE} Load CameraCtrl"
 
 # The first row whose test holds gives the file's family, or ends the sentence "<file> is ..." that refuses it.
 # Files with a motion module and something else come before plain modules; files without one come last.
@@ -118,10 +119,7 @@ TABLE: tuple[tuple[Callable[[Keys], bool], Family | str], ...] = (
     (lambda k: k.motion and k.has("lora"), f"a motion LoRA, {OTHER_NODE} Load Motion LoRA"),
     (lambda k: k.has("lora|hada_w1|lokr_w1"), f"a LoRA for the image model, {OTHER_NODE} Load LoRA"),
     (lambda k: k.motion and k.has(r"controlnet_|zero_convs|input_hint_block"), SPARSE_CTRL),
-    (
-        lambda k: k.has(r"encoder_conv_in\.|qkv_merge|encoder_down_conv_blocks"),
-        f"a CameraCtrl encoder, which only steers a motion module: {CHOOSE}",
-    ),
+    (lambda k: k.has(r"encoder_conv_in\.|qkv_merge|encoder_down_conv_blocks"), CAMERA_CTRL),
     (lambda k: k.has("cc_projection"), f"a MotionCtrl camera module (CMCM), {NOT_YET}"),
     (lambda k: not k.motion and k.has(r"^body\.\d"), f"a MotionCtrl object module (OMCM), {NOT_YET}"),
     (lambda k: k.layout is HOTSHOT_KEYS, HOTSHOT),

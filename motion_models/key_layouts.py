@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-# Entries that hold the weights of a file: the official trainer's, DeepSpeed's, SparseCtrl's and CameraCtrl's.
-WRAPPERS = ("state_dict", "module", "model", "controlnet", "pose_encoder_state_dict", "lora_state_dict")
+# Entries that hold the weights of a file: the official trainer's, DeepSpeed's, SparseCtrl's and CameraCtrl's LoRA's.
+WRAPPERS = ("state_dict", "module", "model", "controlnet", "lora_state_dict")
+CAMERA_CTRL_PARTS = ("pose_encoder_state_dict", "attention_processor_state_dict")
 PREFIXES = ("module.", "unet.", "model.")
 LONGEST_KEY = 300  # characters; twice as many as those of any known file
 
@@ -83,6 +84,9 @@ PROJECTIONS = {"attention": ATTENTION, "attention and feed-forward": f"{ATTENTIO
 
 def unwrap(loaded: Any) -> dict[str, Tensor]:
     """Return the plain tensors of a file without the dicts and prefixes that trainers wrap them in."""
+    parts = [loaded.get(part) for part in CAMERA_CTRL_PARTS] if isinstance(loaded, Mapping) else []
+    if any(isinstance(part, Mapping) for part in parts):
+        loaded = {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
     for _ in WRAPPERS:
         inner = (loaded.get(wrapper) for wrapper in WRAPPERS) if isinstance(loaded, Mapping) else ()
         loaded = next((content for content in inner if isinstance(content, Mapping)), loaded)

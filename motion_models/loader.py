@@ -6,21 +6,22 @@ import logging
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .formats import AGAIN, Family, MotionFile, hint, is_pe, read_motion_file, stretch
 from .key_layouts import unwrap
 from .motion_model import MotionModel, MotionModelConfig
 
+M = TypeVar("M", bound=nn.Module)
 MOST_SHARED = 2  # times that a file uses each of its numbers, on the average, since layers can share weights
 # torch's error for a pickle that asks for more than tensors and plain values.
 FOREIGN_OBJECTS = re.compile(r"unsupported (global|class)|unrecognized function", re.IGNORECASE)
@@ -46,6 +47,8 @@ class LoadedMotionModel:
     patcher: comfy.model_patcher.ModelPatcher
     bare: comfy.model_patcher.ModelPatcher
     loras: tuple[MotionLora, ...] = ()
+    camera: Any = None
+    """The `CameraSettings` that the run-time follows, from a CameraCtrl file that the model was given."""
 
 
 def load_motion_model(path: str, stretch_to: int = 0) -> LoadedMotionModel:
@@ -57,29 +60,34 @@ def load_motion_model(path: str, stretch_to: int = 0) -> LoadedMotionModel:
     name = os.path.basename(path)
     settings = hint(family, name)
     logging.info(f"AnimateDiff: {name} is {family.name}{f', made for {settings}' if settings else ''}.")
-    patcher = build_patcher(model, path, stretch_to)
+    patcher = build_patcher(model, path, reload=(load_motion_patcher, (path, stretch_to)))
     return LoadedMotionModel(name, family, config=model.config, patcher=patcher, bare=patcher)
 
 
 def load_motion_patcher(path: str, stretch_to: int, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
     """Load a file again. ComfyUI calls this for a copy on another GPU or one without dynamic loading."""
     _, model = read_model(path, stretch_to)
-    return build_patcher(model, path, stretch_to, disable_dynamic=disable_dynamic)
+    reload = (load_motion_patcher, (path, stretch_to))
+    return build_patcher(model, path, reload=reload, disable_dynamic=disable_dynamic)
 
 
 def read_model(path: str, stretch_to: int) -> tuple[Family, MotionModel]:
     """Return a file's family and a motion model that holds the file's own tensors."""
     file = read_file(path, stretch_to)
+    return file.family, build_model(MotionModel, file.config, file.state_dict)
+
+
+def build_model(kind: Callable[..., M], config: Any, state_dict: Mapping[str, Tensor]) -> M:
+    """Return a model of a kind that holds these tensors, in the type that ComfyUI chooses."""
     dtype = comfy.model_management.unet_dtype(
-        model_params=comfy.utils.calculate_parameters(file.state_dict),
-        weight_dtype=comfy.utils.weight_dtype(file.state_dict),
+        model_params=comfy.utils.calculate_parameters(state_dict), weight_dtype=comfy.utils.weight_dtype(state_dict)
     )
     # Casting layers even where dtypes seem to agree: the UNet chooses its own, and the features come in that.
-    model = MotionModel(file.config, dtype, torch.device("meta"), operations=comfy.ops.manual_cast)
+    model = kind(config, dtype, torch.device("meta"), operations=comfy.ops.manual_cast)
     # Before the file's weights, in whatever type, take the parameters' place: dynamic loading casts to these types.
     comfy.model_management.archive_model_dtypes(model)
-    model.load_state_dict(file.state_dict, assign=True)
-    return file.family, model
+    model.load_state_dict(state_dict, assign=True)
+    return model
 
 
 def read_file(path: str, stretch_to: int) -> MotionFile:
@@ -122,9 +130,12 @@ def check_zip(path: str) -> None:
 
 
 def build_patcher(
-    model: MotionModel, path: str, stretch_to: int, disable_dynamic: bool = False
+    model: Any, path: str, reload: tuple[Callable[..., Any], tuple[Any, ...]], disable_dynamic: bool = False
 ) -> comfy.model_patcher.ModelPatcher:
-    """Return a ModelPatcher for a motion model, its weights in the type and on the device that ComfyUI chose."""
+    """Return a ModelPatcher for a model from that file, its weights in the type and on the device that ComfyUI chose.
+
+    `reload` is the function and its arguments by which ComfyUI gets a copy on another device.
+    """
     management = comfy.model_management
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(
@@ -132,7 +143,7 @@ def build_patcher(
     )
     if not patcher.is_dynamic():
         convert_weights(model, patcher.offload_device, path)
-    patcher.cached_patcher_init = (load_motion_patcher, (path, stretch_to))
+    patcher.cached_patcher_init = reload
     return patcher
 
 

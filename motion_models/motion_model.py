@@ -13,7 +13,7 @@ Shapes: `b` conds, `f` frames, `c` channels, `h w` latent size, `d = h*w`, `n` r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import zip_longest
@@ -27,6 +27,10 @@ from .picture_inputs import PICTURE_INPUTS
 
 # A number, or one for each frame (b f) 1 1 1 or place (b f) 1 h w.
 Amount = float | Tensor
+
+# What a motion model's first attention sees in place of its tokens, n f c with their positions, of which the first is
+# this row of all (b d).
+Merge = Callable[[Tensor, int], Tensor]
 
 # Attention batches pixels, and CUDA kernels refuse a batch above 65535.
 MAX_ROWS = 32768
@@ -128,8 +132,10 @@ class TemporalAttention(nn.Module):
         self.to_out = nn.ModuleList([operations.Linear(channels, channels, **factory)])
         self.pos_encoder = PositionalEncoding(channels, config.pe_length, factory["device"])
 
-    def forward(self, x: Tensor, motion_scale: Amount) -> Tensor:
+    def forward(self, x: Tensor, motion_scale: Amount, merge: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         x = self.pos_encoder(x)
+        if merge is not None:
+            x = merge(x)
         q, k, v = self.to_q(x), self.to_k(x), self.to_v(x)
         if isinstance(motion_scale, Tensor) or motion_scale <= 0.0:  # CUDA's attention expects a positive number
             k, motion_scale = k * motion_scale, 1.0
@@ -208,17 +214,24 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(channels, operations, **factory)
         self.ff_norm = operations.LayerNorm(channels, **factory)
 
-    def forward(self, x: Tensor, motion_scale: Amount, windows: AttentionWindows | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        motion_scale: Amount,
+        windows: AttentionWindows | None,
+        merge: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
         if windows is None:
-            x = self.attend(x, motion_scale)
+            x = self.attend(x, motion_scale, merge)
         else:
             motion_scale = windows.split(motion_scale) if isinstance(motion_scale, Tensor) else motion_scale
-            x = windows.blend(self.attend(windows.split(x), motion_scale), len(x))
+            x = windows.blend(self.attend(windows.split(x), motion_scale, merge), len(x))
         return add(x, self.ff(self.ff_norm(x)))
 
-    def attend(self, x: Tensor, motion_scale: Amount) -> Tensor:
+    def attend(self, x: Tensor, motion_scale: Amount, merge: Callable[[Tensor], Tensor] | None) -> Tensor:
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
-            x = add(x, attention(norm(x), motion_scale))
+            x = add(x, attention(norm(x), motion_scale, merge))
+            merge = None
         return x
 
 
@@ -234,7 +247,13 @@ class TemporalTransformer(nn.Module):
         self.proj_out = operations.Linear(channels, channels, **factory)
 
     def forward(
-        self, x: Tensor, frames: int, strength: Amount, motion_scale: Amount, windows: AttentionWindows | None
+        self,
+        x: Tensor,
+        frames: int,
+        strength: Amount,
+        motion_scale: Amount,
+        windows: AttentionWindows | None,
+        merge: Merge | None,
     ) -> Tensor:
         """Return x + strength * branch(x) for x, (b f) c h w.
 
@@ -246,12 +265,12 @@ class TemporalTransformer(nn.Module):
         if isinstance(scale, Tensor):
             scale = scale.expand(b * f, 1, *x.shape[2:]).reshape(b, f, d).transpose(1, 2).reshape(b * d, f, 1)
         if torch.is_grad_enabled():
-            tokens = self.branch(tokens, scale, windows)
+            tokens = self.branch(tokens, scale, windows, merge)
         else:
             rows = chunk_rows(tokens)
             for i, chunk in enumerate(tokens.split(rows)):  # exact: no operation crosses pixels
                 part = scale[i * rows :][:rows] if isinstance(scale, Tensor) else scale
-                chunk.copy_(self.branch(chunk, part, windows))
+                chunk.copy_(self.branch(chunk, part, windows, merge, i * rows))
         branch = tokens.view(b, d, f, c).permute(0, 2, 3, 1).reshape(x.shape)
         return add(branch if isinstance(strength, float) and strength == 1.0 else branch * strength, x)
 
@@ -262,10 +281,12 @@ class TemporalTransformer(nn.Module):
             return x.view(b, c, f, d).permute(0, 3, 2, 1).reshape(b * d, f, c)
         return self.norm(x).reshape(b, f, c, d).permute(0, 3, 1, 2).reshape(b * d, f, c)
 
-    def branch(self, x: Tensor, motion_scale: Amount, windows: AttentionWindows | None) -> Tensor:
-        x = self.proj_in(x)
+    def branch(
+        self, x: Tensor, motion_scale: Amount, windows: AttentionWindows | None, merge: Merge | None, row: int = 0
+    ) -> Tensor:
+        x, first = self.proj_in(x), merge and (lambda tokens: merge(tokens, row))
         for block in self.transformer_blocks:
-            x = block(x, motion_scale, windows)
+            x, first = block(x, motion_scale, windows, first), None
         return self.proj_out(x)
 
 
@@ -290,6 +311,7 @@ class MotionModule(nn.Module):
         strength: Amount = 1.0,
         motion_scale: Amount = 1.0,
         windows: AttentionWindows | None = None,
+        merge: Merge | None = None,
     ) -> Tensor:
         """Return x + strength * branch(x) in x's dtype, for x, (b f) c h w with frames running fastest.
 
@@ -298,7 +320,8 @@ class MotionModule(nn.Module):
         """
         if isinstance(strength, float) and strength == 0.0:
             return x
-        return self.temporal_transformer(x, frames, strength=strength, motion_scale=motion_scale, windows=windows)
+        amounts = {"strength": strength, "motion_scale": motion_scale}
+        return self.temporal_transformer(x, frames, **amounts, windows=windows, merge=merge)
 
 
 class MotionBlock(nn.Module):

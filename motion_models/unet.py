@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
     from .loader import LoadedMotionModel
-    from .motion_model import Amount, AttentionWindows, MotionModel
+    from .motion_model import Amount, AttentionWindows, Merge, MotionModel
 
 
 class Slot(NamedTuple):
@@ -102,11 +102,12 @@ def motion_hooks(
     frames: int,
     strength: Callable[[str, Tensor], tuple[Amount, Amount]] = full_strength,
     windows: AttentionWindows | None = None,
+    merge: Callable[[str, Tensor], Merge | None] | None = None,
 ) -> Iterator[None]:
     """Pass the output of each slot's layer through its motion module within the context; see `MotionModule.forward`.
 
-    `strength` returns the strength and the motion scale for a slot's name and features. A slot without a module in this
-    motion model stays bare.
+    `strength` returns the strength and the motion scale for a slot's name and features, `merge` what its first
+    attention sees. A slot without a module in this motion model stays bare.
 
     The forward hooks are PyTorch's and are removed however the context ends. ComfyUI's `forward_timestep_embed_patch`
     is no alternative: 0.18 does not call it for these layers, and of several patches for a layer only the first runs.
@@ -115,7 +116,11 @@ def motion_hooks(
 
     def hook(slot: Slot):
         module = motion_model.get_submodule(slot.name)
-        return lambda _layer, _args, out: module(out, frames, *strength(slot.name, out), windows)
+
+        def run(_layer: nn.Module, _args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+            return module(out, frames, *strength(slot.name, out), windows, merge and merge(slot.name, out))
+
+        return run
 
     with ExitStack() as hooks:
         for slot in slots:

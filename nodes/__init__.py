@@ -1,11 +1,13 @@
 """The pack's nodes, in the order of the menu."""
 
 from .apply_animatediff import ApplyAnimateDiff
+from .camera_path import CameraPathNode
 from .clip_noise import ClipNoiseNode
 from .drag_cutout import DragCutout
 from .follow_rough_clip import FollowRoughClip
 from .free_init import FreeInitNode
 from .keyframe_images import KeyframeImagesNode
+from .load_camera_ctrl import LoadCameraCtrl
 from .load_motion_lora import LoadMotionLora
 from .load_motion_module import LoadMotionModule
 from .load_sparse_ctrl import LoadSparseCtrl
@@ -26,6 +28,8 @@ NODES = [
     ApplyAnimateDiff,
     KeyframeImagesNode,
     LoadSparseCtrl,
+    CameraPathNode,
+    LoadCameraCtrl,
     DragCutout,
     FollowRoughClip,
     SlidingContextNode,

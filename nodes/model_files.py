@@ -50,6 +50,7 @@ class ModelFolder(NamedTuple):
 
 MOTION_MODULES = ModelFolder("animatediff_models", "motion module", "v3_sd15_mm.ckpt")
 MOTION_LORAS = ModelFolder("animatediff_motion_lora", "motion LoRA", "v2_lora_PanLeft.ckpt")
+CAMERA_CTRLS = ModelFolder("animatediff_models", "CameraCtrl file", "CameraCtrl.ckpt")
 SPARSE_CTRL_MODELS = ModelFolder("controlnet", "SparseCtrl model", "v3_sd15_sparsectrl_rgb.ckpt")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .cameras import with_camera
 from .contexts import legacy_windows, sliding_contexts
 from .conversion import Conversion, Rule, described, within
 from .enumerations import AUTOMATIC, BETA_SCHEDULES, KEEP, our_beta_schedule
@@ -20,19 +21,13 @@ LOAD = {  # and what is lost
     "ADE_LoadAnimateDiffModel": None,
     "ADE_LoadAnimateLCMI2VModel": None,
     "ADE_InjectI2VIntoAnimateDiffModel": "AnimateLCM-I2V's encoder is left out: choose its own motion module.",
-    "ADE_LoadAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported, the motion module is used without it.",
+    "ADE_LoadAnimateDiffModelWithCameraCtrl": None,
     "ADE_InjectPIAIntoAnimateDiffModel": "PIA's picture input is left out: choose its own motion module.",
 }
-UNSUPPORTED = ("cameractrl_poses",)  # inputs that the sentences of APPLY speak of
 INJECT = ("ADE_InjectI2VIntoAnimateDiffModel", "ADE_InjectPIAIntoAnimateDiffModel")
 PICTURES = {"ADE_ApplyAnimateLCMI2VModel": lcm_i2v, "ADE_ApplyAnimateDiffModelWithPIA": pia}
-APPLY = {
-    "ADE_ApplyAnimateDiffModelSimple": None,
-    "ADE_ApplyAnimateDiffModel": None,
-    "ADE_ApplyAnimateLCMI2VModel": None,
-    "ADE_ApplyAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported: the camera's movement is left out.",
-    "ADE_ApplyAnimateDiffModelWithPIA": None,
-}
+FILMED = "ADE_ApplyAnimateDiffModelWithCameraCtrl"
+APPLY = ("ADE_ApplyAnimateDiffModelSimple", "ADE_ApplyAnimateDiffModel", FILMED, *PICTURES)
 
 
 def loader(c: Conversion, node: Node) -> list[Output | None]:
@@ -107,14 +102,12 @@ def windows_and_noise(c: Conversion, node: Node) -> list[Node]:
 
 
 def applied(c: Conversion, node: Node) -> Node:
-    if (loss := APPLY[node.type]) is not None:
-        c.say(node, loss)
-        node.follow(*UNSUPPORTED)
     settings, source = motion_strength(c, node), node.source("motion_model")
     if source is None or source.node.type not in LOAD:
         c.say(node, "its motion module is left out: connect Load Motion Module.")
     else:
-        settings["motion_module"] = motion_loras(c, node, module_of(c, source.node))
+        module = motion_loras(c, node, module_of(c, source.node))
+        settings["motion_module"] = with_camera(c, node, source.node, module) if node.type == FILMED else module
     if node.type in PICTURES and (source is None or source.node.type not in INJECT):
         settings |= PICTURES[node.type](c, node)
     return c.place(node, "ADN_ApplyAnimateDiff", settings, "start_percent end_percent")

@@ -52,3 +52,22 @@ def our_beta_schedule(name: str) -> str | None:
     """Return the choice of Apply AnimateDiff that is this noise schedule; None if only a stand-in node has it."""
     means = BETA_SCHEDULES[name]
     return means[0][0] if len(means) == 1 and len(means[0]) == 1 else None
+
+
+STILL = (0.0, 0.0, 0.0)
+# What the world does before a camera that moves so: it turns about x, y and z, and is shifted.
+CAMERA_MOTIONS = {
+    "Static": (STILL, STILL),
+    "Pan Up": (STILL, (0.0, 1.0, 0.0)),
+    "Pan Down": (STILL, (0.0, -1.0, 0.0)),
+    "Pan Left": (STILL, (1.0, 0.0, 0.0)),
+    "Pan Right": (STILL, (-1.0, 0.0, 0.0)),
+    "Zoom In": (STILL, (0.0, 0.0, -2.0)),
+    "Zoom Out": (STILL, (0.0, 0.0, 2.0)),
+    "Roll Clockwise": ((0.0, 0.0, -1.0), STILL),
+    "Roll Anticlockwise": ((0.0, 0.0, 1.0), STILL),
+    "Tilt Up": ((-1.0, 0.0, 0.0), STILL),
+    "Tilt Down": ((1.0, 0.0, 0.0), STILL),
+    "Tilt Left": ((0.0, 1.0, 0.0), STILL),
+    "Tilt Right": ((0.0, -1.0, 0.0), STILL),
+}

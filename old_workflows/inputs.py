@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .enumerations import BETA_SCHEDULES, FUSES, INTERPOLATIONS, NOISE_TYPES, SEED_GENERATORS
+from .enumerations import BETA_SCHEDULES, CAMERA_MOTIONS, FUSES, INTERPOLATIONS, NOISE_TYPES, SEED_GENERATORS
 from .table import TYPES, Input, unused
 
 FAR = 2**53 - 1
@@ -43,6 +43,7 @@ def refused(name: str, type: str, instead: str) -> Input:
     return Input(name, type, tooltip=f"Not carried over: {instead}.", optional=True, instead=instead)
 
 
+LENS_LIMITS = {"min": 0.0, "max": 1.0, "step": 1e-9}
 CONTROL_PERCENTS = "set start_percent and end_percent of Apply ControlNet"
 PIA_PRESETS = [
     f"{kind} ({amount} Motion)"
@@ -116,6 +117,19 @@ ENTRIES = (
     required("latent_size", "LATENT", "The clip. The picture gets its size."),
     required("ref_latent", "LATENT", "The picture that the clip follows."),
     number("ref_drift", 0.0, 0.0, 10.0, "How much frames differ from each other."),
+    required("cameractrl_poses", "CAMERACTRL_POSES", "Where the camera is in each frame."),
+    *(required(name, "CAMERACTRL_POSES", "Camera poses.") for name in ("poses", "poses_first", "poses_last")),
+    socket("prev_poses", "CAMERACTRL_POSES", "Poses from whose last one these go on."),
+    socket("cameractrl_multival", "MULTIVAL", "How closely the clip follows the camera."),
+    file("camera_ctrl", "animatediff_models"),
+    *(combo(f"motion_type{n}", "Static", CAMERA_MOTIONS, "A movement of the camera.") for n in ("", *"123456")),
+    *(number(f"strength{n}", 1.0, 0.0, 10.0, "Multiplies the movement.") for n in "123456"),
+    number("speed", 1.0, -100.0, 100.0, "Multiplies all movements."),
+    number("frame_length", 16, 0, FAR, "Number of poses."),
+    *(Input(name, "FLOAT", value, "Of the camera, in parts of the picture's size.", settings=LENS_LIMITS)
+      for name, value in {"fx": 0.474812461, "fy": 0.844111024, "cx": 0.5, "cy": 0.5}.items()),
+    number("orig_pose_width", 1280, 1, FAR, "Width of what was filmed."),
+    number("orig_pose_height", 720, 1, FAR, "Height of what was filmed."),
     socket("pia_input", "PIA_INPUT", "How closely each frame follows the picture."),
     required("multival", "MULTIVAL", "How closely each frame follows the picture."),
     socket("mult_multival", "MULTIVAL", "Multiplies the values of the preset."),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from .conversion import OFF, Conversion, called, within
 from .graph import Node
 
-NUMBER, MASKED, KEYFRAME = "ADE_MultivalDynamic", "ADE_MultivalScaledMask", "ADE_AnimateDiffKeyframe"
+NUMBER, MASKED = "ADE_MultivalDynamic", "ADE_MultivalScaledMask"
+KEYFRAMES = ("ADE_AnimateDiffKeyframe", "ADE_CameraCtrlAnimateDiffKeyframe")
 SCHEDULES = ("ADE_ValueScheduling", "ADE_ValueSchedulingLatents")
 # Input of Apply AnimateDiff and of Motion Strength -> old input
 SETTINGS = {"strength": "effect_multival", "motion_scale": "scale_multival"}
@@ -89,16 +91,17 @@ def value_schedule(c: Conversion, node: Node) -> str | None:
     return "\n".join(lines) or None
 
 
-def over_sampling(c: Conversion, node: Node) -> dict[str, Node]:
-    """Return Motion Curves over the sampling, for strength and motion scale, from an old node's `ad_keyframes`."""
+def over_sampling(c: Conversion, node: Node, multivals: Mapping[str, str] = SETTINGS) -> dict[str, Node]:
+    """Return Motion Curves over the sampling from an old node's `ad_keyframes`, for strength and motion scale, or what
+    else `multivals` names."""
     keyframes = []
-    for keyframe in reversed(c.chain(node, "ad_keyframes", {KEYFRAME: "prev_ad_keyframes"})):
+    for keyframe in reversed(c.chain(node, "ad_keyframes", dict.fromkeys(KEYFRAMES, "prev_ad_keyframes"))):
         if keyframe.is_off(node):
             c.say(keyframe, OFF)
         else:
             keyframes.append(keyframe)
     curves = {}
-    for setting, multival in SETTINGS.items():
+    for setting, multival in multivals.items():
         lines = sampling_lines(c, keyframes, multival)
         if lines:
             settings = {"keyframes": "\n".join(lines), "over": "sampling"}

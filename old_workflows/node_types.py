@@ -23,7 +23,7 @@ class NodeType(NamedTuple):
     @property
     def size(self) -> tuple[int, int]:
         """Return width and height in pixels, about as the page draws the node."""
-        texts = sum(name in ("text", "prompts", "keyframes") for name in self.widgets)
+        texts = sum(name in ("text", "prompts", "keyframes", "path") for name in self.widgets)
         rows = max(len(self.sockets), len(self.outputs)) + len(self.widgets) + 5 * texts
         return 315, 20 + 26 * rows if self.outputs else 270  # without outputs, it shows what it saves
 
@@ -38,6 +38,7 @@ TYPES_OF_SOCKETS = {
     "MOTION_STRENGTH_ADN": "motion_strength previous",
     "MOTION_CURVE_ADN": "curve",
     "KEYFRAMES_ADN": "keyframes",
+    "CAMERA_PATH_ADN": "camera_path",
     "CURVE,MASK,AUDIO,FLOATS,FLOAT": "source",
     "FLOAT,INT,BOOLEAN": "values.a values.b values.c",
     **{name.upper(): name for name in ("model", "clip", "vae", "mask", "audio", "video", "control_net")},
@@ -79,6 +80,8 @@ NODE_TYPES = {
     "ADN_LoadSparseCtrl": new(
         "", "CONTROL_NET", sparse_ctrl="", strength=1.0, motion_scale=1.0, far_keyframes="nearest",
     ),
+    "ADN_CameraPath": new("", "camera_path", path="0: still\n-1: orbit 30 zoom 120%", distance=3.0),
+    "ADN_LoadCameraCtrl": new("motion_module camera_path", "motion_module", camera_ctrl="", strength=1.0),
     "ADN_SlidingContext": new(
         "model", "MODEL", context_length=16, context_overlap=4, schedule="static", fuse="pyramid", context_stride=0,
         within="whole UNet", windows_at_once=1, free_noise=True, start_percent=0.0, reference=0.0,
@@ -159,6 +162,7 @@ NODE_TYPES = {
 }  # fmt: skip
 
 CURVED = "FLOAT,MOTION_CURVE_ADN"
+CURVED_INPUTS = (("ADN_ApplyAnimateDiff", "keyframe_strength"), ("ADN_LoadCameraCtrl", "strength"))
 
 
 def input_entry(kind: str, name: str) -> dict[str, Any]:
@@ -166,7 +170,7 @@ def input_entry(kind: str, name: str) -> dict[str, Any]:
     node = NODE_TYPES[kind]
     if name in node.sockets:
         return {"name": name, "type": node.sockets[name], "link": None}
-    curved = kind == "ADN_MotionStrength" or name == "keyframe_strength"
+    curved = (kind, name) in CURVED_INPUTS or kind == "ADN_MotionStrength"
     kinds = CURVED if curved else TYPES[type(node.widgets[name])]
     return {"name": name, "type": kinds, "link": None, "widget": {"name": name}}
 

@@ -10,6 +10,7 @@ from .common_packs import COMMON_NODES
 from .inputs import entries
 from .table import Becomes, OldNode, OldOutput, StandIn, names, same, widgets, without
 
+POSES = OldOutput("CAMERACTRL_POSES", "For Apply AnimateDiff+CameraCtrl Model.")
 MODEL = OldOutput("MODEL", "The model, ready for any sampler.")
 CONTEXT = OldOutput("CONTEXT_OPTIONS", "For Use Evolved Sampling or a loader.", "CONTEXT_OPTS")
 MULTIVAL = OldOutput("MULTIVAL", "For scale_multival or effect_multival.")
@@ -23,6 +24,8 @@ APPLIES = "Load Motion Module, Apply AnimateDiff and Sliding Context do this"
 WINDOWED = "Sliding Context does this, before the sampler"
 SCHEDULED = "Prompt Schedule does this"
 FOLLOWED = "Keyframe Images and Apply AnimateDiff do this"
+FILMED = "Camera Path and Load CameraCtrl do this"
+MOTION_TYPES = " ".join(f"motion_type{n}" for n in "123456")
 FRAMES = "frames of Keyframe Images does this"
 FURTHER = "motion_lora scale_multival effect_multival ad_keyframes prev_m_models per_block"
 LOADER = "model model_name beta_schedule context_options motion_lora sample_settings"
@@ -83,6 +86,30 @@ OLD_NODES: dict[str, OldNode] = {
     ),
     "ADE_UseEvolvedSampling": stand_in(
         "Use Evolved Sampling", APPLIES, "model beta_schedule m_models context_options sample_settings", MODEL
+    ),
+    "ADE_LoadAnimateDiffModelWithCameraCtrl": stand_in(
+        "Load AnimateDiff+CameraCtrl Model", "Load Motion Module and Load CameraCtrl do this",
+        "model_name camera_ctrl ad_settings", MOTION_MODEL,
+    ),
+    "ADE_ApplyAnimateDiffModelWithCameraCtrl": stand_in(
+        "Apply AnimateDiff+CameraCtrl Model", "Load CameraCtrl and Apply AnimateDiff do this",
+        "motion_model cameractrl_poses begins ends motion_lora scale_multival effect_multival cameractrl_multival "
+        "ad_keyframes prev_m_models per_block", APPLIED,
+    ),
+    "ADE_CameraPoseBasic": stand_in(
+        "Create CameraCtrl Poses", FILMED, "motion_type speed frame_length prev_poses", POSES
+    ),
+    "ADE_CameraPoseCombo": stand_in(
+        "Create CameraCtrl Poses (Combo)", FILMED, f"{MOTION_TYPES} speed frame_length prev_poses", POSES
+    ),
+    "ADE_CameraPoseAdvanced": stand_in(
+        "Create CameraCtrl Poses (Adv.)", FILMED,
+        f"{' '.join(f'motion_type{n} strength{n}' for n in '123456')} speed frame_length prev_poses", POSES,
+    ),
+    "ADE_CameraManualPoseAppend": stand_in("Append CameraCtrl Poses", FILMED, "poses_first poses_last", POSES),
+    "ADE_ReplaceCameraParameters": stand_in("Replace Camera Parameters", FILMED, "poses fx fy cx cy", POSES),
+    "ADE_ReplaceOriginalPoseAspectRatio": stand_in(
+        "Replace Original Pose Aspect Ratio", FILMED, "poses orig_pose_width orig_pose_height", POSES
     ),
     "ADE_StandardStaticContextOptions": stand_in(
         "Context Options: Standard Static", WINDOWED, f"context_length context_overlap {LAYERED}", CONTEXT
@@ -180,9 +207,9 @@ OLD_NODES: dict[str, OldNode] = {
          *widgets(beta_schedule="autoselect")),
     ),
     "ADE_InjectI2VIntoAnimateDiffModel": read(model_name=""),
-    "ADE_LoadAnimateDiffModelWithCameraCtrl": read(model_name="", camera_ctrl=""),
     "ADE_InjectPIAIntoAnimateDiffModel": read(model_name=""),
-    "ADE_ApplyAnimateDiffModelWithCameraCtrl": read(start_percent=0.0, end_percent=1.0),
+    "ADE_LoadCameraPoses": read(pose_filename=""),
+    "ADE_LoadCameraPosesFromPath": read(file_path=""),
     "ADE_AdjustPESweetspotStretch": read(sweetspot=16, new_sweetspot=16, print_adjustment=False),
     "ADE_ContextExtras_ContextRef": read(start_percent=0.0, end_percent=0.25),
     "ADE_ContextExtras_NaiveReuse": read(start_percent=0.0, end_percent=0.15, weighted_mean=0.95),
@@ -202,6 +229,7 @@ OLD_NODES: dict[str, OldNode] = {
     "ADE_SigmaSchedule": read(sigma_schedule="autoselect"),
     "ADE_MultivalScaledMask": read(min_float_val=0.0, max_float_val=1.0, scaling="absolute"),
     "ADE_AnimateDiffKeyframe": read(start_percent=0.0, inherit_missing=True, guarantee_steps=1),
+    "ADE_CameraCtrlAnimateDiffKeyframe": read(start_percent=0.0, inherit_missing=True, guarantee_steps=1),
     "ADE_ValueScheduling": read(values="", print_schedule=False, max_length=0),
     "ADE_ValueSchedulingLatents": read(values="", print_schedule=False),
     "CheckpointLoaderSimpleWithNoiseSelect": same(

@@ -21,6 +21,7 @@ from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from ..motion_models.schedules import AUTOMATIC, report_other_schedule, set_trained_schedule
 from ..motion_models.unet import Slot, check_base, group_norms_over_frames, motion_hooks, unet_norms, unet_slots
 from .calls import CallFrames
+from .camera import ClipCamera
 from .clips import STEP_SIZE, check_base_of_inputs, prepare_clips
 from .context_windows import ContextOptions, SlidingContext
 from .other_nodes import check_detours, plain_models
@@ -31,6 +32,7 @@ from .strength import Area, ClipStrength, MotionStrength, moment_of, moments
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
+    from ..motion_models.camera_ctrl import CameraCtrl
     from ..motion_models.loader import LoadedMotionModel
     from ..motion_models.motion_model import AttentionWindows, MotionModel
 
@@ -77,10 +79,11 @@ def animate(
     model = model.clone()
     if settings.strength != 0.0:
         key = add_motion_model(model, motion.patcher)
+        camera_key = add_motion_model(model, motion.camera.patcher) if motion.camera else ""
         sampling = set_trained_schedule(model, motion, settings.beta_schedule)
         if settings.start_percent == settings.end_percent:
             logging.warning(f"AnimateDiff: {motion.name} never acts: its start_percent is its end_percent.")
-        wrappers = MotionWrappers(key, motion, settings, sampling=sampling)
+        wrappers = MotionWrappers(key, motion, settings, sampling=sampling, camera_key=camera_key)
         model.add_wrapper_with_key(Wrapper.OUTER_SAMPLE, wrappers.key, wrappers.outer_sample)
         model.add_wrapper_with_key(Wrapper.APPLY_MODEL, wrappers.key, wrappers.apply_model)
     return prepare_clips(model, settings.frame_rate)
@@ -111,6 +114,7 @@ class Run:
     moments: list[float]
     """Noise levels at which strength changes over the sampling; empty if it does not."""
     pictures: ClipPictures | None = None
+    camera: ClipCamera | None = None
     plain_models: tuple[Any, ...] = ()
     """Models of the guider's that stay without motion."""
     reached: Event = field(default_factory=Event)
@@ -162,7 +166,7 @@ class Run:
 
     def areas(self, x: torch.Tensor, call: CallFrames, options: dict[str, Any]) -> tuple[Area | None, ...]:
         """Return which part of the latent each cond of a call sees; None is all of it. ValueError if nothing tells."""
-        if not self.strength.has_regions and self.pictures is None:
+        if not self.strength.has_regions and self.pictures is None and self.camera is None:
             return (None,) * len(options["cond_or_uncond"])
         h, w = x.shape[-2:]
         latent_size = options.get(STEP_SIZE, self.latent_size)
@@ -172,7 +176,7 @@ class Run:
         if (h, w) != latent_size and not corners.keys() >= set(uuids):
             raise ValueError(
                 "Another node divides the picture into tiles without saying which part each tile is: use a Motion "
-                "Curve without masks and no keyframes, or remove that node."
+                "Curve without masks, no keyframes and no camera, or remove that node."
             )
         return tuple((latent_size, h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
 
@@ -186,6 +190,8 @@ class MotionWrappers:
     settings: MotionSettings
     sampling: Any = None
     """ComfyUI's model_sampling with the schedule that this use has set."""
+    camera_key: str = ""
+    """The key of its CameraCtrl."""
 
     def outer_sample(self, executor, noise: torch.Tensor, latent, sampler, sigmas: torch.Tensor, *args, **kwargs):
         """Wrap a whole sampling run; noise is (f, c, h, w)."""
@@ -214,7 +220,8 @@ class MotionWrappers:
         config = self.motion.config
         strength = ClipStrength.product(settings, levels=config.levels(), frames=frames, latent_size=size)
         pictures = ClipPictures.begin(self.settings.pictures, config, guider=guider, noise=noise)
-        changes = strength.changes_over_sampling or (pictures and len(pictures.strength.over_sampling) > 1)
+        camera = ClipCamera.begin(self.motion.camera, config.levels(), noise)
+        factors = [strength.strength, strength.motion_scale, *(part.strength for part in (pictures, camera) if part)]
         sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
         return Run(
             guider=guider,
@@ -223,8 +230,9 @@ class MotionWrappers:
             strength=strength,
             start_sigma=sigma(self.settings.start_percent),
             end_sigma=sigma(self.settings.end_percent),
-            moments=moments(sigma) if changes else [],
+            moments=moments(sigma) if any(len(factor.over_sampling) > 1 for factor in factors) else [],
             pictures=pictures,
+            camera=camera,
             plain_models=plain_models(guider),
         )
 
@@ -272,17 +280,19 @@ class MotionWrappers:
         unet = executor.class_obj.diffusion_model
         device = options.get("multigpu_thread_device", x.device)
         model: MotionModel = patcher_on(device, run.guider.model_patcher, self.key).model
+        size, merge = options.get(STEP_SIZE, run.latent_size), None
         with ExitStack() as stack:
             if self.motion.family.unet_norms_over_frames and not options.get(NORMS_OVER_FRAMES):
                 options[NORMS_OVER_FRAMES] = True  # once, however many such modules this MODEL has
                 stack.enter_context(group_norms_over_frames(run.norms_of(unet), call.length))
             if run.pictures is not None:
-                size = options.get(STEP_SIZE, run.latent_size)
                 view = run.pictures.view(call, moment, areas=areas, size=size)
                 stack.enter_context(run.pictures.hooks(model, unet, run.slots_of(unet), view))
-            strength = run.strength.in_call(call, moment, areas)
-            hooks = motion_hooks(run.slots_of(unet), model, call.length, strength=strength, windows=windows)
-            stack.enter_context(hooks)
+            if run.camera is not None:
+                network: CameraCtrl = patcher_on(device, run.guider.model_patcher, self.camera_key).model
+                merge = run.camera.view(network, call, windows, areas=areas, size=size, moment=moment).merges()
+            amounts = {"strength": run.strength.in_call(call, moment, areas), "windows": windows, "merge": merge}
+            stack.enter_context(motion_hooks(run.slots_of(unet), model, call.length, **amounts))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 

@@ -121,10 +121,6 @@ class ClipStrength:
         )
 
     @property
-    def changes_over_sampling(self) -> bool:
-        return max(len(self.strength.over_sampling), len(self.motion_scale.over_sampling)) > 1
-
-    @property
     def has_regions(self) -> bool:
         return self.strength.has_regions or self.motion_scale.has_regions
 

@@ -84,6 +84,19 @@ NODES = {
         },
         ["CONTROL_NET"],
     ),
+    "ADN_CameraPath": (
+        {"path": ("STRING", "0: still\n-1: orbit 30 zoom 120%", False), "distance": ("FLOAT", 3.0, True)},
+        ["CAMERA_PATH_ADN"],
+    ),
+    "ADN_LoadCameraCtrl": (
+        {
+            "motion_module": ("MOTION_MODEL_ADN", None, False),
+            "camera_ctrl": ("COMBO", None, False),
+            "camera_path": ("CAMERA_PATH_ADN", None, False),
+            "strength": ("FLOAT,MOTION_CURVE_ADN", None, False),
+        },
+        ["MOTION_MODEL_ADN"],
+    ),
     "ADN_DragCutout": (
         {
             "image": ("IMAGE", None, False),

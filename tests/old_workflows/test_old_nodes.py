@@ -181,7 +181,6 @@ def test_clips_are_saved_in_the_format_they_had(name, savers):
 def test_what_cannot_be_carried_over_is_said_with_node_and_setting():
     workflow, lost = convert(read("camera_and_sparse_control"))
     for words in (
-        "CameraCtrl is not supported",
         "noise_layers, from ADE_NoiseLayerAdd (node 5)",
         'noise_type "empty"',
     ):
