@@ -8,7 +8,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .media import ANIMATED, PICTURES, VIDEOS, Media, Pictures, UnusableClip, by_number, media_from
+from .media import (
+    ANIMATED,
+    PICTURES,
+    TEXTS,
+    VIDEOS,
+    Media,
+    Pictures,
+    UnusableClip,
+    by_number,
+    media_from,
+    name_gaps,
+    name_unread,
+)
 
 
 def find_clips(folder: Path) -> list[Path]:
@@ -18,7 +30,9 @@ def find_clips(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ValueError(f"There is no folder {folder}: give the folder of the clips.")
-    clips = [path for path in folder.iterdir() if path.suffix.lower() in VIDEOS + ANIMATED or pictures_of(path)]
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    clips = [path for path in paths if pictures_of(path) or not isinstance(media_of(path), Pictures | None)]
+    name_unread([path.name for path in sorted({*paths} - {*clips}) if path.suffix.lower() not in TEXTS])
     if not clips:
         raise ValueError(
             f"{folder} holds no clip: put videos ({', '.join(VIDEOS + ANIMATED)}) or folders of pictures into it."
@@ -30,7 +44,12 @@ def pictures_of(folder: Path) -> list[Path]:
     """Return a folder's pictures in the order of the numbers in their names, none if it is not a folder."""
     if not folder.is_dir():
         return []
-    return sorted((path for path in folder.iterdir() if path.suffix.lower() in PICTURES), key=by_number)
+    return sorted((path for path in folder.iterdir() if isinstance(media_of(path), Pictures)), key=by_number)
+
+
+def media_of(path: Path) -> Media | None:
+    """Return the reader of a file, None if it is neither a video nor a picture."""
+    return media_from(path.suffix.lower(), path) if path.is_file() else None
 
 
 def read_clip(path: Path, most: int) -> Tensor:
@@ -38,7 +57,9 @@ def read_clip(path: Path, most: int) -> Tensor:
 
     ValueError for a clip that cannot be read, and for pictures that differ in size.
     """
-    media = Pictures(tuple(pictures_of(path))) if path.is_dir() else media_from(path.suffix.lower(), path)
+    media = Pictures(tuple(pictures_of(path))) if path.is_dir() else media_of(path)
+    if isinstance(media, Pictures):
+        name_gaps(path.name, [file for file in media.files if isinstance(file, Path)])
     frames = read_frames(path, media, most) if media else []
     if not frames:
         raise ValueError(f"{path.name} has no frames.")

@@ -5,6 +5,7 @@ A resumed training is equal to the bit where PyTorch's kernels repeat themselves
 
 from __future__ import annotations
 
+import logging
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -189,8 +190,8 @@ class Training:
     """A run of the loop, which resumes from `file`, a .pt file named after the run.
 
     The state is written every `save_every` seconds, or less often where that would take more than a fiftieth of the
-    time. `settings` hold all other values that decide the result. ValueError if the file is of a run with different
-    ones.
+    time. `settings` hold all other values that decide the result, and `clips` tell their clips apart by name.
+    ValueError if the file is of a run with different ones, where clips may differ with `may_change`.
     """
 
     def __init__(
@@ -200,17 +201,20 @@ class Training:
         options: FitOptions,
         *,
         settings: dict[str, Any] | None = None,
+        clips: dict[str, str] | None = None,
+        may_change: bool = False,
         processes: OneProcess | None = None,
         save_every: float = 60.0,
     ):
         self.file, self.options, self.save_every = file, options, save_every
-        self.settings = {**asdict(options), **(settings or {})}
+        self.settings, self.clips = {**asdict(options), **(settings or {})}, clips
         self.processes = processes or OneProcess()
         self.weights = Weights(parameters, options)
         state = self.processes.from_first(read_state(file, self.settings) if self.processes.index == 0 else None)
         if state is not None:
             with damage_of(file):
                 self.weights.restore(state)
+            check_clips(file, before=state.get("clips"), now=clips, may_change=may_change)
         self.saved_steps = len(self.weights.losses)
         self.next_save = time.monotonic() + save_every
 
@@ -254,7 +258,7 @@ class Training:
         """Write the state, unless the file has it already."""
         started, steps = time.monotonic(), len(self.weights.losses)
         if self.processes.index == 0 and steps > self.saved_steps:
-            write_state({**self.weights.state(), "settings": self.settings}, self.file)
+            write_state({**self.weights.state(), "settings": self.settings, "clips": self.clips}, self.file)
             with whole_file(self.file.with_suffix(".png")) as unfinished:
                 draw_losses(self.weights.losses, self.file.stem).save(unfinished, "PNG")
             self.saved_steps = steps
@@ -293,6 +297,24 @@ def differences(saved: dict[str, Any], settings: dict[str, Any], prefix: str = "
             yield from differences(before, now, f"{prefix}{key}.")
         elif before != now and (before or now):
             yield f"{prefix}{key}"
+
+
+def check_clips(file: Path, before: dict[str, str] | None, now: dict[str, str] | None, *, may_change: bool) -> None:
+    """Log the clips that are not those of a state, if there are any. ValueError unless they may change."""
+    if before is None or now is None or before == now:
+        return
+    names = {
+        "added": [name for name in now if name not in before],
+        "removed": [name for name in before if name not in now],
+        "changed": [name for name in now if before.get(name, now[name]) != now[name]],
+    }
+    changes = "; ".join(f"{len(names[how])} {how}: {cut(', '.join(names[how]))}" for how in names if names[how])
+    if not may_change:
+        raise ValueError(
+            f"The clips are not those of {file} ({changes}): restore them, or set data.may_change = true to resume "
+            "with these."
+        )
+    logging.warning(f"Training: the clips are not those of {file} ({changes}), and it resumes with these.")
 
 
 @contextmanager

@@ -39,6 +39,10 @@ class Data(Protocol):
         """
         ...
 
+    def identities(self) -> dict[str, str]:
+        """Return texts that change with the clips, by their names."""
+        ...
+
 
 def draws(seed: int, *purpose: object) -> Random:
     """Return random numbers for one purpose, such as `draws(seed, "item", 7)`; the same on every machine."""
