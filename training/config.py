@@ -146,11 +146,12 @@ def read_config(file: Path) -> Config:
     toml = toml_reader()
     try:
         text = file.read_text(encoding="utf-8-sig")
-        table = toml.loads(text)
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not TOML: save it as UTF-8 text, which it is not.") from error
+    try:
+        table = toml.loads(text)
     except (ValueError, RecursionError) as error:
         line = re.search(r"at line (\d+)", str(error))
         backslash = line and "\\" in text.split("\n")[int(line[1]) - 1]
