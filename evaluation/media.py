@@ -224,7 +224,7 @@ def name_gaps(name: str, pictures: Sequence[Path]) -> None:
 def name_unread(names: Sequence[str]) -> None:
     """Log the files that are not read."""
     if names:
-        logging.warning(f"{len(names)} files are left out, which are not clips: {cut(', '.join(names))}.")
+        logging.warning(f"Left out, since they are not clips ({len(names)}): {cut(', '.join(names))}.")
 
 
 @contextmanager

@@ -45,6 +45,8 @@ def load_checkpoint(config: Config) -> Checkpoint:
     for key, path in files_of(config):
         if not path.is_file():
             raise ValueError(f"{key}: there is no file {path}.")
+    if config.data.folder is not None and not config.data.folder.is_dir():
+        raise ValueError(f"data.folder: there is no folder {config.data.folder}.")
     try:
         loaded: Any = comfy.sd.load_checkpoint_guess_config(str(config.checkpoint))
     except Exception as error:  # ComfyUI, safetensors and pickle raise a dozen kinds

@@ -5,7 +5,6 @@ A resumed training is equal to the bit where PyTorch's kernels repeat themselves
 
 from __future__ import annotations
 
-import logging
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 from ..motion_models.files import whole_file
 from ..sampling.timeline import cut
+from .data.items import check_clips
 from .loss_curve import draw_losses
 from .processes import OneProcess
 
@@ -214,7 +214,8 @@ class Training:
         if state is not None:
             with damage_of(file):
                 self.weights.restore(state)
-            check_clips(file, before=state.get("clips"), now=clips, may_change=may_change)
+                clips_before = dict(state.get("clips") or {})
+            check_clips(file, before=clips_before, now=clips or {}, may_change=may_change)
         self.saved_steps = len(self.weights.losses)
         self.next_save = time.monotonic() + save_every
 
@@ -297,24 +298,6 @@ def differences(saved: dict[str, Any], settings: dict[str, Any], prefix: str = "
             yield from differences(before, now, f"{prefix}{key}.")
         elif before != now and (before or now):
             yield f"{prefix}{key}"
-
-
-def check_clips(file: Path, before: dict[str, str] | None, now: dict[str, str] | None, *, may_change: bool) -> None:
-    """Log the clips that are not those of a state, if there are any. ValueError unless they may change."""
-    if before is None or now is None or before == now:
-        return
-    names = {
-        "added": [name for name in now if name not in before],
-        "removed": [name for name in before if name not in now],
-        "changed": [name for name in now if before.get(name, now[name]) != now[name]],
-    }
-    changes = "; ".join(f"{len(names[how])} {how}: {cut(', '.join(names[how]))}" for how in names if names[how])
-    if not may_change:
-        raise ValueError(
-            f"The clips are not those of {file} ({changes}): restore them, or set data.may_change = true to resume "
-            "with these."
-        )
-    logging.warning(f"Training: the clips are not those of {file} ({changes}), and it resumes with these.")
 
 
 @contextmanager

@@ -246,6 +246,7 @@ DAMAGED_STATES: dict[str, Callable[[Path], Any]] = {
     "a step of none": lambda folder: changed(folder, lambda state: moments(state)["step"].fill_(201)),
     "a negative square": lambda folder: changed(folder, lambda state: moments(state)["exp_avg_sq"].neg_()),
     "a mean above its square": lambda folder: changed(folder, lambda state: moments(state)["exp_avg"].fill_(1e30)),
+    "clips": lambda folder: changed(folder, lambda state: state.update(clips=5)),
     "optimiser": lambda folder: changed(folder, lambda state: state.pop("optimizer")),
 }
 

@@ -131,6 +131,7 @@ def test_a_lora_is_no_module_to_go_on_from(run, tmp_path):
         ),
         ({"samples": {"keyframes": ["a.png"]}}, r"samples\.keyframes: there is no file .*a\.png"),
         ({"loras": ["a.safetensors"]}, r"loras: there is no file .*a\.safetensors"),
+        ({"data": {"folder": "nowhere"}}, r"data\.folder: there is no folder .*nowhere"),
         ({"checkpoint": str(MODULE)}, r"checkpoint: .* is not a checkpoint that ComfyUI can load"),
     ],
 )

@@ -84,7 +84,7 @@ def test_what_is_not_read_is_named(folder, caplog):
     find_sources(DataOptions(folder=folder, caption="x"))
     assert caplog.messages == [
         "some has no pictures between 2 and 4, which are taken for neighbours.",
-        "1 files are left out, which are not clips: notes.psd.",
+        "Left out, since they are not clips (1): notes.psd.",
     ]
 
 
