@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .media import ANIMATED, PICTURES, VIDEOS, Media, Pictures, UnusableClip, by_number, media_from
+from .media import (
+    ANIMATED,
+    PICTURES,
+    TEXTS,
+    VIDEOS,
+    Media,
+    Pictures,
+    UnusableClip,
+    by_number,
+    media_from,
+    name_gaps,
+    name_unread,
+)
 
 
 def find_clips(folder: Path) -> list[Path]:
@@ -18,7 +31,9 @@ def find_clips(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ValueError(f"There is no folder {folder}: give the folder of the clips.")
-    clips = [path for path in folder.iterdir() if path.suffix.lower() in VIDEOS + ANIMATED or pictures_of(path)]
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    clips = [path for path in paths if pictures_of(path) or not isinstance(media_of(path), Pictures | None)]
+    name_unread([path.name for path in sorted({*paths} - {*clips}) if path.suffix.lower() not in TEXTS])
     if not clips:
         raise ValueError(
             f"{folder} holds no clip: put videos ({', '.join(VIDEOS + ANIMATED)}) or folders of pictures into it."
@@ -30,23 +45,37 @@ def pictures_of(folder: Path) -> list[Path]:
     """Return a folder's pictures in the order of the numbers in their names, none if it is not a folder."""
     if not folder.is_dir():
         return []
-    return sorted((path for path in folder.iterdir() if path.suffix.lower() in PICTURES), key=by_number)
+    return sorted((path for path in folder.iterdir() if isinstance(media_of(path), Pictures)), key=by_number)
+
+
+def media_of(path: Path) -> Media | None:
+    """Return the reader of a file, None if it is neither a video nor a picture."""
+    return media_from(path.suffix.lower(), path) if path.is_file() else None
 
 
 def read_clip(path: Path, most: int) -> Tensor:
-    """Return the first `most` frames, (f, h, w, 3) in [0, 1] in steps of 1 / 255.
+    """Return the first `most` frames at once, (f, h, w, 3); see `stream_clip`."""
+    return torch.stack(list(stream_clip(path, most)))
+
+
+def stream_clip(path: Path, most: int) -> Iterator[Tensor]:
+    """Yield the first `most` frames, (h, w, 3) in [0, 1] in steps of 1 / 255.
 
     ValueError for a clip that cannot be read, and for pictures that differ in size.
     """
-    media = Pictures(tuple(pictures_of(path))) if path.is_dir() else media_from(path.suffix.lower(), path)
-    frames = read_frames(path, media, most) if media else []
-    if not frames:
+    media = Pictures(tuple(pictures_of(path))) if path.is_dir() else media_of(path)
+    if isinstance(media, Pictures):
+        name_gaps(path.name, [file for file in media.files if isinstance(file, Path)])
+    first = None
+    for frame in read_frames(path, media, most) if media else ():
+        first = frame if first is None else first
+        sizes = sorted({(picture.shape[1], picture.shape[0]) for picture in (first, frame)})
+        if len(sizes) > 1:
+            examples = " and ".join(f"{width} × {height}" for width, height in sizes)
+            raise ValueError(f"{path.name} has frames of {examples} pixels: make them all one size.")
+        yield frame.float() / 255
+    if first is None:
         raise ValueError(f"{path.name} has no frames.")
-    sizes = sorted({(frame.shape[1], frame.shape[0]) for frame in frames})
-    if len(sizes) > 1:
-        examples = " and ".join(f"{width} × {height}" for width, height in sizes[:2])
-        raise ValueError(f"{path.name} has frames of {examples} pixels: make them all one size.")
-    return torch.stack(frames).float() / 255
 
 
 def read_references(folder: Path) -> list[Tensor]:
@@ -57,9 +86,9 @@ def read_references(folder: Path) -> list[Tensor]:
     return [frame.float()[None] / 255 for frame in read_frames(folder, Pictures(tuple(pictures)))]
 
 
-def read_frames(path: Path, media: Media, most: int | None = None) -> list[Tensor]:
-    """Return the first `most` frames, or all. ValueError names the file or folder that is unreadable."""
+def read_frames(path: Path, media: Media, most: int | None = None) -> Iterator[Tensor]:
+    """Yield the first `most` frames, or all. ValueError names the file or folder that is unreadable."""
     try:
-        return list(islice(media.frames(), most))
+        yield from islice(media.frames(), most)
     except UnusableClip as error:
         raise ValueError(f"{path.name} cannot be read: {error}.") from error

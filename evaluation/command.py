@@ -20,7 +20,7 @@ from torch import Tensor
 import animatediff_native
 
 from ..motion_models.files import whole_file
-from .clips import find_clips, read_clip, read_references
+from .clips import find_clips, read_references, stream_clip
 from .optical_flow import LucasKanade, OpticalFlow, Raft
 from .score import NUMBERS, Embeddings, score
 
@@ -74,11 +74,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         for number, path in enumerate(paths, 1):
             print(f"{number} of {len(paths)}: {path.name}", file=sys.stderr)
             try:
-                images = read_clip(path, options.frames)
                 clip_score = score(
-                    images,
+                    stream_clip(path, options.frames),
                     models.flow,
-                    models.embeddings(path, images),
+                    models.embeddings(path, options.frames),
                     context_length=options.context_length,
                     context_overlap=options.context_overlap,
                 )
@@ -87,7 +86,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
                 skipped[path.name] = str(error)
     if not rows:
         raise ValueError("No clip could be scored. " + " ".join(skipped.values()))
-    return {"clips": rows, "means": means(rows), "skipped": skipped}
+    return {"clips": rows, "means": means(rows), "better": NUMBERS, "skipped": skipped}
 
 
 class Models:
@@ -101,13 +100,14 @@ class Models:
         self.clip_vision = load_clip_vision(options.clip_vision) if options.clip_vision else None
         self.clip = load_clip(options.clip) if options.clip else None
 
-    def embeddings(self, path: Path, images: Tensor) -> Embeddings | None:
-        """Return the embeddings of a clip and of the text beside it, None without a CLIP vision model."""
+    def embeddings(self, path: Path, most: int) -> Embeddings | None:
+        """Return the embeddings of a clip's first frames and of the text beside it, None without a vision model."""
         if self.clip_vision is None:
             return None
         from .embeddings import embed
 
         text = read_caption(path.with_suffix(".txt")) if self.clip is not None else ""
+        images = (frame[None] for frame in stream_clip(path, most))
         return embed(self.clip_vision, images, references=self.references, clip=self.clip, text=text)
 
 
@@ -172,5 +172,9 @@ def summary(report: dict[str, Any]) -> str:
     still = sum(row["still"] for row in report["clips"])
     lines = [f"{len(report['clips'])} clips scored, {still} of them still, {len(report['skipped'])} skipped."]
     lines += [f"  skipped: {reason}" for reason in report["skipped"].values()]
-    lines += [f"  {name.replace('_', ' ')}: {value}" for name, value in report["means"].items() if value is not None]
+    lines += [
+        f"  {name.replace('_', ' ')}: {value} (better: {NUMBERS[name]})"
+        for name, value in report["means"].items()
+        if value is not None
+    ]
     return "\n".join(lines)

@@ -18,13 +18,20 @@ BATCH = 8  # pictures in a call of the image model
 
 
 def embed(
-    clip_vision: Any, images: Tensor, *, references: Iterable[Tensor] = (), clip: Any = None, text: str = ""
+    clip_vision: Any,
+    images: Tensor | Iterable[Tensor],
+    *,
+    references: Iterable[Tensor] = (),
+    clip: Any = None,
+    text: str = "",
 ) -> Embeddings:
     """Return embeddings of images (f, h, w, 3) in [0, 1], of references (n, h, w, 3) of any sizes, and of a text.
 
-    ValueError for models that have no embedding of a whole picture or text.
+    Images may come in parts. ValueError for models that have no embedding of a whole picture or text.
     """
-    frames = image_embeddings(clip_vision, images)
+    frames = torch.cat(
+        [image_embeddings(clip_vision, pictures) for pictures in ([images] if isinstance(images, Tensor) else images)]
+    )
     parts = [image_embeddings(clip_vision, pictures) for pictures in references]
     stills = torch.cat(parts) if parts else None
     if clip is None or not text.strip():

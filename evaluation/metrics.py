@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ..sampling.windows import windows
-from .optical_flow import brightness, inside, warp
+from .optical_flow import brightness, inside, warp, window_mean
 
 HIDDEN_AT_MOST = 0.5  # share of a picture that movement can hide; more is a cut
+WINDOW = 17  # pixels of a side
 NO_ERROR = 1e-4  # warping error of a still; a tenth of what rounding to 8 bits leaves
 
 
@@ -82,9 +83,41 @@ def warping_error(first: Tensor, second: Tensor, flow: Tensor, seen: Tensor) -> 
 
 
 def flicker(first: Tensor, second: Tensor, flow: Tensor, seen: Tensor) -> Tensor:
-    """Return (n,) mean changes of brightness, in percent of white, that no motion explains."""
-    difference = (brightness(first) - brightness(warp(second, flow, "bicubic"))).abs()
-    return 100 * _mean(difference, seen)
+    """Return (n,) mean changes of brightness, in percent of white, that no motion explains.
+
+    Brightness is that of a window: a pan that ends between two pixels changes the pixels, but not their surroundings.
+    """
+    difference = (brightness(first) - brightness(warp(second, flow, "bicubic"))) * seen
+    local = window_mean(difference, WINDOW) / window_mean(seen.float(), WINDOW).clamp(min=1e-6)
+    return 100 * _mean(local.abs(), seen)
+
+
+def change(first: Tensor, second: Tensor) -> Tensor:
+    """Return (n,) mean absolute differences of pictures, from 0 to 1."""
+    return (first - second).abs().mean(dim=(1, 2, 3))
+
+
+def repeated(changes: Tensor) -> Tensor:
+    """Return (f - 1,): which steps show the same frame again, by the `change` of each.
+
+    That is at most a tenth of what the clip's livelier steps change, or of a step of 8 bits.
+    """
+    return changes <= 0.1 * changes.quantile(0.9).clamp(min=1 / 255)
+
+
+def unevenness(motion: Tensor) -> float:
+    """Return by how many percent of the mean the motion (f - 1,) changes from a step to the next."""
+    if len(motion) < 2 or not motion.any():
+        return 0.0
+    return 100 * float(motion.diff().abs().mean() / motion.mean())
+
+
+def is_dynamic(fastest: Tensor, shortest: int) -> bool:
+    """Return whether a clip counts in VBench's dynamic degree (arXiv 2311.17982), by its fastest motion (f - 1,).
+
+    `shortest` is the picture's shorter side in pixels. VBench asks RAFT, for frames at 8 per second.
+    """
+    return int((fastest > 6 * shortest / 256).sum()) >= round(4 * (len(fastest) + 1) / 16)
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

@@ -138,13 +138,16 @@ def lucas_kanade_step(first: Tensor, second: Tensor, flow: Tensor, flat: float =
     return step.clamp(-1, 1)  # beyond a pixel the picture's gradient says nothing
 
 
-def moves(first: Tensor, second: Tensor, flow: Tensor, least: float = 1e-5) -> Tensor:
+def moves(first: Tensor, second: Tensor, flow: Tensor, *, least: float = 1e-5, noise: float = 2.25) -> Tensor:
     """Return (n, 1, h, w): where the flow explains the pictures (n, 1, h, w) better than stillness does.
 
     Windows reach from the edge of an object into the flat ground around it, which does not move with the object.
+    In a wider window, what stillness leaves unexplained is also to be `noise` times what the flow does: flow fits noise
+    too, and pulling a picture along it averages noise away, but not to less than half.
     """
-    still = window_mean((second - first).square(), 5)
-    return still > window_mean((warp(second, flow) - first).square(), 5) + least
+    still, moved = (second - first).square(), (warp(second, flow) - first).square()
+    near = window_mean(still, 5) > window_mean(moved, 5) + least
+    return near & (window_mean(still, 15) > noise * window_mean(moved, 15) + least)
 
 
 def window_mean(values: Tensor, size: int) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from itertools import count, islice
 from pathlib import Path
 
 import av
@@ -23,15 +24,20 @@ def counter(frames: int, first: int = 0, width: int = WIDTH, height: int = HEIGH
     return values.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, height, width, 3).contiguous()
 
 
-def write_video(file: Path, frames: Tensor, codec: str = "ffv1") -> Path:
-    """Without loss, by ffv1 into .mkv, or by another codec."""
+def write_video(
+    file: Path, frames: Tensor, codec: str = "ffv1", *, rate: int = 8, times: Sequence[int] = (), shape: int = 1
+) -> Path:
+    """Without loss, by ffv1 into .mkv, or by another codec; `times` are in units of 1 / rate, `shape` is a pixel's."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(file), "w") as container:
-        stream = container.add_stream(codec, rate=8)
+        stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.numpy(), format="rgb24")))
+        stream.codec_context.sample_aspect_ratio = Fraction(shape)
+        for frame, time in zip(frames, times or count(), strict=False):
+            picture = av.VideoFrame.from_ndarray(frame.numpy(), format="rgb24")
+            picture.pts, picture.time_base = time, Fraction(1, rate)
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return file
 

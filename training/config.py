@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -11,6 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
+from ..sampling.keyframes import parse_positions
 from ..sampling.timeline import cut
 from .data import DataOptions
 from .data.options import is_address
@@ -27,6 +29,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "positions": (1, 4096),
     "save_every": (0, 1e9),
     "data.frames": (1, 4096),
+    "data.frame_rate": (0.1, 1000),
     "data.stride": (1, 1e6),
     "data.size": (8, 16384),
     "data.amount": (0, 1),
@@ -35,8 +38,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "fit.learning_rate": (1e-12, 1),
     "fit.weight_decay": (0, 1e6),
     "fit.warmup": (0, 1e9),
-    "fit.clip": (0, inf),
-    "fit.average": (0, 1),
+    "fit.clip": (1e-12, inf),
+    "fit.average": (0, 0.999999),
     "objective.batch": (1, 4096),
     "objective.accumulate": (1, 1e6),
     "objective.seed": (0, 1e12),
@@ -55,6 +58,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "samples.size": (8, 16384),
 }
 """The smallest and largest number of keys. NaN is in none of these ranges."""
+
+
+PATHS = "write paths with / or in single quotes, since a backslash in double quotes begins a special character"
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,14 @@ class SampleOptions:
     """Pictures that a SparseCtrl or PIA sees in its samples."""
     keyframe_positions: str = ""
     """Their frames, as Keyframe Images reads them, such as "0, -1"; empty spreads them evenly."""
+
+    def __post_init__(self):
+        if any(side % 8 for side in self.size):
+            raise ValueError(f"'size' is {list(self.size)}, but both must be multiples of 8: use such as [256, 256].")
+        try:
+            parse_positions(self.keyframe_positions)
+        except ValueError as error:
+            raise ValueError(f"'keyframe_positions': {error}") from error
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,10 @@ class Config:
     custom_nodes: tuple[Path, ...] = ()
     """Node packs without which ComfyUI cannot load the checkpoint. Their code runs: name only those you trust."""
 
+    def __post_init__(self):
+        if not self.name.isprintable() or re.search(r'^\.*$|[/\\:*?"<>|]', self.name):
+            raise ValueError(f"'name' is {cut(self.name)!r}, which is no name of a file: use letters and numbers.")
+
 
 def read_config(file: Path) -> Config:
     """Return a configuration, whose relative paths start in the folder of the file.
@@ -127,11 +145,18 @@ def read_config(file: Path) -> Config:
     """
     toml = toml_reader()
     try:
-        table = toml.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not TOML: save it as UTF-8 text, which it is not.") from error
+    try:
+        table = toml.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is not TOML: {error}.") from error
+        line = re.search(r"at line (\d+)", str(error))
+        backslash = line and "\\" in text.split("\n")[int(line[1]) - 1]
+        cure = f"{PATHS} (at line {line[1]})" if line and backslash else error
+        raise ValueError(f"{file} is not TOML: {cure}.") from error
     config = check(table, file)
     for reason, keys in idle_keys(config, table).items():
         logging.info(f"{file.name}: {', '.join(keys)} {'does' if len(keys) == 1 else 'do'} nothing {reason}.")
@@ -155,6 +180,7 @@ def idle_keys(config: Config, table: Mapping[str, Any]) -> dict[str, list[str]]:
         "without data.camera_motion": dict.fromkeys(("data.amount", "data.variants"), not data.camera_motion),
         "with data.shards": dict.fromkeys(("data.captions", "data.cache"), bool(data.shards)),
         "with data.frames = 1": {"data.stride": data.frames == 1},
+        "with data.stride": {"data.frame_rate": data.stride is not None},
     }
     tables = {"": table, **{f"{name}.": table.get(name, {}) for name in ("data", "samples")}}
     present = {prefix + key for prefix, inner in tables.items() for key in inner}
@@ -186,7 +212,8 @@ def check(table: Mapping[str, Any], file: Path) -> Config:
         config = pydantic.TypeAdapter(Config).validate_python(table)
     except pydantic.ValidationError as errors:
         raise refused(
-            f"{'.'.join(map(str, error['loc']))}: {clause(error['msg'])}" for error in errors.errors()
+            ": ".join(filter(None, (".".join(map(str, error["loc"])), clause(error["msg"]))))
+            for error in errors.errors()
         ) from None
     if wrong := list(out_of_range(config)):
         raise refused(wrong)
@@ -197,7 +224,8 @@ def out_of_range(config: Config) -> Iterator[str]:
     """Yield a clause for each number that is not within LIMITS."""
     for key, (low, high) in LIMITS.items():
         numbers: Any = reduce(getattr, key.split("."), config)
-        if not all(low <= number <= high for number in (numbers if isinstance(numbers, tuple) else (numbers,))):
+        every = numbers if isinstance(numbers, tuple) else (numbers,)
+        if not all(number is None or low <= number <= high for number in every):
             yield f"{key}: {cut(str(numbers))} is not from {low:g} to {high:g}"
 
 
@@ -216,4 +244,6 @@ def in_folder(folder: Path, value: Any) -> Any:
         return replace(value, **{field.name: in_folder(folder, getattr(value, field.name)) for field in fields(value)})
     if isinstance(value, tuple):
         return tuple(in_folder(folder, inner) for inner in value)
+    if isinstance(value, Path) and min(str(value)) < " ":
+        raise ValueError(f"The path {cut(str(value))!r} holds a special character: {PATHS}.")
     return folder / value if isinstance(value, Path) else value

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ..motion_models.files import whole_file
 from ..sampling.timeline import cut
+from .data.items import check_clips
 from .loss_curve import draw_losses
 from .processes import OneProcess
 
@@ -189,8 +190,8 @@ class Training:
     """A run of the loop, which resumes from `file`, a .pt file named after the run.
 
     The state is written every `save_every` seconds, or less often where that would take more than a fiftieth of the
-    time. `settings` hold all other values that decide the result. ValueError if the file is of a run with different
-    ones.
+    time. `settings` hold all other values that decide the result, and `clips` tell their clips apart by name.
+    ValueError if the file is of a run with different ones, where clips may differ with `may_change`.
     """
 
     def __init__(
@@ -200,17 +201,21 @@ class Training:
         options: FitOptions,
         *,
         settings: dict[str, Any] | None = None,
+        clips: dict[str, str] | None = None,
+        may_change: bool = False,
         processes: OneProcess | None = None,
         save_every: float = 60.0,
     ):
         self.file, self.options, self.save_every = file, options, save_every
-        self.settings = {**asdict(options), **(settings or {})}
+        self.settings, self.clips = {**asdict(options), **(settings or {})}, clips
         self.processes = processes or OneProcess()
         self.weights = Weights(parameters, options)
         state = self.processes.from_first(read_state(file, self.settings) if self.processes.index == 0 else None)
         if state is not None:
             with damage_of(file):
                 self.weights.restore(state)
+                clips_before = dict(state.get("clips") or {})
+            check_clips(file, before=clips_before, now=clips or {}, may_change=may_change)
         self.saved_steps = len(self.weights.losses)
         self.next_save = time.monotonic() + save_every
 
@@ -254,7 +259,7 @@ class Training:
         """Write the state, unless the file has it already."""
         started, steps = time.monotonic(), len(self.weights.losses)
         if self.processes.index == 0 and steps > self.saved_steps:
-            write_state({**self.weights.state(), "settings": self.settings}, self.file)
+            write_state({**self.weights.state(), "settings": self.settings, "clips": self.clips}, self.file)
             with whole_file(self.file.with_suffix(".png")) as unfinished:
                 draw_losses(self.weights.losses, self.file.stem).save(unfinished, "PNG")
             self.saved_steps = steps

@@ -45,6 +45,8 @@ def train(config: Config, processes: OneProcess, stop: Callable[[], bool] = lamb
             task.parameters,
             config.fit,
             settings={**settings_of(config), "items in a step": config.objective.per_step(processes)},
+            clips=data.identities(),
+            may_change=config.data.may_change,
             processes=processes,
             save_every=config.save_every,
         )
@@ -131,4 +133,6 @@ def task_for(config: Config, checkpoint: Checkpoint, device: torch.device) -> Ab
 def settings_of(config: Config) -> dict[str, Any]:
     """Return the values that, with the options of the loop, decide the result, as JSON has them: lists and texts."""
     values = {key: value for key, value in asdict(config).items() if key not in IRRELEVANT}
+    for key in ("may_change", *([] if config.data.rate else ["frame_rate"])):
+        del values["data"][key]
     return json.loads(json.dumps(values, default=str))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from io import BytesIO
+from pathlib import Path
 from struct import pack
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -13,7 +16,15 @@ from PIL import Image
 from training_data_support import counter, write_pictures, write_video
 
 from animatediff_native.evaluation import media
-from animatediff_native.evaluation.media import LONGEST_HOLD, Animation, Pictures, UnusableClip, Video
+from animatediff_native.evaluation.media import (
+    LONGEST_HOLD,
+    Animation,
+    Pictures,
+    UnusableClip,
+    Video,
+    frame_numbers,
+    media_from,
+)
 
 
 def gradient(height: int = 48, width: int = 64) -> torch.Tensor:
@@ -146,3 +157,156 @@ def test_a_video_of_huge_frames_is_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(media, "MOST_PIXELS", frame.shape[0] * frame.shape[1] - 1)
     with pytest.raises(UnusableClip, match=r"its frames of \d+ × \d+ pixels are too large"):
         next(iter(video.frames()))
+
+
+def numbers_of(frames: Iterable[torch.Tensor]) -> list[int]:
+    return [round(frame.float().mean().item() / 2) for frame in frames]
+
+
+def copied(source: Path, target: Path, seconds: float = 0.0) -> Path:
+    """The same packets, of which those before a time stay in the file, but are hidden by its edit list."""
+    with av.open(str(source)) as before, av.open(str(target), "w") as after:
+        stream = after.add_stream_from_template(before.streams.video[0])
+        for packet in before.demux(before.streams.video[0]):
+            if packet.dts is not None and packet.pts is not None and packet.time_base:
+                shift = round(seconds / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+                after.mux(packet)
+    return target
+
+
+def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", counter(40), "libx264")
+    video = Video(copied(whole, tmp_path / "cut.mp4", 1.5))
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 40
+    assert video.count() == len(list(video.frames())) == 28
+    assert numbers_of(video.frames([0, 27])) == pytest.approx([12, 39], abs=1)
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mts", "m2ts", "mpg", "flv", "wmv", "vob"])
+def test_videos_of_cameras_and_broadcasts_are_read(tmp_path, suffix):
+    codec = {"mpg": "mpeg1video", "vob": "mpeg2video", "wmv": "wmv2"}.get(suffix, "libx264")
+    file = write_video(tmp_path / f"a.{suffix}", counter(10), codec, rate=25)
+    video = media_from(f".{suffix}", file)
+    assert isinstance(video, Video) and video.count() == 10
+    assert numbers_of(video.frames()) == pytest.approx(range(10), abs=1)
+
+
+def test_tags_that_are_not_text_do_not_matter(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        container.metadata["title"] = "a title"
+        stream = container.add_stream("ffv1", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(counter(1)[0].numpy(), format="rgb24")))
+        container.mux(stream.encode())
+    data = (tmp_path / "a.mkv").read_bytes()
+    assert Video(data.replace(b"a title", b"a\xfftitle")).count() == 1
+
+
+def test_pixels_that_are_not_square_are_made_square(tmp_path):
+    video = Video(write_video(tmp_path / "a.mp4", gradient(), "libx264", shape=2))
+    frame = next(video.frames())
+    assert frame.shape == (48, 128, 3)
+    assert frame[:, :, 0].float().mean(0).diff().mean() == pytest.approx(200 / 127, abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [8, 12, 24, 25, 30, 60])
+@pytest.mark.parametrize("name", ["a.mkv", "a.avi"])
+def test_frames_are_chosen_by_their_times(tmp_path, rate, name):
+    """Two seconds of any rate are 16 frames at 8 per second, none of them more than half a frame off."""
+    video = Video(write_video(tmp_path / name, counter(2 * rate), rate=rate))
+    numbers = frame_numbers(video, 8)
+    assert [number / rate for number in numbers] == pytest.approx(
+        [tick / 8 for tick in range(len(numbers))], abs=0.52 / rate
+    )
+    assert len(numbers) == 16 and video.count() == 2 * rate
+    assert numbers_of(video.frames(numbers)) == pytest.approx(numbers, abs=1)
+
+
+def test_a_variable_rate_is_followed(tmp_path):
+    """At 24 per second for a second, then held for two, then at 12 per second."""
+    times = [*range(24), *range(72, 96, 2)]
+    video = Video(write_video(tmp_path / "a.mkv", counter(36), rate=24, times=times))
+    assert video.times()[::6] == pytest.approx([0, 0.25, 0.5, 0.75, 3.0, 3.5, 4.0], abs=0.05)
+    held = [23] * 16
+    assert frame_numbers(video, 8)[:24] == [*range(0, 24, 3), *held]
+    assert frame_numbers(video, 8)[24:] == pytest.approx([24 + 1.5 * tick for tick in range(8)], abs=1)
+
+
+def test_the_times_of_an_animation_are_its_own(tmp_path):
+    first, *rest = [Image.fromarray(frame.numpy()) for frame in counter(5)]
+    first.save(tmp_path / "a.webp", save_all=True, append_images=rest, duration=[50, 50, 50, 50, 200], lossless=True)
+    animation = Animation(tmp_path / "a.webp")
+    assert animation.times() == pytest.approx([0.05 * frame for frame in range(9)])
+    assert numbers_of(animation.frames(frame_numbers(animation, 10))) == [0, 2, 4, 4]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.apng", "a.gif"])
+def test_what_may_be_an_animation_is_what_it_holds(tmp_path, name):
+    first, *rest = [Image.fromarray(frame.numpy()) for frame in counter(3)]
+    lossless: dict[str, Any] = {"lossless": True} if name == "a.webp" else {}
+    first.save(tmp_path / name, save_all=True, append_images=rest, duration=100, **lossless)
+    assert media_from(tmp_path.joinpath(name).suffix, tmp_path / name) == Animation(tmp_path / name)
+    first.save(tmp_path / name)
+    still = media_from(tmp_path.joinpath(name).suffix, tmp_path / name)
+    assert still is not None and still.count() == 1
+
+
+RAMP = np.linspace(0, 255, 48 * 64).reshape(48, 64)
+
+
+def tiff(values: np.ndarray, photometric: int = 1) -> bytes:
+    """A grey TIFF 6.0 of one strip, in which `photometric` 0 stands for white."""
+    data, bits = values.tobytes(), 8 * values.itemsize
+    tags = {256: 64, 257: 48, 258: bits, 259: 1, 262: photometric, 273: 122, 277: 1, 278: 48, 279: len(data)}
+    entries = b"".join(pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + pack("<IH", 8, len(tags)) + entries.ljust(112, b"\0") + data
+
+
+def png(mode: str) -> bytes:
+    file, grey = BytesIO(), Image.fromarray(RAMP.astype(np.uint8))
+    Image.merge("RGBA", (grey, grey, grey, Image.new("L", grey.size, 255))).convert(mode).save(file, "png")
+    return file.getvalue()
+
+
+def saved(image: Image.Image, kind: str) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, **({"quality": 95} if kind == "jpeg" else {}))
+    return file.getvalue()
+
+
+DEEP = (RAMP * 257).round().astype(np.uint16)
+BRIGHT = {
+    "16 bits": saved(Image.fromarray(DEEP), "png"),
+    "16 bits, TIFF": tiff(DEEP),
+    "16 bits, 0 is white": tiff(65535 - DEEP, 0),
+    "0 is white": tiff(255 - RAMP.astype(np.uint8), 0),
+    "palette": saved(Image.fromarray(RAMP.astype(np.uint8)).convert("RGB").quantize(256), "png"),
+    "alpha": png("RGBA"),
+    "grey with alpha": png("LA"),
+    "CMYK": saved(Image.fromarray(RAMP.astype(np.uint8)).convert("RGB").convert("CMYK"), "jpeg"),
+}
+
+
+@pytest.mark.parametrize("kind", BRIGHT)
+def test_pictures_are_as_bright_as_another_decoder_shows_them(kind):
+    """FFmpeg's."""
+    frame = next(Pictures((BRIGHT[kind],)).frames()).numpy().astype(float)
+    with av.open(BytesIO(BRIGHT[kind])) as container:
+        expected = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(float)
+    assert np.abs(frame - expected).mean() < 1.5 and np.abs(frame - RAMP[..., None]).mean() < 1.5
+
+
+def test_what_is_transparent_is_white():
+    picture = Image.new("RGBA", (64, 48), (0, 0, 0, 0))
+    picture.paste((100, 0, 0, 255), (0, 0, 32, 48))
+    picture.paste((100, 0, 0, 51), (16, 0, 32, 48))
+    frame = next(Pictures((saved(picture, "png"),)).frames())
+    assert frame[0, [0, 20, 40]].tolist() == [[100, 0, 0], [224, 204, 204], [255, 255, 255]]
+
+
+@pytest.mark.parametrize("values", [RAMP.astype(np.float32) / 255, RAMP.astype(np.int32)], ids=["F", "I"])
+def test_a_picture_whose_white_is_unknown_is_left_out_with_the_reason(values):
+    with pytest.raises(UnusableClip, match="which of its 32-bit numbers is white: save it with 8 or 16 bits"):
+        list(Pictures((saved(Image.fromarray(values), "tiff"),)).frames())

@@ -181,3 +181,28 @@ def test_without_a_seam_or_anything_else_there_is_no_seam_score(at_seam):
 
 def test_a_still_has_no_seam_score():
     assert metrics.seam_score(torch.zeros(3), [False, True, False]) is None
+
+
+def test_a_step_that_changes_little_for_its_clip_is_a_repeat():
+    changes = torch.tensor([0.03, 0.0001, 0.02, 0.001, 0.03])
+    assert metrics.repeated(changes).tolist() == [False, True, False, True, False]
+    assert metrics.repeated(torch.zeros(3)).all() and not metrics.repeated(torch.full((9,), 0.002)).any()
+
+
+def test_motion_that_comes_and_goes_is_uneven():
+    assert metrics.unevenness(torch.full((9,), 2.0)) == 0 == metrics.unevenness(torch.zeros(9))
+    assert metrics.unevenness(torch.tensor([2.0, 0, 2, 0, 2, 0])) == pytest.approx(200)
+    assert metrics.unevenness(torch.linspace(1, 2, 9)) < 10
+
+
+@pytest.mark.parametrize(("fast", "dynamic"), [(3, False), (4, True)])
+def test_a_clip_is_dynamic_if_a_quarter_of_its_frames_move_fast(fast, dynamic):
+    """VBench's dynamic_degree.py: 16 frames, and 6 pixels of 256."""
+    fastest = torch.tensor([6.1] * fast + [5.9] * (15 - fast))
+    assert metrics.is_dynamic(fastest, 256) == dynamic
+    assert not metrics.is_dynamic(fastest, 512)
+
+
+@pytest.mark.parametrize("dx", [0.5, 3.3, 6.5])
+def test_a_clean_pan_does_not_flicker(dx):
+    assert measured(pan(4, SIZE, dx, 0))["flicker"].max() < 0.2

@@ -72,6 +72,54 @@ def test_a_small_thing_that_moves_is_not_still():
     assert not score(images(clip)).still
 
 
+def noisy(clip: Tensor, size: float) -> Tensor:
+    return (clip + size * torch.randn(clip.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+
+
+@pytest.mark.parametrize("size", [0.006, 0.05])
+@pytest.mark.parametrize("grain", [4, 24, 200], ids=["fine", "coarse", "flat"])
+def test_noise_is_not_motion(size, grain):
+    assert score(images(noisy(textured(SIZE, grain=grain).expand(4, -1, -1, -1), size))).still
+
+
+def test_noise_on_what_moves_is_not_more_motion():
+    for clip in (pan(3, SIZE, 2, 0), shape_on_ground(3, 3)[0]):
+        clean, grainy = score(images(clip)), score(images(noisy(clip, 0.05)))
+        assert 0.9 * clean.motion < grainy.motion < 1.4 * clean.motion
+
+
+def test_repeated_frames_are_judder():
+    clip = images(pan(8, SIZE, 3, 0))
+    smooth, doubled = score(clip), score(clip.repeat_interleave(2, 0))
+    assert smooth.repeated == 0 and smooth.unevenness < 5
+    assert doubled.repeated == pytest.approx(100 * 8 / 15) and doubled.unevenness > 150
+    assert "Judder: 53 % repeats" in doubled.sentences()
+
+
+def test_vbenchs_numbers_are_those_of_its_formulas():
+    clip = images(pan(4, SIZE, 4, 3))
+    result, bytes_ = score(clip), clip * 255
+    expected = (255 - (bytes_[1:] - bytes_[:-1]).abs().mean()) / 255
+    assert result.temporal_flickering == pytest.approx(float(expected), abs=1e-6)
+    assert result.dynamic_degree == 1 and score(still()).dynamic_degree == 0
+
+
+def test_every_number_says_what_is_better():
+    read = json.loads(score(still()).to_json())
+    assert read["better"]["seam"] == "near 1" and read["better"].keys() <= read.keys()
+
+
+def test_frames_one_by_one_are_scored_as_at_once_and_a_few_are_in_memory(monkeypatch):
+    clip = images(pan(8, SIZE, 2, 1))
+    assert score(iter(clip)) == score(clip)
+    monkeypatch.setattr(score_module, "MOST_PIXELS", 2 * SIZE[0] * SIZE[1])
+    assert [len(part) for part in score_module.overlapping(iter(clip))] == [3, 3, 3, 2]
+    with pytest.raises(ValueError, match="clip of 1 frame has no motion"):
+        score(iter(clip[:1]))
+    with pytest.raises(ValueError, match="8 × 8 pixels are too small"):
+        score(iter(clip[:, :8, :8]))
+
+
 def test_without_embeddings_nothing_is_said_of_what_needs_them():
     result = score(still())
     assert (result.smoothness, result.look, result.text) == (None, None, None)

@@ -63,6 +63,31 @@ def test_a_text_that_is_no_configuration_is_refused_in_one_line(tmp_path, text):
         config.read_config(tmp_path / "run.toml")
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (rb'data.folder = "C:\Users\me"', r"write paths with / or in single quotes.* \(at line 1\)"),
+        ("name = 'é'".encode("cp1252"), "save it as UTF-8 text"),
+        ("name = 'a'".encode("utf-16"), "save it as UTF-8 text"),
+    ],
+    ids=["backslashes", "ANSI", "UTF-16"],
+)
+def test_a_text_of_windows_is_refused_with_the_cure(tmp_path, text, sentence):
+    (tmp_path / "run.toml").write_bytes(text)
+    with pytest.raises(ValueError, match=rf"^[^\n]*run\.toml is not TOML: {sentence}[^\n]*\.$"):
+        config.read_config(tmp_path / "run.toml")
+
+
+def test_a_byte_order_mark_does_not_matter_and_a_tab_in_a_path_is_named(tmp_path):
+    file = write_config(tmp_path / "run.toml", configuration(Path("clips"), Path("out")))
+    expected = config.read_config(file)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert config.read_config(file) == expected
+    write_config(file, configuration(Path("C:\temp"), Path("out")))
+    with pytest.raises(ValueError, match=r"C:\\temp.* holds a special character: write paths with /"):
+        config.read_config(file)
+
+
 EXAMPLES = sorted((Path(config.__file__).parent / "examples").glob("*.toml"))
 
 
@@ -80,6 +105,7 @@ def test_every_value_of_the_examples_does_something(file, caplog):
         ({"middle": True}, "middle does nothing unless a motion module starts from scratch"),
         ({"data": {"folder": "clips", "amount": 0.5}}, "data.amount does nothing without data.camera_motion"),
         ({"data": {"folder": "clips", "frames": 1, "stride": 2}}, "data.stride does nothing with data.frames = 1"),
+        ({"data": {"folder": "a", "stride": 2, "frame_rate": 9}}, "data.frame_rate does nothing with data.stride"),
         ({"data": {"shards": "a.tar", "cache": "cache"}}, "data.cache does nothing with data.shards"),
         ({"samples": {"every": 5, "keyframes": ["a.png"]}}, None),
     ],

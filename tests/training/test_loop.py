@@ -246,6 +246,7 @@ DAMAGED_STATES: dict[str, Callable[[Path], Any]] = {
     "a step of none": lambda folder: changed(folder, lambda state: moments(state)["step"].fill_(201)),
     "a negative square": lambda folder: changed(folder, lambda state: moments(state)["exp_avg_sq"].neg_()),
     "a mean above its square": lambda folder: changed(folder, lambda state: moments(state)["exp_avg"].fill_(1e30)),
+    "clips": lambda folder: changed(folder, lambda state: state.update(clips=5)),
     "optimiser": lambda folder: changed(folder, lambda state: state.pop("optimizer")),
 }
 
@@ -263,6 +264,22 @@ def test_a_run_with_other_settings_is_not_continued(tmp_path):
     train(tmp_path)
     with pytest.raises(ValueError, match=r"line\.pt is from a run with other settings \(learning_rate\): delete it"):
         train(tmp_path, FitOptions(steps=200, learning_rate=0.2, average=0.9))
+
+
+def test_other_clips_are_named_and_resumed_with_if_asked_for(tmp_path, caplog):
+    weight = Parameter(torch.zeros(1))
+
+    def training(**options: Any) -> Training:
+        return Training(tmp_path / "line.pt", {"weight": weight}, FitOptions(9, 0.1), **options)
+
+    training(clips={"a": "1", "b": "2", "c": "3"}).run(regression(weight))
+    now = {"a": "1", "b": "4", "new": "5"}
+    changes = r"\(1 added: new; 1 removed: c; 1 changed: b\)"
+    with pytest.raises(ValueError, match=rf"line\.pt {changes}: .* data\.may_change = true"):
+        training(clips=now)
+    training(clips=now, may_change=True)
+    assert len(caplog.messages) == 1 and re.search(changes, caplog.text)
+    training()  # which does not know its clips
 
 
 @pytest.mark.parametrize(

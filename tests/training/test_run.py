@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from training_run_support import configuration, drawn_clips, write_config
+from safetensors.torch import save_file
+from training_run_support import CHECKPOINT, configuration, drawn_clips, write_config
 
 from animatediff_native.demo.fine_tune import MODULE
 from animatediff_native.motion_models.loader import load_motion_model
@@ -116,6 +118,59 @@ def test_a_lora_is_no_module_to_go_on_from(run, tmp_path):
         run(train="motion module", name="other", motion_module=str(lora), lora=None)
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"samples": {"sampler": "eular"}, "checkpoint": "nowhere"},
+            r"samples\.sampler: there is no eular: use one of euler, ",
+        ),
+        (
+            {"samples": {"scheduler": "nromal"}, "checkpoint": "nowhere"},
+            r"samples\.scheduler: there is no nromal: use one of .*normal",
+        ),
+        ({"samples": {"keyframes": ["a.png"]}}, r"samples\.keyframes: there is no file .*a\.png"),
+        ({"loras": ["a.safetensors"]}, r"loras: there is no file .*a\.safetensors"),
+        ({"data": {"folder": "nowhere"}}, r"data\.folder: there is no folder .*nowhere"),
+        ({"checkpoint": str(MODULE)}, r"checkpoint: .* is not a checkpoint that ComfyUI can load"),
+    ],
+)
+def test_names_and_files_are_checked_before_anything_is_loaded(run, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        run(**changes)
+
+
+def test_what_is_no_lora_of_the_image_model_is_named(run, tmp_path, caplog):
+    other = tmp_path / "other.safetensors"
+    save_file({f"lora_unet_other_{end}.weight": torch.ones(2, 2) for end in ("up", "down")}, other)
+    sentences = {
+        run(name="movement"): "is a motion LoRA, and these LoRAs are for the image model: save a motion module with it",
+        MODULE: "is a motion module, and these LoRAs are for the image model: name it under motion_module",
+        other: "changes nothing of this checkpoint: choose a LoRA for its kind of model",
+        CHECKPOINT: "changes nothing of this checkpoint",
+    }
+    caplog.clear()
+    for file, sentence in sentences.items():
+        with pytest.raises(ValueError, match=rf"^loras: {file.name} {sentence}"):
+            run(loras=[str(file)])
+    assert "not loaded" not in caplog.text
+
+
+def test_what_is_no_vae_is_named(run):
+    with pytest.raises(ValueError, match=r"^vae: .* is not a VAE"):
+        run(vae=str(MODULE))
+
+
+def test_the_clips_of_a_state_are_those_of_the_folder(run, clips, tmp_path):
+    folder = shutil.copytree(clips, tmp_path / "folder")
+    data = {"folder": str(folder), "frames": 4, "stride": 1, "size": 64}
+    run(data=data)
+    next(folder.glob("*.mp4")).unlink()
+    with pytest.raises(ValueError, match=r"The clips are not those of .*m\.pt \(1 removed: .*\.mp4\)"):
+        run(data=data)
+    run(data=data | {"may_change": True})
+
+
 def test_a_missing_checkpoint_is_named(run):
     with pytest.raises(ValueError, match=r"checkpoint: there is no file .*nowhere\.safetensors"):
         run(checkpoint="nowhere.safetensors")
@@ -151,6 +206,12 @@ def test_a_node_pack_that_comfyui_cannot_load_is_named(run, tmp_path):
         ({"fit": {"steps": 0, "learning_rate": 1e-3}}, r"fit\.steps: 0 is not from 1 to 1e\+09"),
         ({"data": {"folder": "a", "stride": -1}}, r"data\.stride: -1 is not from 1 to 1e\+06"),
         ({"data": {"folder": "a", "frames": 0}}, r"data\.frames: 0 is not from 1 to 4096"),
+        ({"data": {"folder": "a", "frame_rate": 0.0}}, r"data\.frame_rate: 0\.0 is not from 0\.1 to 1000"),
+        ({"fit": {"steps": 3, "learning_rate": 1e-3, "clip": 0.0}}, r"fit\.clip: 0\.0 is not from 1e-12 to inf"),
+        ({"fit": {"steps": 3, "learning_rate": 1e-3, "average": 1.0}}, r"fit\.average: 1\.0 is not from 0 to 0\.9"),
+        ({"samples": {"size": [255, 250]}}, r"samples: 'size' is \[255, 250\], but both must be multiples of 8"),
+        ({"samples": {"keyframe_positions": "first"}}, r"samples: 'keyframe_positions': .*first. is not a frame"),
+        ({"name": "a/b"}, r"run\.toml: 'name' is 'a/b', which is no name of a file"),
         ({"data": {"folder": "a", "variants": 0}}, r"data\.variants: 0 is not from 1 to 1e\+06"),
     ],
 )

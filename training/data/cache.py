@@ -15,7 +15,9 @@ from torch import Tensor
 from ...motion_models.files import whole_file
 from .items import Prompt
 
-FORMAT = 2
+Contents = tuple[dict[str, Tensor], dict[str, str]]
+"""Tensors and metadata of a file."""
+FORMAT = 3
 """Number of the files' format, raised with every change."""
 
 
@@ -25,12 +27,12 @@ class Cache:
 
     folder: Path
 
-    def get(self, kind: str, key: Mapping[str, object], make: Callable[[], dict[str, Tensor]]) -> Path:
+    def get(self, kind: str, key: Mapping[str, object], make: Callable[[], Contents]) -> Path:
         """Return the file of what `key` describes, made if it is missing or damaged. ValueError if the disk refuses."""
         digest = sha256(json.dumps([FORMAT, dict(key)], sort_keys=True).encode()).hexdigest()
         file = self.folder / kind / f"{digest[:32]}.safetensors"
         if not _is_whole(file):
-            data = save(make())
+            data = save(*make())
             try:
                 with whole_file(file, sweep=False) as unfinished:
                     unfinished.write_bytes(data)
@@ -47,15 +49,15 @@ def _is_whole(file: Path) -> bool:
         return False
 
 
-def clip_tensors(versions: list[Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a clip's file from its versions, (F, c, h, w) each."""
-    return {str(number): latents for number, latents in enumerate(versions)}
+def clip_contents(versions: list[Tensor], source: str) -> Contents:
+    """Return the contents of a clip's file from its versions, (F, c, h, w) each, and what it was made from."""
+    return {str(number): latents for number, latents in enumerate(versions)}, {"source": source}
 
 
-def prompt_tensors(prompt: Prompt) -> dict[str, Tensor]:
-    """Return the tensors of a prompt's file."""
+def prompt_contents(prompt: Prompt) -> Contents:
+    """Return the contents of a prompt's file."""
     tensors = {"context": prompt.context} | ({} if prompt.pooled is None else {"pooled": prompt.pooled})
-    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, {}
 
 
 @dataclass(frozen=True)
@@ -65,19 +67,26 @@ class CachedClip:
     Files are mapped into memory, so that only the frames that are used are read from the disk.
     """
 
+    name: str
     file: Path
     prompt_file: Path
+    identity: str
+    """Changes with the clip's files and its caption."""
     shape: tuple[int, ...]
     """(F, c, h, w)."""
     versions: int
     """Number of encodings of that shape, such as the clip itself and its mirror image."""
+    source: str = ""
+    """Length, rate and size of what it was encoded from."""
 
     @classmethod
-    def open(cls, file: Path, prompt_file: Path) -> CachedClip:
+    def open(cls, name: str, file: Path, prompt_file: Path, identity: str) -> CachedClip:
         """Return a clip without reading its latents."""
         with safe_open(file, "pt") as tensors:
-            shape = tuple(tensors.get_slice("0").get_shape())
-            return cls(file, prompt_file, shape=shape, versions=len(tensors.keys()))
+            shape, source = tuple(tensors.get_slice("0").get_shape()), tensors.metadata()["source"]
+            return cls(
+                name, file, prompt_file, identity=identity, shape=shape, versions=len(tensors.keys()), source=source
+            )
 
     def latents(self, version: int, frames: slice) -> Tensor:
         """Return latents (f, c, h, w)."""

@@ -51,6 +51,7 @@ class EncodedClips:
         self.clips = [clip for clip in clips if clip.shape[0] >= self.span]
         self.too_short = len(clips) - len(self.clips)
         needed = f"the {self.span} frames that {frames} frames with a stride of {stride} span"
+        needed = needed if stride > 1 else f"the {frames} frames that are needed"
         if not self.clips:
             longest = max((clip.shape[0] for clip in clips), default=0)
             raise ValueError(
@@ -80,6 +81,9 @@ class EncodedClips:
             if epoch != order_epoch:
                 order, order_epoch = self._order(epoch), epoch
             yield self._item(number, self.clips[order[place]])
+
+    def identities(self) -> dict[str, str]:
+        return {clip.name: clip.identity for clip in self.clips if isinstance(clip, CachedClip)}
 
     def _order(self, epoch: int) -> list[int]:
         """Return the indices of an epoch's clips, in groups of `together` of one size."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from random import Random
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...evaluation.media import Media, UnusableClip
+from ...evaluation.media import Media, UnusableClip, frame_numbers
 from .camera import camera_path, closest, film
 from .items import Prompt
 from .options import DataOptions
@@ -36,9 +36,12 @@ CHUNK = 16
 
 
 def encode_all(media: Media, options: DataOptions, encode_frames: EncodeFrames, random: Random) -> list[Tensor]:
-    """Return all frames as fp16 latents (F, c, h, w), and with `options.flip` those of the mirror image too."""
-    place = _place(options, random)
-    fitted = (fit(frame, options.size_for(_size(frame)), place) for frame in _of_one_size(media.frames()))
+    """Return the frames as fp16 latents (F, c, h, w), and with `options.flip` those of the mirror image too.
+
+    They are all frames, of which a stride is taken later, or those at the options' rate.
+    """
+    place, numbers = _place(options, random), frame_numbers(media, options.rate) if options.rate else None
+    fitted = (fit(frame, options.size_for(_size(frame)), place) for frame in _of_one_size(media.frames(numbers)))
     versions: list[list[Tensor]] = [[], []] if options.flip else [[]]
     while chunk := list(islice(fitted, CHUNK)):
         frames = torch.stack(chunk)
@@ -60,8 +63,9 @@ def random_clip(media: Media, options: DataOptions, random: Random) -> Tensor:
 
     With a camera movement a single picture is a clip whose frames are all alike.
     """
-    still = bool(options.camera_motion) and media.count() == 1
-    frames = list(media.frames()) * options.frames if still else _excerpt(media, options, random)
+    numbers = frame_numbers(media, options.rate)
+    still = bool(options.camera_motion) and len(numbers) == 1
+    frames = list(media.frames(numbers)) * options.frames if still else _excerpt(media, numbers, options, random=random)
     if options.flip and random.random() < 0.5:
         frames = [flip(frame) for frame in frames]
     size, place = options.size_for(_size(frames[0])), _place(options, random)
@@ -70,15 +74,12 @@ def random_clip(media: Media, options: DataOptions, random: Random) -> Tensor:
     return torch.stack([fit(frame, size, place) for frame in frames])
 
 
-def _excerpt(media: Media, options: DataOptions, random: Random) -> list[Tensor]:
-    available = media.count()
-    if available < options.span:
-        raise UnusableClip(f"it has {available} frames, and {options.span} are needed")
-    start = random.randrange(available - options.span + 1)
-    frames = list(_of_one_size(media.frames(range(start, start + options.span, options.stride))))
-    if len(frames) < options.frames:
-        raise UnusableClip(f"it breaks off before frame {start + options.span}")
-    return frames
+def _excerpt(media: Media, numbers: Sequence[int], options: DataOptions, random: Random) -> list[Tensor]:
+    if len(numbers) < options.span:
+        rate = f" at {options.rate:g} per second" if options.rate else ""
+        raise UnusableClip(f"it has {len(numbers)} frames{rate}, and {options.span} are needed")
+    start = random.randrange(len(numbers) - options.span + 1)
+    return list(_of_one_size(media.frames(numbers[start : start + options.span : options.every])))
 
 
 def _filmed(frames: list[Tensor], options: DataOptions, size: Size, place: tuple[float, float], part: float) -> Tensor:

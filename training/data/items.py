@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
+
+from ...sampling.timeline import cut
 
 
 class Prompt(NamedTuple):
@@ -39,7 +43,29 @@ class Data(Protocol):
         """
         ...
 
+    def identities(self) -> dict[str, str]:
+        """Return texts that change with the clips, by their names."""
+        ...
+
 
 def draws(seed: int, *purpose: object) -> Random:
     """Return random numbers for one purpose, such as `draws(seed, "item", 7)`; the same on every machine."""
     return Random(" ".join(map(str, (seed, *purpose))))
+
+
+def check_clips(file: Path, before: dict[str, str], now: dict[str, str], *, may_change: bool) -> None:
+    """Log the clips that are not those of a state, if there are any. ValueError unless they may change."""
+    if not before or not now or before == now:
+        return
+    names = {
+        "added": [name for name in now if name not in before],
+        "removed": [name for name in before if name not in now],
+        "changed": [name for name in now if before.get(name, now[name]) != now[name]],
+    }
+    changes = "; ".join(f"{len(names[how])} {how}: {cut(', '.join(names[how]))}" for how in names if names[how])
+    if not may_change:
+        raise ValueError(
+            f"The clips are not those of {file} ({changes}): restore them, or set data.may_change = true to resume "
+            "with these."
+        )
+    logging.warning(f"Training: the clips are not those of {file} ({changes}), and it resumes with these.")

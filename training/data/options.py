@@ -47,8 +47,13 @@ class DataOptions:
     """A .csv or .jsonl file of captions. Default: captions.csv, captions.jsonl or metadata.jsonl in the folder."""
     frames: int = 16
     """Frames of a clip in training; 1 trains on single frames."""
-    stride: int = 4
-    """Use every n-th frame of the video."""
+    frame_rate: float = 8.0
+    """Frames per second: each clip's frames are chosen by their time stamps, so that clips of any rate show one speed.
+
+    The default is that of the AnimateDiff paper's clips. Pictures know no time, and all of them are frames.
+    """
+    stride: int | None = None
+    """Use every n-th frame of a clip instead, whatever its frame rate."""
     size: int = 256
     """Pixels of each side, or with buckets of the square that has about the same area."""
     buckets: bool = False
@@ -63,6 +68,8 @@ class DataOptions:
     """Size of the camera movement, between 0 and 1: a share of the picture, or for "roll" of a right angle."""
     variants: int = 8
     """Clips to make of each still or clip with a camera movement, each of another part of it."""
+    may_change: bool = False
+    """Resume although clips were added, removed or changed since the last stop."""
     cache: Path | None = None
     """Folder for encoded clips. Default: .encoded in the folder of the clips."""
 
@@ -81,9 +88,19 @@ class DataOptions:
             raise ValueError("'frames' is 1, in which no 'camera_motion' can be seen: use 2 or more, such as 16.")
 
     @property
+    def rate(self) -> float | None:
+        """Return the frames per second that are chosen, None with a stride."""
+        return self.frame_rate if self.stride is None else None
+
+    @property
+    def every(self) -> int:
+        """Return the stride in the frames that are chosen."""
+        return self.stride or 1
+
+    @property
     def span(self) -> int:
-        """Return the number of frames of a video from a clip's first to its last."""
-        return (self.frames - 1) * self.stride + 1
+        """Return the number of chosen frames from a clip's first to its last."""
+        return (self.frames - 1) * self.every + 1
 
     def size_for(self, frame: Size) -> Size:
         """Return height and width in training of frames of this height and width."""

@@ -188,6 +188,9 @@ class Shards:
             latents = self.encoders.encode_frames(decoded.pixels).float()
             yield Item(decoded.number, latents, self.encoders.encode_text(decoded.caption))
 
+    def identities(self) -> dict[str, str]:
+        return {shard: "" if is_address(shard) else str(os.path.getsize(shard)) for shard in self.order.shards}
+
     def _note(self, unusable: dict[str, str]) -> None:
         for name, reason in unusable.items():
             if name not in self.unusable:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,58 @@ def test_items_are_frames_of_the_clips_in_order_with_their_captions(folder, enco
         numbers = counted(item.latents)
         assert item.latents.shape == (4, 3, 4, 4) and numbers == [numbers[0] + 5 * i for i in range(4)]
         assert decode_text(item.prompt) == ("a video" if numbers[0] < 50 else "pictures")
+
+
+def test_clips_of_any_rate_are_trained_at_one(tmp_path, encoders):
+    """Two seconds at 24 and at 60 per second, of which the cache holds 8 per second; pictures are all frames."""
+    for rate in (24, 60):
+        write_video(tmp_path / f"{rate}.mkv", counter(2 * rate), rate=rate)
+    write_pictures(tmp_path / "sequence", counter(4))
+    data = encoders.prepare(options(tmp_path, stride=None, caption="x"))
+    assert encoders.frames == 16 + 16 + 4
+    steps = [step for item in take(data, 30) for step in diffs(item)]
+    assert {*steps} == {3, 7, 8, 1}
+
+
+def test_a_frame_rate_is_kept_in_camera_movements(tmp_path, encoders):
+    write_video(tmp_path / "a.mkv", counter(48), rate=24)
+    data = encoders.prepare(options(tmp_path, stride=None, frames=6, camera_motion="zoom in", caption="x"))
+    assert all(diffs(item) == [3] * 5 for item in take(data, 8))
+
+
+def diffs(item) -> list[int]:
+    numbers = counted(item.latents)
+    return [after - before for before, after in pairwise(numbers)]
+
+
+def test_the_report_says_what_each_clip_is_and_what_is_used(tmp_path, encoders, caplog):
+    write_video(tmp_path / "long.mkv", counter(48), rate=24)
+    write_video(tmp_path / "short.mkv", counter(6), rate=24)
+    write_video(tmp_path / "variable.mkv", counter(12), rate=24, times=[*range(6), *range(6, 30, 4)])
+    write_pictures(tmp_path / "pictures", counter(4))
+    expected = [
+        "long.mkv: 2.00 s, 24 frames per second, 64 × 48; 16 frames at 8 per second, 32 × 32, used.",
+        "pictures: 4 pictures, 64 × 48; 4 frames at 8 per second, 32 × 32, used.",
+        "short.mkv: 0.25 s, 24 frames per second, 64 × 48; 2 frames at 8 per second, 32 × 32, too short for 4.",
+        "variable.mkv: 1.12 s, about 10.67 frames per second, 64 × 48; 9 frames at 8 per second, 32 × 32, used.",
+    ]
+    for _ in ("encoded", "read from the cache"):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            encoders.prepare(options(tmp_path, stride=None, caption="x"))
+        assert caplog.messages[:4] == [f"Training: {line}" for line in expected]
+
+
+def test_a_clip_that_is_added_or_changed_is_told_apart(folder, encoders):
+    before = encoders.prepare(options(folder)).identities()
+    os.utime(folder / "video.mkv", (1, 1))
+    assert encoders.prepare(options(folder)).identities() == before
+    write_video(folder / "video.mkv", counter(25))
+    (folder / "sequence.txt").write_text("other words")
+    write_video(folder / "new.mkv", counter(25))
+    after = encoders.prepare(options(folder, caption="x")).identities()
+    assert after.keys() == {"video.mkv", "sequence", "new.mkv"}
+    assert all(after[name] != before[name] for name in before)
 
 
 def test_what_was_encoded_before_is_read(folder, encoders):

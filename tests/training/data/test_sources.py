@@ -48,6 +48,46 @@ def test_animated_pictures_are_clips_and_numbered_ones_a_sequence(tmp_path):
     assert {source.name: source.media.count() for source in sources} == {"a.gif": 4, "b.webp": 4, "sequence": 3}
 
 
+def test_numbered_animations_are_clips(tmp_path):
+    """As a training writes its samples."""
+    first, *others = [Image.fromarray(frame.numpy()) for frame in counter(4)]
+    (tmp_path / "samples").mkdir()
+    for name in ("m_0.webp", "m_1.webp", "m_0.png"):
+        first.save(tmp_path / "samples" / name, save_all=True, append_images=others, duration=125, lossless=True)
+    sources = find_sources(DataOptions(folder=tmp_path, caption="x"))
+    assert [source.media.count() for source in sources] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "clips"),
+    [
+        ([], {}, ["photos"]),
+        ([], {"camera_motion": "zoom in"}, ["photos/IMG_0.png", "photos/IMG_1.png"]),
+        (["photos.txt"], {"camera_motion": "zoom in"}, ["photos"]),
+        (["photos/IMG_0.txt"], {}, ["photos/IMG_0.png", "photos/IMG_1.png"]),
+    ],
+)
+def test_numbered_photos_are_stills_where_they_are_meant_as_such(tmp_path, texts, options, clips):
+    write_pictures(tmp_path / "photos", counter(2), "IMG_{}.png")
+    for text in texts:
+        (tmp_path / text).write_text("a photo")
+    sources = find_sources(DataOptions(folder=tmp_path, caption="x", **options))
+    assert [source.name for source in sources] == clips
+
+
+def test_what_is_not_read_is_named(folder, caplog):
+    write_pictures(folder / "all", counter(3), "frame_{}0.png")
+    write_pictures(folder / "some", counter(5), "frame_{}.png")
+    (folder / "some" / "frame_3.png").unlink()
+    (folder / "notes.psd").write_bytes(b"")
+    (folder / "walk.txt").write_text("walks")
+    find_sources(DataOptions(folder=folder, caption="x"))
+    assert caplog.messages == [
+        "some has no pictures between 2 and 4, which are taken for neighbours.",
+        "Left out, since they are not clips (1): notes.psd.",
+    ]
+
+
 def test_the_pictures_of_a_sequence_are_in_the_order_of_their_numbers(tmp_path):
     write_pictures(tmp_path / "a", counter(12), "frame_{}.png")
     (source,) = find_sources(DataOptions(folder=tmp_path, caption="x"))
