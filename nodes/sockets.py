@@ -12,3 +12,5 @@ MotionCurve = io.Custom("MOTION_CURVE_ADN")
 """A number that changes over the frames of a clip or over its sampling."""
 Keyframes = io.Custom("KEYFRAMES_ADN")
 """Pictures and the frames of a clip that they belong to."""
+MotionPaths = io.Custom("MOTION_PATHS_ADN")
+"""Boxes that subjects of a clip fill in each frame."""
