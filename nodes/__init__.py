@@ -3,6 +3,7 @@
 from .apply_animatediff import ApplyAnimateDiff
 from .clip_noise import ClipNoiseNode
 from .drag_cutout import DragCutout
+from .follow_paths import FollowPathsNode
 from .follow_rough_clip import FollowRoughClip
 from .free_init import FreeInitNode
 from .keyframe_images import KeyframeImagesNode
@@ -11,6 +12,7 @@ from .load_motion_module import LoadMotionModule
 from .load_sparse_ctrl import LoadSparseCtrl
 from .merge_motion_modules import MergeMotionModules
 from .motion_curve import MotionCurveNode
+from .motion_path import MotionPathNode
 from .motion_strength import MotionStrengthNode, MotionStrengthPerLevel
 from .prompt_schedule import PromptSchedule
 from .save_motion_lora import SaveMotionLora
@@ -28,6 +30,8 @@ NODES = [
     LoadSparseCtrl,
     DragCutout,
     FollowRoughClip,
+    MotionPathNode,
+    FollowPathsNode,
     SlidingContextNode,
     ClipNoiseNode,
     FreeInitNode,
