@@ -4,6 +4,7 @@ from .apply_animatediff import ApplyAnimateDiff
 from .camera_path import CameraPathNode
 from .clip_noise import ClipNoiseNode
 from .drag_cutout import DragCutout
+from .follow_paths import FollowPathsNode
 from .follow_rough_clip import FollowRoughClip
 from .free_init import FreeInitNode
 from .keyframe_images import KeyframeImagesNode
@@ -13,6 +14,7 @@ from .load_motion_module import LoadMotionModule
 from .load_sparse_ctrl import LoadSparseCtrl
 from .merge_motion_modules import MergeMotionModules
 from .motion_curve import MotionCurveNode
+from .motion_path import MotionPathNode
 from .motion_strength import MotionStrengthNode, MotionStrengthPerLevel
 from .prompt_schedule import PromptSchedule
 from .save_motion_lora import SaveMotionLora
@@ -32,6 +34,8 @@ NODES = [
     LoadCameraCtrl,
     DragCutout,
     FollowRoughClip,
+    MotionPathNode,
+    FollowPathsNode,
     SlidingContextNode,
     ClipNoiseNode,
     FreeInitNode,

@@ -14,3 +14,5 @@ Keyframes = io.Custom("KEYFRAMES_ADN")
 """Pictures and the frames of a clip that they belong to."""
 CameraPath = io.Custom("CAMERA_PATH_ADN")
 """Where the camera is in each frame of a clip."""
+MotionPaths = io.Custom("MOTION_PATHS_ADN")
+"""Boxes that subjects of a clip fill in each frame."""

@@ -22,7 +22,7 @@ from ..motion_models.schedules import AUTOMATIC, report_other_schedule, set_trai
 from ..motion_models.unet import Slot, check_base, group_norms_over_frames, motion_hooks, unet_norms, unet_slots
 from .calls import CallFrames
 from .camera import ClipCamera
-from .clips import STEP_SIZE, check_base_of_inputs, prepare_clips
+from .clips import STEP_SIZE, areas_of_call, check_base_of_inputs, prepare_clips
 from .context_windows import ContextOptions, SlidingContext
 from .other_nodes import check_detours, plain_models
 from .patchers import KEY, add_motion_model, patcher_on
@@ -168,17 +168,7 @@ class Run:
         """Return which part of the latent each cond of a call sees; None is all of it. ValueError if nothing tells."""
         if not self.strength.has_regions and self.pictures is None and self.camera is None:
             return (None,) * len(options["cond_or_uncond"])
-        h, w = x.shape[-2:]
-        latent_size = options.get(STEP_SIZE, self.latent_size)
-        conds = (cond for kind in self.guider.conds.values() for cond in kind)
-        corners = {cond["uuid"]: cond["area"][-2:] for cond in conds if "area" in cond}
-        uuids = [call.prompts.get(uuid, uuid) for uuid in options["uuids"]]
-        if (h, w) != latent_size and not corners.keys() >= set(uuids):
-            raise ValueError(
-                "Another node divides the picture into tiles without saying which part each tile is: use a Motion "
-                "Curve without masks, no keyframes and no camera, or remove that node."
-            )
-        return tuple((latent_size, h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
+        return areas_of_call(self.guider, self.latent_size, x, call, options)
 
 
 @dataclass(frozen=True)

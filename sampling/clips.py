@@ -9,11 +9,12 @@ import comfy.patcher_extension
 import torch
 
 from . import noise as noises
-from .calls import ATTENTION_WINDOWS
+from .calls import ATTENTION_WINDOWS, CallFrames
 from .context_windows import MOTION, ContextOptions, SlidingContext
 from .other_nodes import animation, check_calls, check_second, lend_sampling, return_sampling, run_once
 from .per_frame import check_frames
 from .progress import FRAME_RATE, show_progress
+from .strength import Area
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -121,12 +122,32 @@ def check_base_of_inputs(guider: Any, noise: Tensor) -> None:
             )
 
 
+def areas_of_call(
+    guider: Any, latent_size: tuple[int, int], x: Tensor, call: CallFrames, options: dict[str, Any]
+) -> tuple[Area | None, ...]:
+    """Return which part of the latent each cond of a call with x, (b f) c h w, sees; None is all of it.
+
+    ValueError if nothing tells.
+    """
+    h, w = x.shape[-2:]
+    latent_size = options.get(STEP_SIZE, latent_size)
+    conds = (cond for kind in guider.conds.values() for cond in kind)
+    corners = {cond["uuid"]: cond["area"][-2:] for cond in conds if "area" in cond}
+    uuids = [call.prompts.get(uuid, uuid) for uuid in options["uuids"]]
+    if (h, w) != latent_size and not corners.keys() >= set(uuids):
+        raise ValueError(
+            "Another node divides the picture into tiles without saying which part each tile is: use a Motion "
+            "Curve without masks, and no keyframes, camera or paths, or remove that node."
+        )
+    return tuple((latent_size, h, w, *corners[uuid]) if uuid in corners else None for uuid in uuids)
+
+
 def arrange_noise(
     options: dict[str, Any], noise: Tensor, seed: int, of_windows: tuple[noises.FreeNoise, ...]
 ) -> Tensor:
     """Return a run's noise as Clip Noise and its windows arrange it, and put the arrangements into its options."""
     of_nodes = options.get(noises.KEY, ())
-    options[noises.KEY] = (*of_nodes, *of_windows)
+    options[noises.KEY] = tuple(sorted((*of_nodes, *of_windows), key=lambda a: getattr(a, "last", False)))
     arranged = noises.arrange(noise, seed, options[noises.KEY])
     if of_nodes and torch.equal(arranged, noise):
         logging.info(f"Clip Noise: it does nothing, since no noise is added or none repeats in {len(noise)} frames.")

@@ -117,6 +117,30 @@ NODES = {
         },
         ["MODEL", "LATENT"],
     ),
+    "ADN_MotionPath": (
+        {
+            "path": ("STRING", "0: 20% 50%\n-1: 80% 50%", False),
+            "width": ("FLOAT", 0.3, False),
+            "height": ("FLOAT", 0.3, False),
+            "frames": ("INT", 16, False),
+            "picture_width": ("INT", 512, True),
+            "picture_height": ("INT", 512, True),
+            "words": ("STRING", "", False),
+            "clip": ("CLIP", None, False),
+            "masks": ("MASK", None, False),
+            "motion_paths": ("MOTION_PATHS_ADN", None, False),
+        },
+        ["MOTION_PATHS_ADN", "MASK"],
+    ),
+    "ADN_FollowPaths": (
+        {
+            "model": ("MODEL", None, False),
+            "motion_paths": ("MOTION_PATHS_ADN", None, False),
+            "strength": ("FLOAT", 1.0, False),
+            "end_percent": ("FLOAT", 0.3, True),
+        },
+        ["MODEL"],
+    ),
     "ADN_SlidingContext": (
         {
             "model": ("MODEL", None, False),

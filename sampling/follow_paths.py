@@ -1,0 +1,261 @@
+"""Touches comfy. Lets the subjects of a clip follow paths, by the early steps alone and without training.
+
+Three methods that were published apart; demo/paths.py measures what they give together:
+
+- The low frequencies of a subject's noise travel along its path (FreeTraj, arXiv 2406.16863, section 3.2).
+- Self-attention prefers places of the same subject and keeps the rest apart (Peekaboo, arXiv 2312.07509; FreeTraj).
+- The words that mean a subject attract the places in its box and no others (TrailBlazer, arXiv 2401.00896).
+
+What a place i gives a key j, beyond what the model says, is a product of two numbers. So it rides in added channels of
+queries and keys, with any kernel and without a mask, which would take gigabytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import comfy.patcher_extension
+import torch
+import torch.nn.functional as F
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from torch import Tensor
+
+from . import noise as noises
+from .calls import CallFrames
+from .clips import areas_of_call, prepare_clips
+from .free_init import low_pass, mix_frequencies
+from .motion_paths import Box, MotionPath, coverage
+from .other_nodes import plain_models
+from .reference import NEGATIVE, is_replaced
+from .strength import count_tiles, in_view
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+
+KEY = "animatediff_native.paths"
+OVERRIDE = "optimized_attention_override"
+Wrapper = comfy.patcher_extension.WrappersMP
+TOGETHER = 5.0  # added to the logits between places of a subject, and taken from those of other places to it
+INSIDE, OUTSIDE = 3.0, -5.0  # added to the logits of a subject's words
+NEVER = -1000.0  # what fp16 holds even when multiplied by the size of a head
+SPATIAL, TEMPORAL = 0.25, 0.1  # stop frequencies of FreeTraj's mix
+
+
+@dataclass(frozen=True)
+class TravellingNoise:
+    """Noise whose low frequencies, in each path's box, are those of one patch that travels along."""
+
+    paths: tuple[MotionPath, ...]
+    share: float = 1.0
+    last: ClassVar[bool] = True
+    """After that of windows, which takes noise from other frames: a path has its own place in each."""
+
+    def __call__(self, noise: Tensor, seed: int) -> Tensor:
+        frames, _, height, width = noise.shape
+        travelling = noise.clone()
+        for number, path in enumerate(self.paths):
+            paste_along(travelling, noise[number % frames], path.boxes)
+        passes = low_pass("butterworth", (frames, height, width), spatial=SPATIAL, temporal=TEMPORAL)
+        mixed = mix_frequencies(travelling.cpu(), noise.cpu(), passes).to(noise)
+        return noises.blend(noise, mixed, self.share)
+
+
+def paste_along(travelling: Tensor, patch: Tensor, boxes: Sequence[Box]) -> None:
+    """Put what is around the middle of `patch` (c, h, w) into the box of each frame of `travelling` (f, c, h, w)."""
+    height, width = patch.shape[1:]
+    for frame, (box, covered) in enumerate(zip(boxes, coverage(boxes, (height, width)), strict=True)):
+        x, y = box.middle
+        shift = round((y - 0.5) * height), round((x - 0.5) * width)
+        inside = covered.to(patch.device) > 0.5
+        travelling[frame] = torch.where(inside, patch.roll(shift, dims=(1, 2)), travelling[frame])
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one sampling run knows of the paths."""
+
+    guider: Any
+    frames: int
+    latent_size: tuple[int, int]
+    end_sigma: float
+    covered: tuple[Tensor, ...]
+    """(frames, h, w) of the latent for each path."""
+    plain_models: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class FollowPaths:
+    """The settings of one Follow Paths node."""
+
+    paths: tuple[MotionPath, ...]
+    strength: float = 1.0
+    end_percent: float = 0.3
+
+    def outer_sample(self, executor, noise: Tensor, latent, sampler, sigmas: Tensor, *args, **kwargs):
+        """Wrap a whole sampling run; noise is (f, c, h, w)."""
+        guider = executor.class_obj
+        model = guider.model_patcher
+        self.check(model, noise)
+        size = (noise.shape[-2], noise.shape[-1])
+        end = model.get_model_object("model_sampling").percent_to_sigma(self.end_percent)
+        if len(sigmas) and sigmas[0] <= end:
+            logging.info("Follow Paths: it does little, since sampling begins after its end_percent.")
+        options = guider.model_options.setdefault("transformer_options", {})
+        options[KEY] = Run(
+            guider,
+            frames=len(noise),
+            latent_size=size,
+            end_sigma=end,
+            covered=tuple(coverage(path.boxes, size) for path in self.paths),
+            plain_models=tuple(plain.diffusion_model for plain in plain_models(guider)),
+        )
+        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
+
+    def check(self, model: ModelPatcher, noise: Tensor) -> None:
+        """Raise ValueError unless the paths belong to a clip of this noise and to this model."""
+        if noise.ndim != 4 or not isinstance(model.get_model_object("diffusion_model"), UNetModel):
+            raise ValueError("Follow Paths is for SD1.5 and SDXL models: remove it, or load another checkpoint.")
+        for path in self.paths:
+            if len(path.boxes) != len(noise):
+                raise ValueError(
+                    f"The paths have {len(path.boxes)} frames, but the clip {len(noise)}: set the same number in "
+                    "Motion Path and in the latent."
+                )
+            width = model.model.model_config.unet_config.get("context_dim")
+            if path.words is not None and path.words.shape[-1] != width:
+                raise ValueError(
+                    f"The words of a path have {path.words.shape[-1]} features a token, but this model takes {width}: "
+                    "connect the text encoder of this checkpoint to Motion Path."
+                )
+
+    def diffusion_model(self, executor, x: Tensor, t, context, y, control, options: dict[str, Any], **kwargs):
+        """Wrap one UNet call; x is (b f) c h w."""
+        run: Run | None = options.get(KEY)
+        if run is None or executor.class_obj in run.plain_models or options["sigmas"][0].item() <= run.end_sigma:
+            return executor(x, t, context, y, control, options, **kwargs)
+        call = CallFrames.from_options(run.frames, options) or CallFrames(run.frames, run.frames)
+        areas = areas_of_call(run.guider, run.latent_size, x, call, options)
+        tiles = count_tiles(x, call, len(areas))
+        negative = torch.tensor([kind == NEGATIVE for kind in options["cond_or_uncond"]], device=x.device)
+        negative = negative.repeat_interleave(len(call.frames)).repeat(tiles)
+
+        @functools.cache  # most attentions share their size with others
+        def covered(size: tuple[int, int]) -> Tensor:
+            views = [in_view(of_path, call, areas=areas, size=size).flatten(1) for of_path in run.covered]
+            return torch.stack(views, dim=-1).repeat(tiles, 1, 1).to(x)
+
+        steered = SteeredAttention(self, covered, negative, options)
+        return executor(x, t, context, y, control, steered.options(), **kwargs)
+
+
+@dataclass
+class SteeredAttention:
+    """The attentions of one UNet call, as ComfyUI's patches and its override of the attention function."""
+
+    settings: FollowPaths
+    covered: Callable[[tuple[int, int]], Tensor]
+    """From a size (h, w) to (b f) d s: how much of each place each subject covers."""
+    negative: Tensor
+    """(b f) which rows are those of a negative prompt."""
+    outer: dict[str, Any]
+    """The call's options without them."""
+    crosses: bool = False
+    """Whether the attention at hand is to the prompt."""
+    words: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.words = [path.words for path in self.settings.paths if path.words is not None]
+
+    def options(self) -> dict[str, Any]:
+        patches = dict(self.outer.get("patches", {}))
+        for name, patch in (("attn1_patch", self.see_places), ("attn2_patch", self.see_words)):
+            patches[name] = [*patches.get(name, []), patch]
+        return {**self.outer, "patches": patches, OVERRIDE: self.attend}
+
+    def see_places(self, n: Tensor, context: Tensor, value: Tensor, _: dict[str, Any]) -> tuple[Tensor, ...]:
+        self.crosses = False
+        return n, context, value
+
+    def see_words(self, n: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]) -> tuple[Tensor, ...]:
+        """Add the words of all subjects to a prompt's."""
+        replaced = self.outer.get("patches_replace", {}).get("attn2", {})
+        self.crosses = bool(self.words) and not is_replaced(options, replaced)
+        if not self.crosses:
+            return n, context, value
+        more = torch.cat(self.words).to(context).expand(len(context), -1, -1)
+        longer = torch.cat((context, more), dim=1)
+        return n, longer, longer if value is context else torch.cat((value, more), dim=1)
+
+    def attend(self, attention: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, heads: int, *args, **kwargs):
+        """Attend as the model does, with the products of places and keys added to the logits."""
+        size = tuple(kwargs.get("transformer_options", {}).get("activations_shape", (0, 0))[-2:])
+        if self.outer.get(OVERRIDE) is not None:
+            attention = functools.partial(self.outer[OVERRIDE], attention)
+        whole = q.shape[1] == size[0] * size[1] and not kwargs.get("skip_reshape")
+        covered = self.covered(size) if whole else q[:0]
+        if len(covered) != len(q):  # another node attends to tiles or to fewer places
+            return attention(q, k, v, heads, *args, **kwargs)
+        factors = (self.of_words if self.crosses else self.of_places)(covered, k)
+        return attend_with(attention, q, k, v, heads, *args, factors=factors, **kwargs)
+
+    def of_places(self, covered: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Return factors for queries (b f) d s and for keys, whose first d are the places."""
+        pull = self.settings.strength * TOGETHER
+        return pull * (2.0 * covered - 1.0), F.pad(covered, (0, 0, 0, k.shape[1] - covered.shape[1]))
+
+    def of_words(self, covered: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Return factors for queries (b f) d s and for keys, whose last are the words of each subject in turn.
+
+        Words weigh more with strength, and at strength 0 nothing. The negative prompt does not see them.
+        """
+        named = [i for i, path in enumerate(self.settings.paths) if path.words is not None]
+        pull = OUTSIDE + (INSIDE - OUTSIDE) * covered[..., named] + math.log(self.settings.strength)
+        pull[self.negative] = NEVER
+        subject = torch.block_diag(*(torch.ones(len(words), 1) for words in self.words)).to(k)
+        return pull, F.pad(subject, (0, 0, k.shape[1] - len(subject), 0)).expand(len(k), -1, -1)
+
+
+def attend_with(
+    attention: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, heads: int, *args, factors, **kwargs
+) -> Tensor:
+    """Return the attention of q to k and v, n t (heads c), with factors (n tq s) (n tk s)' added to its logits.
+
+    They ride in s more channels of each head, filled up to a multiple of 8, which kernels need.
+    """
+    channels = q.shape[-1] // heads
+    wider = math.ceil((channels + factors[0].shape[-1]) / 8) * 8
+    scale = math.sqrt(wider)  # by which attention divides its logits
+
+    def widened(x: Tensor, more: Tensor) -> Tensor:
+        more = F.pad(more.to(x), (0, wider - channels - more.shape[-1]))[:, :, None].expand(-1, -1, heads, -1)
+        return torch.cat((x.unflatten(-1, (heads, channels)), more), dim=-1).flatten(2)
+
+    q = widened(q * (scale / math.sqrt(channels)), factors[0] * scale)
+    out = attention(q, widened(k, factors[1]), widened(v, v[..., :0]), heads, *args, **kwargs)
+    return out.unflatten(-1, (heads, wider))[..., :channels].flatten(2)
+
+
+def follow_paths(model: ModelPatcher, settings: FollowPaths) -> ModelPatcher:
+    """Return a clone of `model` whose clips follow the paths, in place of those of an earlier Follow Paths.
+
+    At strength 0 it is the model as it was.
+    """
+    model = model.clone()
+    options: dict[str, Any] = model.model_options
+    if model.get_wrappers(Wrapper.OUTER_SAMPLE, KEY):
+        logging.info("Follow Paths: it replaces the Follow Paths before it.")
+        options[noises.KEY] = tuple(a for a in options[noises.KEY] if not isinstance(a, TravellingNoise))
+    wrappers = {Wrapper.OUTER_SAMPLE: settings.outer_sample, Wrapper.DIFFUSION_MODEL: settings.diffusion_model}
+    for kind, wrapper in wrappers.items():
+        model.remove_wrappers_with_key(kind, KEY)
+        if settings.strength > 0.0:
+            model.add_wrapper_with_key(kind, KEY, wrapper)
+    if settings.strength == 0.0:
+        return model
+    options[noises.KEY] = (*options.get(noises.KEY, ()), TravellingNoise(settings.paths, min(settings.strength, 1.0)))
+    return prepare_clips(model)
