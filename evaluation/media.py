@@ -109,6 +109,8 @@ class Video(Media):
     def _stream(self):
         try:
             with av.open(_readable(self.file), metadata_errors="replace") as container:
+                if not len(container.streams):
+                    raise ValueError("it breaks off or is no video")
                 stream = container.streams.best("video")  # which the cover picture of a file is not
                 if stream is None:
                     raise UnusableClip("there is no video in the file")
