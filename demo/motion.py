@@ -48,6 +48,9 @@ class DrawnClips:
                 context = self.text_encoder(prompts(still, generator))[0]
             yield Item(number, latents, Prompt(context, None))
 
+    def identities(self) -> dict[str, str]:
+        return {}  # there are no files
+
 
 def build() -> MotionModel:
     """Return a motion model in v3's layout: none in the middle block, 32 positions."""

@@ -216,7 +216,7 @@ def by_number(path: Path) -> list[tuple[int, str]]:
 
 def name_gaps(name: str, pictures: Sequence[Path]) -> None:
     """Log where the numbers of a sequence of pictures leave some out."""
-    numbers = [int(match[0]) for picture in pictures if (match := re.search(r"\d+$", picture.stem))]
+    numbers = [int(match[0]) for picture in pictures if (match := re.search(r"(?<!\d)\d+$", picture.stem))]
     step = min(map(sub, numbers[1:], numbers), default=1)
     gaps = [f"{one} and {other}" for one, other in pairwise(numbers) if other - one > step]
     if gaps:

@@ -23,6 +23,7 @@ MINIATURE = {
     "lora_name": "miniature_neon.safetensors",
     "control_net_name": "miniature_outline.safetensors",
     "sparse_ctrl": "miniature_outline.safetensors",  # it is only chosen: there is no miniature SparseCtrl
+    "camera_ctrl": "miniature_motion.safetensors",  # so is this
     "file": "moving_star.mp4",
     "image": "example.png",
     "folder": "frames",
