@@ -147,7 +147,7 @@ def arrange_noise(
 ) -> Tensor:
     """Return a run's noise as Clip Noise and its windows arrange it, and put the arrangements into its options."""
     of_nodes = options.get(noises.KEY, ())
-    options[noises.KEY] = tuple(sorted((*of_nodes, *of_windows), key=lambda a: getattr(a, "last", False)))
+    options[noises.KEY] = (*of_nodes, *of_windows)
     arranged = noises.arrange(noise, seed, options[noises.KEY])
     if of_nodes and torch.equal(arranged, noise):
         logging.info(f"Clip Noise: it does nothing, since no noise is added or none repeats in {len(noise)} frames.")

@@ -1,10 +1,11 @@
 """Touches comfy. Lets the subjects of a clip follow paths, by the early steps alone and without training.
 
-Three methods that were published apart; demo/paths.py measures what they give together:
+Two methods that were published apart, measured together by demo/paths.py:
 
-- The low frequencies of a subject's noise travel along its path (FreeTraj, arXiv 2406.16863, section 3.2).
-- Self-attention prefers places of the same subject and keeps the rest apart (Peekaboo, arXiv 2312.07509; FreeTraj).
+- Self-attention prefers places of the same subject and keeps the rest apart (Peekaboo, arXiv 2312.07509).
 - The words that mean a subject attract the places in its box and no others (TrailBlazer, arXiv 2401.00896).
+
+Noise that travels along the path (FreeTraj, arXiv 2406.16863), and temporal attention, changed nothing beyond them.
 
 What a place i gives a key j, beyond what the model says, is a product of two numbers. So it rides in added channels of
 queries and keys, with any kernel and without a mask, which would take gigabytes.
@@ -15,9 +16,9 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import comfy.patcher_extension
 import torch
@@ -25,11 +26,9 @@ import torch.nn.functional as F
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
-from . import noise as noises
 from .calls import CallFrames
 from .clips import areas_of_call, prepare_clips
-from .free_init import low_pass, mix_frequencies
-from .motion_paths import Box, MotionPath, coverage
+from .motion_paths import MotionPath, coverage
 from .other_nodes import plain_models
 from .reference import NEGATIVE, is_replaced
 from .strength import count_tiles, in_view
@@ -43,36 +42,6 @@ Wrapper = comfy.patcher_extension.WrappersMP
 TOGETHER = 5.0  # added to the logits between places of a subject, and taken from those of other places to it
 INSIDE, OUTSIDE = 3.0, -5.0  # added to the logits of a subject's words
 NEVER = -1000.0  # what fp16 holds even when multiplied by the size of a head
-SPATIAL, TEMPORAL = 0.25, 0.1  # stop frequencies of FreeTraj's mix
-
-
-@dataclass(frozen=True)
-class TravellingNoise:
-    """Noise whose low frequencies, in each path's box, are those of one patch that travels along."""
-
-    paths: tuple[MotionPath, ...]
-    share: float = 1.0
-    last: ClassVar[bool] = True
-    """After that of windows, which takes noise from other frames: a path has its own place in each."""
-
-    def __call__(self, noise: Tensor, seed: int) -> Tensor:
-        frames, _, height, width = noise.shape
-        travelling = noise.clone()
-        for number, path in enumerate(self.paths):
-            paste_along(travelling, noise[number % frames], path.boxes)
-        passes = low_pass("butterworth", (frames, height, width), spatial=SPATIAL, temporal=TEMPORAL)
-        mixed = mix_frequencies(travelling.cpu(), noise.cpu(), passes).to(noise)
-        return noises.blend(noise, mixed, self.share)
-
-
-def paste_along(travelling: Tensor, patch: Tensor, boxes: Sequence[Box]) -> None:
-    """Put what is around the middle of `patch` (c, h, w) into the box of each frame of `travelling` (f, c, h, w)."""
-    height, width = patch.shape[1:]
-    for frame, (box, covered) in enumerate(zip(boxes, coverage(boxes, (height, width)), strict=True)):
-        x, y = box.middle
-        shift = round((y - 0.5) * height), round((x - 0.5) * width)
-        inside = covered.to(patch.device) > 0.5
-        travelling[frame] = torch.where(inside, patch.roll(shift, dims=(1, 2)), travelling[frame])
 
 
 @dataclass(frozen=True)
@@ -246,16 +215,11 @@ def follow_paths(model: ModelPatcher, settings: FollowPaths) -> ModelPatcher:
     At strength 0 it is the model as it was.
     """
     model = model.clone()
-    options: dict[str, Any] = model.model_options
     if model.get_wrappers(Wrapper.OUTER_SAMPLE, KEY):
         logging.info("Follow Paths: it replaces the Follow Paths before it.")
-        options[noises.KEY] = tuple(a for a in options[noises.KEY] if not isinstance(a, TravellingNoise))
     wrappers = {Wrapper.OUTER_SAMPLE: settings.outer_sample, Wrapper.DIFFUSION_MODEL: settings.diffusion_model}
     for kind, wrapper in wrappers.items():
         model.remove_wrappers_with_key(kind, KEY)
         if settings.strength > 0.0:
             model.add_wrapper_with_key(kind, KEY, wrapper)
-    if settings.strength == 0.0:
-        return model
-    options[noises.KEY] = (*options.get(noises.KEY, ()), TravellingNoise(settings.paths, min(settings.strength, 1.0)))
-    return prepare_clips(model)
+    return prepare_clips(model) if settings.strength > 0.0 else model

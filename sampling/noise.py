@@ -15,7 +15,7 @@ KEY = "animatediff_native.noise"
 """Under which a MODEL's `model_options` hold a tuple of arrangements."""
 
 Arrangement = Callable[[Tensor, int], Tensor]
-"""From noise (f, c, h, w) and the run's seed to noise of the same shape. One whose `last` is true comes last."""
+"""From noise (f, c, h, w) and the run's seed to noise of the same shape."""
 
 
 def arrange(noise: Tensor, seed: int, arrangements: Iterable[Arrangement]) -> Tensor:

@@ -14,7 +14,7 @@ from comfy_support import CONTEXT, conditioning
 from node_support import FAILURES, FRAMES, SIZE, error, noise_of, run, windowed
 from torch import Tensor
 
-from animatediff_native.sampling.follow_paths import FollowPaths, TravellingNoise, attend_with, follow_paths
+from animatediff_native.sampling.follow_paths import FollowPaths, attend_with, follow_paths
 from animatediff_native.sampling.motion_paths import Box, MotionPath, coverage
 
 ACROSS = tuple(Box(i / 8, 1 / 4, i / 8 + 3 / 8, 3 / 4) for i in range(FRAMES))  # whole cells of 8 x 8
@@ -90,7 +90,7 @@ def steered_by_masks(model: Any, paths: tuple[MotionPath, ...]) -> Any:
 def test_attention_is_that_of_the_papers_masks(animated, paths, in_windows, positive):
     model = windowed(animated, length=4, overlap=2) if in_windows else animated
     noise = noise_of()
-    expected = sample(steered_by_masks(model, paths), positive, TravellingNoise(paths)(noise, 3))
+    expected = sample(steered_by_masks(model, paths), positive, noise)
     assert error(sample(model, positive, noise), expected) > 0.05
     assert error(sample(followed(model, paths), positive, noise), expected) < 1e-4
 
@@ -101,8 +101,7 @@ def test_at_strength_0_and_after_the_end_nothing_changes(animated, paths):
     assert torch.equal(sample(followed(animated, paths, strength=0.0), positive, noise), plain)
     assert torch.equal(sample(followed(followed(animated, paths), paths, strength=0.0), positive, noise), plain)
     assert error(sample(followed(animated, paths, strength=1e-6), positive, noise), plain) < 1e-4
-    travelled = sample(animated, positive, TravellingNoise(paths)(noise, 3))
-    assert torch.equal(sample(followed(animated, paths, end_percent=0.0), positive, noise), travelled)
+    assert torch.equal(sample(followed(animated, paths, end_percent=0.0), positive, noise), plain)
 
 
 @pytest.mark.parametrize("name", FAILURES)
