@@ -1,6 +1,6 @@
 """Measures how clips follow pictures: `python -m animatediff_native.demo.keyframes`.
 
-The base model and the personalised one, which neither SparseCtrl saw, get drawn pictures as keyframes: one at the
+The base model and the personalised one, which was in no training of theirs, get drawn pictures as keyframes: one at the
 first frame, one at each end, or sketches at three frames. Writes the table of docs/measurements/keyframes.md.
 """
 
@@ -10,30 +10,29 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from . import metrics, shapes
-from .control import outlines
-from .evaluate import FRAMES, Miniature, with_module
+from .evaluate import FRAMES, Miniature
 from .train import DEMO, MODELS, use_cpu
 
 RESULTS = DEMO.parent / "docs" / "measurements" / "keyframes.md"
 LOOKS = {"base": "paper", "personalised": "neon"}
-ENDS, THREE = "0, -1", "0, 8, -1"
 COLUMNS = ("keyframe %", "place px", "shape %", "colour %", "step px", "jerk px")
 HEAD = """# Clips that follow pictures
 
-{date}, {machine}: the miniature with its SparseCtrl models, {seeds} seeds of each row. The personalised model was never
-seen in their training. This measures them:
+{date}, {machine}: the miniature with its SparseCtrl models and PIA, {seeds} seeds of each row. The personalised model
+was in no training of theirs. This trains them, and this measures them:
 
+    python tools/dev.py run -- python -m animatediff_native.demo.train_keyframes
     python tools/dev.py run -- python -m animatediff_native.demo.keyframes
 
 - *keyframe*: mean difference between a keyframe's picture and the clip's frame there, in percent of white. The
-  autoencoder alone makes {autoencoder}.
+  autoencoder alone makes {autoencoder}; *none* is a clip of the same prompt that saw no picture.
 - *place*: distance between the shape in a keyframe and the shape in the clip's frame there.
 - *shape*, *colour*: frames that show what the prompt asks for.
 - *step*, *jerk*: how far the shape moves from frame to frame, and the third difference of its path.
@@ -78,43 +77,55 @@ def mean(values: list[float]) -> float:
     return sum(values) / max(1, len(values))
 
 
-def guide(miniature: Miniature, pictures: Tensor, positions: str, file: Path) -> Any:
-    """Return a SparseCtrl that sees pictures (n, 3, h, w) at the positions."""
-    from ..sampling.keyframes import KeyframeImages, Keyframes, parse_positions
-    from ..sampling.sparse_control import load_sparse_control
-
-    images = pictures.movedim(1, -1)
-    keyframes = Keyframes(images, parse_positions(positions), miniature.vae)
-    return load_sparse_control(str(file)).set_cond_hint(KeyframeImages.of(keyframes, images).movedim(-1, 1))
-
-
 def drawn_clip(seed: int, look: str) -> tuple[shapes.Scene, Tensor]:
     """Return a random clip of a look as a scene and as pictures (f, 3, h, w)."""
     scene = shapes.random_clip(1, FRAMES, torch.Generator().manual_seed(50_000 + seed))
     return scene, shapes.draw(scene, look)
 
 
-def measure(miniature: Miniature, model: Any, look: str, seeds: int, models: Path) -> dict[str, Measured]:
-    """Return the rows of one model."""
-    from ..sampling.keyframes import parse_positions
+class Row(NamedTuple):
+    """How the clips of a row see pictures."""
 
-    rgb, sketch = (models / "controlnet" / f"miniature_sparse_{sees}.safetensors" for sees in ("rgb", "scribble"))
-    rows = {
-        "none": ("0", None),
-        "first picture": ("0", rgb),
-        "first and last picture": (ENDS, rgb),
-        "three sketches": (THREE, sketch),
-    }
-    measured = {name: Measured() for name in rows}
+    name: str
+    positions: str = "0"
+    sparse_ctrl: str = ""
+    module: str = "miniature_motion"
+
+
+ROWS = (
+    Row("none"),
+    Row("first picture, SparseCtrl", sparse_ctrl="miniature_sparse_rgb"),
+    Row("first picture, PIA", module="miniature_pia"),
+    Row("first and last picture, SparseCtrl", positions="0, -1", sparse_ctrl="miniature_sparse_rgb"),
+    Row("three sketches, SparseCtrl", positions="0, 8, -1", sparse_ctrl="miniature_sparse_scribble"),
+)
+
+
+def measure(miniature: Miniature, image_model: Any, look: str, row: Row, seeds: int, models: Path) -> Measured:
+    """Return the measurements of a row of one image model."""
+    from ..motion_models.loader import load_motion_model
+    from ..sampling.animate import MotionSettings, animate
+    from ..sampling.keyframes import KeyframeImages, Keyframes, parse_positions
+    from ..sampling.pictures import PictureSettings
+    from ..sampling.sparse_control import load_sparse_control
+    from .control import outlines
+
+    module = load_motion_model(str(models / "animatediff_models" / f"{row.module}.safetensors"))
+    animated, positions = animate(image_model, module), parse_positions(row.positions)
+    numbers = [int(position.frame(FRAMES)) for position in positions]
+    measured = Measured()
     for seed in range(seeds):
         scene, drawn = drawn_clip(seed, look)
-        prompt = shapes.captions(scene)[0]
-        for name, (positions, file) in rows.items():
-            keyframes = [int(position.frame(FRAMES)) for position in parse_positions(positions)]
-            pictures = outlines(drawn[keyframes]) if file == sketch else drawn[keyframes]
-            control = guide(miniature, pictures, positions, file) if file else None
-            clip = miniature.sample(model, prompt, seed, control=control)
-            measured[name].add(clip, drawn, scene, keyframes)
+        pictures = outlines(drawn[numbers]) if "scribble" in row.sparse_ctrl else drawn[numbers]
+        images = pictures.movedim(1, -1)
+        keyframes, control = Keyframes(images, positions, miniature.vae), None
+        if row.sparse_ctrl:
+            control = load_sparse_control(str(models / "controlnet" / f"{row.sparse_ctrl}.safetensors"))
+            control.set_cond_hint(KeyframeImages.of(keyframes, images).movedim(-1, 1))
+        elif module.config.picture_input:
+            animated = animate(image_model, module, MotionSettings(pictures=PictureSettings(keyframes)))
+        clip = miniature.sample(animated, shapes.captions(scene)[0], seed, control=control)
+        measured.add(clip, drawn, scene, numbers)
     return measured
 
 
@@ -137,7 +148,6 @@ def main() -> None:
 
     use_cpu()
     miniature = Miniature(options.models)
-    module = options.models / "animatediff_models" / "miniature_motion.safetensors"
     with torch.inference_mode():
         text = HEAD.format(
             date=time.strftime("%d %B %Y"),
@@ -147,9 +157,9 @@ def main() -> None:
         )
         text += "| model | keyframes | " + " | ".join(COLUMNS) + " |\n|---|---|" + "--:|" * len(COLUMNS) + "\n"
         for name, look in LOOKS.items():
-            model = with_module(getattr(miniature, name), module)
-            for keyframes, measured in measure(miniature, model, look, options.seeds, options.models).items():
-                text += f"| {name} | {keyframes} | {measured.row()} |\n"
+            for row in ROWS:
+                measured = measure(miniature, getattr(miniature, name), look, row, options.seeds, options.models)
+                text += f"| {name} | {row.name} | {measured.row()} |\n"
     print(text)
     options.out.write_text(text, encoding="utf-8")
 
