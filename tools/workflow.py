@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "CURVE", "COMFY_DYNAMICCOMBO_V3"}
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"  # whose first entry is its default
+WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "CURVE", DYNAMIC_COMBO}
 NOTES = {"Note", "MarkdownNote"}
 AFTER_GENERATE = {"fixed", "increment", "decrement", "randomize"}
 ALWAYS, MUTED, BYPASSED = 0, 2, 4
@@ -67,15 +68,16 @@ def _named_widgets(schema: dict[str, Any], values: deque, prefix: str) -> Iterat
         is_widget = isinstance(kind, list) or options.get("widgetType", kind) in WIDGET_TYPES
         if not is_widget or options.get("forceInput"):
             continue
-        if not values and "default" not in options:
+        default = {"default": options["options"][0]["key"]} if kind == DYNAMIC_COMBO else options
+        if not values and "default" not in default:
             continue
-        value = values.popleft() if values else options["default"]
+        value = values.popleft() if values else default["default"]
         yield prefix + name, {"__value__": value} if isinstance(value, list) else value
         # What the editor does to a seed after each run is a widget of its own, unknown to the server.
         controlled = options.get("control_after_generate") or name in ("seed", "noise_seed")
         if controlled and values and values[0] in AFTER_GENERATE:
             values.popleft()
-        if kind == "COMFY_DYNAMICCOMBO_V3":  # the chosen entry brings widgets of its own
+        if kind == DYNAMIC_COMBO:  # the chosen entry brings widgets of its own
             for option in options["options"]:
                 if option["key"] == value:
                     yield from _named_widgets(option["inputs"], values, f"{prefix}{name}.")

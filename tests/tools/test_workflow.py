@@ -93,6 +93,45 @@ def test_the_widgets_of_a_chosen_entry_follow_it(values, expected):
     assert prompt["3"]["inputs"] == expected
 
 
+def dynamic(optional: bool = False, **entries: dict[str, Any]) -> list[Any]:
+    """An input whose entries bring inputs, all of them needed or none."""
+    kind = "optional" if optional else "required"
+    options = [{"key": key, "inputs": {kind: inputs}} for key, inputs in entries.items()]
+    return ["COMFY_DYNAMICCOMBO_V3", {"options": options}]
+
+
+CRF = {"crf": ["FLOAT", {"default": 23.0}]}
+CODEC = dynamic(True, auto={}, h264={"encoding": dynamic(auto={}, **{"re-encode": CRF})})
+PREFIX = {"filename_prefix": ["STRING", {"default": "video/ComfyUI"}]}
+SAVE_VIDEO = {
+    "0.30": {
+        "required": {**PREFIX, "format": ["COMBO", {"options": ["auto", "mp4"], "default": "auto"}], "codec": CODEC}
+    },
+    "0.33": {
+        "required": {**PREFIX, "format": dynamic(auto={"codec": CODEC}, mp4={"codec": CODEC})},
+        "optional": {"codec": [CODEC[0], {**CODEC[1], "hidden": True}]},
+    },
+}
+
+
+@pytest.mark.parametrize("version", SAVE_VIDEO)
+@pytest.mark.parametrize(
+    ("saved", "codec"),
+    [
+        (["auto", "auto"], {"": "auto"}),
+        (["auto", "h264", "re-encode", 30.0], {"": "h264", ".encoding": "re-encode", ".encoding.crf": 30.0}),
+    ],
+)
+def test_save_video_means_the_same_where_its_codec_belongs_to_its_format(version, saved, codec):
+    """The page gives the codec that is hidden there its first entry, and the node prefers that of the format."""
+    node = {"id": 3, "type": "SaveVideo", "widgets_values": ["a", *saved]}
+    info = {"SaveVideo": {"input": SAVE_VIDEO[version]}}
+    inputs = workflow_to_prompt({"nodes": [node], "links": []}, info)["3"]["inputs"]
+    moved = version == "0.33"
+    expected = {f"{'format.' * moved}codec{name}": value for name, value in codec.items()}
+    assert inputs == {"filename_prefix": "a", "format": "auto", **expected, **({"codec": "auto"} if moved else {})}
+
+
 def test_reroutes_notes_and_primitives_are_resolved():
     reroute = {"id": 3, "type": "Reroute", "inputs": [{"name": "", "type": "*", "link": 1}]}
     number = {"id": 4, "type": "PrimitiveNode", "widgets_values": [4.5, "fixed"]}
