@@ -24,7 +24,9 @@ def test_shapes_stand_where_the_keyframes_show_them(miniature, model):
     places = {}
     for name in ROWS:
         with torch.inference_mode():
-            measured = keyframes.measure(miniature, getattr(miniature, model), keyframes.LOOKS[model], ROWS[name], SEEDS, MODELS)
+            measured = keyframes.measure(
+                miniature, getattr(miniature, model), keyframes.LOOKS[model], ROWS[name], SEEDS, MODELS
+            )
         places[name] = keyframes.mean(measured.place)
     unled = places.pop("none")
     assert unled > 15
