@@ -8,7 +8,7 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,6 +83,14 @@ def drawn_clip(seed: int, look: str) -> tuple[shapes.Scene, Tensor]:
     return scene, shapes.draw(scene, look)
 
 
+def sketches(scene: shapes.Scene) -> Tensor:
+    """Return the outlines (f, 3, h, w) of a clip, drawn in blue since the Canny node does not see pale colours."""
+    from .control import outlines
+
+    blue = torch.full_like(scene.colour, list(shapes.COLOURS).index("blue"))
+    return outlines(shapes.draw(replace(scene, colour=blue)))
+
+
 class Row(NamedTuple):
     """How the clips of a row see pictures."""
 
@@ -108,7 +116,6 @@ def measure(miniature: Miniature, image_model: Any, look: str, row: Row, seeds: 
     from ..sampling.keyframes import KeyframeImages, Keyframes, parse_positions
     from ..sampling.pictures import PictureSettings
     from ..sampling.sparse_control import load_sparse_control
-    from .control import outlines
 
     module = load_motion_model(str(models / "animatediff_models" / f"{row.module}.safetensors"))
     animated, positions = animate(image_model, module), parse_positions(row.positions)
@@ -116,8 +123,8 @@ def measure(miniature: Miniature, image_model: Any, look: str, row: Row, seeds: 
     measured = Measured()
     for seed in range(seeds):
         scene, drawn = drawn_clip(seed, look)
-        pictures = outlines(drawn[numbers]) if "scribble" in row.sparse_ctrl else drawn[numbers]
-        images = pictures.movedim(1, -1)
+        seen = sketches(scene) if "scribble" in row.sparse_ctrl else drawn
+        images = seen[numbers].movedim(1, -1)
         keyframes, control = Keyframes(images, positions, miniature.vae), None
         if row.sparse_ctrl:
             control = load_sparse_control(str(models / "controlnet" / f"{row.sparse_ctrl}.safetensors"))
