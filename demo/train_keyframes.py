@@ -26,6 +26,7 @@ def train_sparse_ctrl(sees: str, train_on: Callable[..., Path], data: dict[str, 
     on_stills = train_on(
         f"stills_{sees}",
         train="SparseCtrl",
+        motion_module=str(MODULE),
         data=data | {"frames": 1},
         fit={"steps": 700, "learning_rate": 2e-3},
         objective=OBJECTIVE | {"batch": 10},
@@ -34,6 +35,7 @@ def train_sparse_ctrl(sees: str, train_on: Callable[..., Path], data: dict[str, 
     return train_on(
         f"miniature_sparse_{sees}",
         train="SparseCtrl",
+        motion_module=str(MODULE),
         data=data,
         fit={"steps": 1500, "learning_rate": 1e-3},
         objective=OBJECTIVE,
@@ -42,14 +44,22 @@ def train_sparse_ctrl(sees: str, train_on: Callable[..., Path], data: dict[str, 
 
 
 def train_pia(train_on: Callable[..., Path], data: dict[str, Any]) -> Path:
-    """Train PIA from the miniature's motion module."""
+    """Train PIA from the miniature's motion module, at first on short clips, whose frames are all like the picture."""
+    # With an offset, or it reads the background's tint from the noisy clip alone.
+    settings = {"train": "motion module", "pictures": True, "objective": OBJECTIVE | {"noise_offset": 0.1}}
+    on_short_clips = train_on(
+        "short_pia",
+        motion_module=str(MODULE),
+        data=data | {"frames": 4},
+        fit={"steps": 1000, "learning_rate": 1e-3},
+        **(settings | {"objective": settings["objective"] | {"batch": 8}}),
+    )
     return train_on(
         "miniature_pia",
-        train="motion module",
-        pictures=True,
+        motion_module=str(on_short_clips),
         data=data,
-        fit={"steps": 2500, "learning_rate": 1e-3},
-        objective=OBJECTIVE | {"noise_offset": 0.1},  # or it reads the background's tint from the noisy clip alone
+        fit={"steps": 1500, "learning_rate": 1e-3},
+        **settings,
     )
 
 
@@ -71,7 +81,7 @@ def main() -> None:
     data = {"folder": str(clips), "stride": 1, "size": shapes.SIZE, "flip": True}
 
     def train_on(name: str, **settings: Any) -> Path:
-        return train(run_dir, name, clips, motion_module=str(MODULE), **settings)
+        return train(run_dir, name, clips, **settings)
 
     for name, training in TRAININGS.items():
         if options.only is None or name.endswith(options.only):
