@@ -1,7 +1,7 @@
 """Trains what lets the miniature see pictures: `python -m animatediff_native.demo.train_keyframes`.
 
 Draws clips as videos, trains two SparseCtrl models and PIA on them with `python -m training`, as a user would, and
-writes the results in fp16. Takes about two hours on two CPU cores; interrupted, it goes on where it was.
+writes the results in fp16. Interrupted, it goes on where it was.
 """
 
 import argparse

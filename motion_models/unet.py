@@ -103,7 +103,7 @@ def motion_hooks(
     strength: Callable[[str, Tensor], tuple[Amount, Amount]] = full_strength,
     windows: AttentionWindows | None = None,
 ) -> Iterator[None]:
-    """Within the context, pass the output of each slot's layer through its motion module; see `MotionModule.forward`.
+    """Pass the output of each slot's layer through its motion module within the context; see `MotionModule.forward`.
 
     `strength` returns the strength and the motion scale for a slot's name and features. A slot without a module in this
     motion model stays bare.
@@ -132,7 +132,7 @@ def unet_norms(unet: Any) -> tuple[nn.Module, ...]:
 
 @contextmanager
 def group_norms_over_frames(norms: Iterable[nn.Module], frames: int) -> Iterator[None]:
-    """Within the context, let these norms take their statistics over all frames of a cond
+    """Let these norms, within the context, take their statistics over all frames of a cond
     (`use_inflated_groupnorm: false` in the official configuration of v1)."""
 
     def fold(_norm: nn.Module, args: tuple[Tensor, ...]):

@@ -60,7 +60,7 @@ def frames_of(c: Conversion, loader: Node) -> Output | str:
         return link
     indexes = method.node.values["indexes"]
     if not re.fullmatch(r"[\s,\d-]*", indexes):
-        c.say(method.node, f'indexes "{indexes}" is left out: {WRITE_FRAMES}.')
+        c.say(method.node, f'indexes "{" ".join(indexes.split())[:40]}" is left out: {WRITE_FRAMES}.')
         return ""
     return indexes
 

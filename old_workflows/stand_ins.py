@@ -97,7 +97,7 @@ def scale_and_encode(settings: Settings) -> io.NodeOutput:
     image, vae, latent, method, crop = (settings.inputs[entry.name] for entry in OLD_NODES[settings.old_id].inputs)
     height, width = latent["samples"].shape[-2:]
     scaled = common_upscale(image.movedim(-1, 1), 8 * width, 8 * height, method, crop).movedim(1, -1)
-    return io.NodeOutput({"samples": vae.encode(scaled[..., :3])})
+    return io.NodeOutput({"samples": vae.encode(scaled[..., :3].expand(-1, -1, -1, 3))})
 
 
 def last_frame(prompts: str) -> int:

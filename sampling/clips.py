@@ -86,7 +86,7 @@ def sample_clip(executor, noise: Tensor, latent_image, sampler, sigmas, denoise_
         rate = options.get(RATE, FRAME_RATE)
         callback = show_progress(callback, guider.model_patcher, steps=len(sigmas) - 1, frame_rate=rate)
         if handler is not None and frames > handler.context_length and not is_inside(handler):
-            check_calls(options)
+            check_calls(guider.model_patcher, options)
         if isinstance(handler, SlidingContext):
             options["context_handler"] = handler.for_run(callback)
             of_windows = handler.noise(frames)

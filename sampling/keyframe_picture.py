@@ -24,7 +24,7 @@ def draw_keyframes(images: Tensor, frames: Sequence[int]) -> Image.Image:
     ordered = sorted(zip(frames, images, strict=True), key=lambda keyframe: keyframe[0])
     for i, (frame, image) in enumerate(ordered):
         x, y = GAP + i % columns * (width + GAP), GAP + i // columns * (height + CAPTION)
-        pixels = (image[..., :3].clamp(0.0, 1.0) * 255.0).round().byte().cpu().numpy()
+        pixels = (image[..., :3].expand(-1, -1, 3).clamp(0.0, 1.0) * 255.0).round().byte().cpu().numpy()
         sheet.paste(ImageOps.pad(Image.fromarray(pixels), (width, height), color=BACKGROUND), (x, y))
         draw.text((x + width / 2, y + height + CAPTION / 2), str(frame), fill=INK, font=font, anchor="mm")
     return sheet

@@ -68,7 +68,7 @@ class Keyframes:
 
     def resized(self, height: int, width: int) -> Tensor:
         """Return the pictures in this size, (n, height, width, 3)."""
-        images = self.images[..., :3].movedim(-1, 1).float()
+        images = self.images[..., :3].expand(-1, -1, -1, 3).movedim(-1, 1).float()  # grey ones have one channel
         h, w = images.shape[-2:]
         if self.resize == CROP:
             scale = min(h / height, w / width)

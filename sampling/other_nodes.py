@@ -27,10 +27,11 @@ OF_A_STEP = (Wrapper.PREDICT_NOISE, Wrapper.SAMPLER_SAMPLE, Wrapper.OUTER_SAMPLE
 CHANGES = {"append", "extend", "update", "setdefault", "add", "insert"}
 
 
-def check_calls(model_options: dict[str, Any]) -> None:
+def check_calls(model: ModelPatcher, model_options: dict[str, Any]) -> None:
     """Raise ValueError if a node keeps something of one UNet call for the whole step, which windows make of several.
 
-    Self-Attention Guidance is one: what its attention patch sees, its function after CFG needs of all frames.
+    Self-Attention Guidance is one: what its attention patch sees, its function after CFG needs of all frames. TGate is
+    another: it replaces the forward of the UNet's blocks by one that shows in later calls what an earlier one gave.
     """
     options = model_options.get("transformer_options", {})
     wrappers = options.get("wrappers", {})
@@ -38,8 +39,12 @@ def check_calls(model_options: dict[str, Any]) -> None:
     in_calls += [model_options.get("model_function_wrapper"), *(wrappers.get(kind) for kind in OF_A_CALL)]
     in_steps = [value for key, value in model_options.items() if key.startswith("sampler_")]
     in_steps += [wrappers.get(kind) for kind in OF_A_STEP]
-    shared = {id(place) for function in functions(in_steps) for place in places(function).values()}
-    for function in functions(in_calls):
+    packs = {function.__module__ for function in functions([in_calls, in_steps])}
+    # Of the packs in this run: a replaced forward stays on the shared model after its node is gone.
+    replaced = [function for function in forwards(model) if function.__module__ in packs]
+    later = (*functions(in_steps), *replaced)
+    shared = {id(place) for function in later for place in places(function).values()}
+    for function in (*functions(in_calls), *replaced):
         if any(id(place) in shared for name, place in places(function).items() if writes(function, name)):
             raise ValueError(
                 f"{node_of(function)} keeps what it sees in one call of the UNet, but the windows divide each step "
@@ -51,6 +56,12 @@ def check_detours(model_options: dict[str, Any]) -> None:
     """Raise ValueError if a node calls the UNet itself instead of through ComfyUI, as DeepCache does."""
     for function in functions(model_options.get("model_function_wrapper")):
         raise ValueError(f"{node_of(function)} calls the UNet past the motion module, so nothing moves: remove it.")
+
+
+def forwards(model: ModelPatcher) -> Iterator[FunctionType | MethodType]:
+    """Yield the functions that nodes have put in the place of a forward of the UNet's modules."""
+    for module in model.model.modules():
+        yield from functions([vars(module).get(name) for name in ("forward", "_forward")])
 
 
 def functions(value: Any) -> Iterator[FunctionType | MethodType]:

@@ -167,7 +167,7 @@ class ClipPictures:
 
     @contextmanager
     def hooks(self, model: MotionModel, unet: Any, slots: Sequence[Slot], view: View) -> Iterator[None]:
-        """Within the context, a UNet call sees the pictures through this motion model."""
+        """Let a UNet call within the context see the pictures through this motion model."""
         part, layers = model.get_submodule(model.config.picture_input), {slot.name: slot.layer for slot in slots}
         if model.config.picture_input == PIA_CONV:
             hooks = {unet.input_blocks[0][0]: self.pia_hook(part, view)}

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ..sampling.timeline import cut
 from .data import DataOptions
 from .data.options import is_address
+from .diffusion import TIMESTEPS
 from .loop import FitOptions
 from .lora import LoraOptions
 from .motion import MotionOptions
@@ -31,7 +32,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "data.amount": (0, 1),
     "data.variants": (1, 1e6),
     "fit.steps": (1, 1e9),
-    "fit.learning_rate": (0, 1),
+    "fit.learning_rate": (1e-12, 1),
     "fit.weight_decay": (0, 1e6),
     "fit.warmup": (0, 1e9),
     "fit.clip": (0, inf),
@@ -40,6 +41,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "objective.accumulate": (1, 1e6),
     "objective.seed": (0, 1e12),
     "objective.least": (0, 1e6),
+    "objective.first_timestep": (0, TIMESTEPS - 1),
     "objective.noise_offset": (0, 1),
     "objective.caption_dropout": (0, 1),
     "lora.rank": (1, 4096),

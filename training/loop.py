@@ -47,10 +47,6 @@ class FitOptions:
     average: float = 0.998
     """Share that the moving average of the weights (EMA) keeps in each step; 0 turns it off."""
 
-    def __post_init__(self):
-        if self.steps < 1 or self.learning_rate <= 0:
-            raise ValueError(f"{self.steps} steps with a learning rate of {self.learning_rate}: both must be above 0.")
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -281,7 +277,7 @@ def read_state(file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
 
 @contextmanager
 def damage_of(file: Path) -> Iterator[None]:
-    """Within the context, raise ValueError for whatever goes wrong with a state."""
+    """Raise ValueError for whatever goes wrong with a state within the context."""
     try:
         yield
     except Exception as error:  # torch raises a dozen kinds for a broken file

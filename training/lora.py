@@ -28,10 +28,6 @@ class LoraOptions:
     layout: Literal["AnimateDiff", "MotionDirector", "diffusers"] = "AnimateDiff"
     """Key names in a motion LoRA's file."""
 
-    def __post_init__(self):
-        if self.rank < 1:
-            raise ValueError(f"'rank' is {self.rank}, but must be 1 or more.")
-
     @property
     def scale(self) -> float:
         """Return the factor of the learned change."""

@@ -47,12 +47,6 @@ class MotionOptions:
     bf16: bool = False
     """Compute in bfloat16; the weights in training stay float32."""
 
-    def __post_init__(self):
-        if self.batch < 1 or self.accumulate < 1:
-            raise ValueError(f"'batch' is {self.batch} and 'accumulate' {self.accumulate}: both must be 1 or more.")
-        if not 0 <= self.first_timestep < TIMESTEPS:
-            raise ValueError(f"'first_timestep' is {self.first_timestep}, but timesteps go from 0 to {TIMESTEPS - 1}.")
-
     @property
     def dtype(self) -> torch.dtype:
         """Return the type of the frozen weights."""

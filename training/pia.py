@@ -39,7 +39,7 @@ def with_picture_input(model: MotionModel, conv_in: Any) -> MotionModel:
 
 @contextmanager
 def pictures(unet: Any, model: MotionModel, clips: CleanClips | None) -> Iterator[None]:
-    """Within the context, a UNet call sees one of the clean latents of each clip, if the motion model can."""
+    """Let a UNet call within the context see one of the clean latents of each clip, if the motion model can."""
     if model.config.picture_input != PIA_CONV or clips is None:
         yield
         return

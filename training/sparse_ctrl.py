@@ -40,10 +40,6 @@ class SparseCtrlOptions:
     start: Path | None = None
     """SparseCtrl file to fine-tune; without one, it starts from the image model."""
 
-    def __post_init__(self):
-        if self.keyframes < 1:
-            raise ValueError(f"'keyframes' is {self.keyframes}, but must be 1 or more.")
-
 
 class ControlledUNet(nn.Module):
     """A frozen UNet with a SparseCtrl, whose `hint` and number of `frames` are set for each call."""
@@ -120,7 +116,7 @@ def sketch_hints(model: ModelPatcher, vae: Any):
 
 @contextmanager
 def pytorch_attention(control: SparseControlNet) -> Iterator[None]:
-    """Within the context, the control's layers use PyTorch's attention, since others may have no gradients."""
+    """Let the control's layers use PyTorch's attention within the context, since others may have no gradients."""
 
     def use(_layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         x, context, *_ = args

@@ -23,6 +23,7 @@ import pytest
 import torch
 from lora_support import SPELLINGS, weights
 from node_support import FRAMES, ksampler, prompt, run
+from sparse_ctrl_support import load_sparse
 
 from animatediff_native.demo import evaluate
 from animatediff_native.demo.train import MODELS
@@ -171,7 +172,7 @@ def source(rng: random.Random) -> Any:
 class Values:
     """Values of inputs by their types, valid and hostile ones."""
 
-    def __init__(self, adn: dict[str, Any], model: Any, motion: Any, miniature: evaluate.Miniature):
+    def __init__(self, adn: dict[str, Any], model: Any, motion: Any, control: Any, miniature: evaluate.Miniature):
         self.adn, self.schemas = adn, {node: adn[node].GET_SCHEMA() for node in adn}
         trained = {
             f"{layer}.lora_{end}.weight": torch.ones(4, 4) for layer in fuzz_support.layers() for end in ("up", "down")
@@ -179,6 +180,8 @@ class Values:
         self.by_type: dict[str, Callable[[random.Random], Any]] = {
             "MODEL": lambda rng: model,
             "CLIP": lambda rng: miniature.clip,
+            "VAE": lambda rng: miniature.vae,
+            "CONTROL_NET": lambda rng: control,
             "MOTION_MODEL_ADN": lambda rng: motion,
             "MOTION_MODEL_ADE": lambda rng: motion,
             "LATENT": latent,
@@ -208,7 +211,8 @@ class Values:
 
     def maker(self, kind: str, rng: random.Random) -> Any:
         """The output of a stand-in of that type."""
-        makers = [node for node, schema in self.schemas.items() if [o.get_io_type() for o in schema.outputs] == [kind]]
+        stand_ins = ((node, schema) for node, schema in self.schemas.items() if node.startswith("ADN_Old"))
+        makers = [node for node, schema in stand_ins if [o.get_io_type() for o in schema.outputs] == [kind]]
         try:
             return self.make(rng.choice(makers), rng) if makers else NOTHING
         except ValueError:  # a loader whose folder is empty
@@ -244,7 +248,8 @@ SLOW = ("ADN_TrainMotionLora", "ADN_TrainMotionModule")
 
 @pytest.mark.timeout(max(100, ROUNDS))
 def test_hostile_values_of_every_node(adn, model, motion, miniature, tmp_path):
-    values = Values(adn, model, motion, miniature)
+    (tmp_path / "temp").mkdir(exist_ok=True)
+    values = Values(adn, model, motion, load_sparse(tmp_path / "temp"), miniature=miniature)
     nodes = sorted(adn)
     for rng in rounds("values", 2.0):
         node = rng.choice(nodes if rng.random() < 0.15 else [node for node in nodes if node not in SLOW])

@@ -11,6 +11,7 @@ import torch
 
 from animatediff_native.sampling.keyframe_picture import CAPTION, GAP, draw_keyframes
 from animatediff_native.sampling.keyframes import (
+    CROP,
     PAD,
     KeyframeImages,
     Keyframes,
@@ -133,3 +134,11 @@ def test_the_picture_shows_every_keyframe_in_the_order_of_frames():
     assert sheet.size == (WIDTH, GAP + width + CAPTION)
     middles = [sheet.getpixel((GAP + i * (width + GAP) + width // 2, GAP + width // 2)) for i in range(3)]
     assert middles == [(0, 255, 0), (0, 0, 255), (255, 0, 0)]
+
+
+@pytest.mark.parametrize("resize", [CROP, PAD])
+def test_grey_pictures_of_one_channel_are_those_of_three(resize):
+    grey = torch.rand(2, 6, 9, 1, generator=torch.Generator().manual_seed(4))
+    one, three = (Keyframes(images, resize=resize).resized(8, 8) for images in (grey, grey.expand(-1, -1, -1, 3)))
+    assert torch.equal(one, three)
+    assert draw_keyframes(grey, (0, 3)).tobytes() == draw_keyframes(grey.expand(-1, -1, -1, 3), (0, 3)).tobytes()

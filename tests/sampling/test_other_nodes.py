@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import comfy.model_patcher
@@ -54,6 +55,47 @@ def test_a_node_that_calls_the_unet_itself_is_refused(model, animated):
         ksampler(around)
     ksampler(around, frames=1)
     custom(around, run(sampler_nodes.KSamplerSelect, sampler_name="euler"), levels(model, 4)[:1])
+
+
+def gated(model: Any) -> Any:
+    """Let the UNet's blocks show from the second step on what they gave in the call before, as TGate does.
+
+    It replaces their forward on the shared model for good, and an entry in the options turns it on.
+    """
+
+    def block_forward(forward: Any) -> Any:
+        last = {}
+
+        def gate(_block: Any, x: torch.Tensor, context: Any, transformer_options: Any) -> torch.Tensor:
+            enabled = transformer_options.get("gate")
+            if not enabled or transformer_options["sigmas"][0] > 10.0 or "x" not in last:
+                x = forward(x, context=context, transformer_options=transformer_options)
+                if enabled:
+                    last["x"] = x
+            return last["x"] if enabled else x
+
+        return gate
+
+    def enable(apply_model: Any, call: dict[str, Any]) -> torch.Tensor:
+        call["c"]["transformer_options"]["gate"] = True
+        return apply_model(call["input"], call["timestep"], **call["c"])
+
+    model = model.clone()
+    for name, blocks in model.model.named_modules():
+        for block in blocks if name.endswith("transformer_blocks") else ():
+            block.forward = MethodType(block_forward(block.forward), block)
+    model.set_model_unet_function_wrapper(enable)
+    return model
+
+
+def test_forwards_that_keep_what_they_see_are_refused_where_windows_divide_a_step(animated):
+    before = ksampler(windowed(animated))
+    keeping = gated(animated)
+    with pytest.raises(ValueError, match=r'gated keeps what it sees in one call .* "within" .* "motion module"'):
+        ksampler(windowed(keeping))
+    assert torch.equal(ksampler(windowed(keeping, FRAMES)), ksampler(keeping))
+    assert not torch.equal(ksampler(windowed(keeping, within=MOTION)), ksampler(windowed(animated, within=MOTION)))
+    assert torch.equal(ksampler(windowed(animated)), before), "its functions stay on the model, and do nothing"
 
 
 class Keeper:

@@ -101,3 +101,19 @@ def test_more_frames_than_positions_are_refused_before_sampling(model, scribble)
     with pytest.raises(ValueError, match="33 frames at once are more than the 32 that scribble_2_7"):
         sampled(recorded, *controlled(scribble, keyframe_images("0, 1")), frames=33)
     assert not calls
+
+
+def test_within_the_motion_modules_pictures_stay_at_their_frames(animated, scribble, folder):
+    """The UNet sees the whole clip, so that no window needs a picture of another one: motion modules carry it on."""
+    recorded, calls = with_recorded_controls(windowed(animated, within="motion module"))
+    none = load_sparse(folder, "scribble", SMALL, far_keyframes="none")
+    nearest, same, moved = (
+        predict(recorded, controlled(control, keyframe_images(frame, n=1))[0], noise_of(LONG))
+        for control, frame in ((scribble, "0"), (none, "0"), (scribble, "1"))
+    )
+    assert torch.equal(nearest, same)
+    before_motion = calls[0]["control"][0]
+    without_picture = before_motion[1:]
+    assert torch.equal(without_picture, without_picture[:1].expand_as(without_picture))
+    assert error(before_motion[0], before_motion[1]) > DIFFERENT
+    assert error(nearest[-LENGTH:], moved[-LENGTH:]) > SAME

@@ -93,7 +93,7 @@ def test_the_widgets_of_a_chosen_entry_follow_it(values, expected):
     assert prompt["3"]["inputs"] == expected
 
 
-def dynamic(optional: bool = False, **entries: dict[str, Any]) -> list[Any]:
+def dynamic(entries: dict[str, dict[str, Any]], optional: bool = False) -> list[Any]:
     """An input whose entries bring inputs, all of them needed or none."""
     kind = "optional" if optional else "required"
     options = [{"key": key, "inputs": {kind: inputs}} for key, inputs in entries.items()]
@@ -101,14 +101,14 @@ def dynamic(optional: bool = False, **entries: dict[str, Any]) -> list[Any]:
 
 
 CRF = {"crf": ["FLOAT", {"default": 23.0}]}
-CODEC = dynamic(True, auto={}, h264={"encoding": dynamic(auto={}, **{"re-encode": CRF})})
+CODEC = dynamic({"auto": {}, "h264": {"encoding": dynamic({"auto": {}, "re-encode": CRF})}}, optional=True)
 PREFIX = {"filename_prefix": ["STRING", {"default": "video/ComfyUI"}]}
 SAVE_VIDEO = {
     "0.30": {
         "required": {**PREFIX, "format": ["COMBO", {"options": ["auto", "mp4"], "default": "auto"}], "codec": CODEC}
     },
     "0.33": {
-        "required": {**PREFIX, "format": dynamic(auto={"codec": CODEC}, mp4={"codec": CODEC})},
+        "required": {**PREFIX, "format": dynamic({"auto": {"codec": CODEC}, "mp4": {"codec": CODEC}})},
         "optional": {"codec": [CODEC[0], {**CODEC[1], "hidden": True}]},
     },
 }

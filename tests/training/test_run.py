@@ -144,17 +144,14 @@ def test_a_node_pack_that_comfyui_cannot_load_is_named(run, tmp_path):
         ({"data": {"folder": "a", "size": 100}}, r"data: 'size' is 100, but must be a multiple of 8"),
         ({"data": {"folder": "a", "crop": "left"}}, r"data\.crop: input should be 'centre' or 'random'"),
         ({"data": {"folder": "a", "camera_motion": "pan"}}, r"data\.camera_motion: input should be .*'pan left'"),
-        ({"lora": {"rank": 0}}, r"lora: 'rank' is 0, but must be 1 or more"),
-        ({"objective": {"accumulate": 0}}, r"objective: 'batch' is 1 and 'accumulate' 0: both must be 1 or more"),
+        ({"lora": {"rank": 0}}, r"lora\.rank: 0 is not from 1 to 4096"),
+        ({"objective": {"accumulate": 0}}, r"objective\.accumulate: 0 is not from 1 to 1e\+06"),
         ({"objective": {"noise_offset": -0.1}}, r"objective\.noise_offset: -0\.1 is not from 0 to 1"),
-        (
-            {"objective": {"first_timestep": 1000}},
-            r"objective: 'first_timestep' is 1000, but timesteps go from 0 to 999",
-        ),
-        (
-            {"fit": {"steps": 0, "learning_rate": 1e-3}},
-            r"fit: 0 steps with a learning rate of 0.001: both must be above 0",
-        ),
+        ({"objective": {"first_timestep": 1000}}, r"objective\.first_timestep: 1000 is not from 0 to 999"),
+        ({"fit": {"steps": 0, "learning_rate": 1e-3}}, r"fit\.steps: 0 is not from 1 to 1e\+09"),
+        ({"data": {"folder": "a", "stride": -1}}, r"data\.stride: -1 is not from 1 to 1e\+06"),
+        ({"data": {"folder": "a", "frames": 0}}, r"data\.frames: 0 is not from 1 to 4096"),
+        ({"data": {"folder": "a", "variants": 0}}, r"data\.variants: 0 is not from 1 to 1e\+06"),
     ],
 )
 def test_a_wrong_key_is_named(run, changes, message):

@@ -71,9 +71,6 @@ class DataOptions:
             raise ValueError("Data needs either 'folder' or 'shards': set one of the two.")
         for shard in self.shards.split("::"):
             check_address(shard)
-        for key in ("frames", "stride", "size", "variants"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"'{key}' is {getattr(self, key)}, but must be 1 or more.")
         if self.size % 8:
             raise ValueError(f"'size' is {self.size}, but must be a multiple of 8: use {-(-self.size // 8) * 8}.")
         if self.shards and self.buckets:
