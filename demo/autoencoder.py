@@ -4,6 +4,7 @@ The encoder needs no training: it is the first four principal components of 8 x 
 convolutions exactly. The decoder is trained to reconstruct the picture from them.
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def train(run_dir: Path, steps: int) -> TAESD:
     return model
 
 
+@functools.cache
 def projection() -> tuple[Tensor, Tensor]:
     """Return the encoder's weight and bias, fitted to drawn pictures of every look."""
     scene = shapes.random_scene(256, torch.Generator().manual_seed(1))

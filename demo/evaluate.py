@@ -74,20 +74,27 @@ class Miniature:
         lora = comfy.utils.load_torch_file(str(models / "loras" / "miniature_neon.safetensors"))
         self.personalised, _ = comfy.sd.load_lora_for_models(self.base, None, lora, 1.0, 0.0)
 
-    def sample(self, model, prompt: str, seed: int, frames: int = FRAMES, control: Any = None) -> Tensor:
-        """Return a clip (frames, 3, h, w) in [0, 1], which follows a ControlNet with its hint if there is one."""
+    def sample(
+        self, model, prompt: str, seed: int, frames: int = FRAMES, control: Any = None, latent: Any = None
+    ) -> Tensor:
+        """Return a clip (frames, 3, h, w) in [0, 1], which follows a ControlNet with its hint if there is one.
+
+        It begins from ComfyUI's `latent` with its noise mask instead of an empty one, if that is given.
+        """
         import comfy.sample
 
         positive, negative = (self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, ""))
         if control is not None:
             for conditioning in (positive, negative):
                 conditioning[0][1]["control"] = control
-        latent = torch.zeros(frames, 4, shapes.SIZE // 8, shapes.SIZE // 8)
-        noise = comfy.sample.prepare_noise(latent, seed)
-        latent = comfy.sample.sample(
-            model, noise, STEPS, CFG, SAMPLER, "normal", positive, negative, latent, disable_pbar=True, seed=seed
+        latent = latent or {"samples": torch.zeros(frames, 4, shapes.SIZE // 8, shapes.SIZE // 8)}
+        start, mask = latent["samples"], latent.get("noise_mask")
+        noise = comfy.sample.prepare_noise(start, seed)
+        settings = {"noise_mask": mask, "disable_pbar": True, "seed": seed}
+        sampled = comfy.sample.sample(
+            model, noise, STEPS, CFG, SAMPLER, "normal", positive, negative, start, **settings
         )
-        return self.vae.decode(latent).movedim(-1, 1)
+        return self.vae.decode(sampled).movedim(-1, 1)
 
 
 def with_module(model, file: Path, lora: Path | None = None):

@@ -25,9 +25,9 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, default=Path("output") / "training", help="state and loss curves")
     parser.add_argument("--models", type=Path, default=MODELS, help="where the finished files go")
     parser.add_argument("--colours", type=Path, help="where the preview's colours go; default in the companion pack")
-    parser.add_argument("--quick", action="store_true", help="a few steps of each stage, to see that everything runs")
+    parser.add_argument("--quick", action="store_true", help="one step of each stage, to see that everything runs")
     options = parser.parse_args()
-    steps = dict.fromkeys(STEPS, 3) if options.quick else STEPS
+    steps = dict.fromkeys(STEPS, 1) if options.quick else STEPS
 
     use_cpu()
     from . import autoencoder, control, motion, personalise, preview_colours, text_to_image

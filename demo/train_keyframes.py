@@ -8,59 +8,57 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 from safetensors.torch import load_file, save_file
 
 from . import shapes
-from .clips import write_clips
+from .clips import FRAMES, write_clips
 from .fine_tune import MODULE, train
 from .train import MODELS
 
-OBJECTIVE = {"loss": "velocity", "least": 0.05, "batch": 2, "caption_dropout": 0.3}
+OBJECTIVE = {"loss": "velocity", "least": 0.05, "caption_dropout": 0.3, "from_noise": 1.0}
+
+
+class Stage(NamedTuple):
+    """Settings of one of the trainings, each of which goes on with what the one before it has learned."""
+
+    name: str
+    frames: int
+    batch: int
+    steps: int
+    learning_rate: float
+
+    def settings(self, data: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "data": data | {"frames": self.frames},
+            "fit": {"steps": self.steps, "learning_rate": self.learning_rate},
+            "objective": OBJECTIVE | {"batch": self.batch},
+        }
+
+
+# Stills teach most quickly what a picture means, and short clips, all of whose frames are like it, that others follow.
+STILLS, SHORT = Stage("stills", 1, 10, 700, 2e-3), Stage("short", 4, 6, 900, 1e-3)
+CLIPS = Stage("clips", FRAMES, 2, 700, 7e-4)
 
 
 def train_sparse_ctrl(sees: str, train_on: Callable[..., Path], data: dict[str, Any]) -> Path:
-    """Train a SparseCtrl on stills, which teach it most quickly what a picture means, and then on clips."""
-    on_stills = train_on(
-        f"stills_{sees}",
-        train="SparseCtrl",
-        motion_module=str(MODULE),
-        data=data | {"frames": 1},
-        fit={"steps": 700, "learning_rate": 2e-3},
-        objective=OBJECTIVE | {"batch": 10},
-        sparse_ctrl={"sees": sees},
-    )
-    return train_on(
-        f"miniature_sparse_{sees}",
-        train="SparseCtrl",
-        motion_module=str(MODULE),
-        data=data,
-        fit={"steps": 1500, "learning_rate": 1e-3},
-        objective=OBJECTIVE,
-        sparse_ctrl={"sees": sees, "start": str(on_stills)},
-    )
+    start: dict[str, Any] = {}
+    for stage in (STILLS, SHORT, CLIPS):
+        options = {"train": "SparseCtrl", "motion_module": str(MODULE), "sparse_ctrl": {"sees": sees} | start}
+        file = train_on(f"{stage.name}_{sees}", **options, **stage.settings(data))
+        start = {"start": str(file)}
+    return file
 
 
 def train_pia(train_on: Callable[..., Path], data: dict[str, Any]) -> Path:
-    """Train PIA from the miniature's motion module, at first on short clips, whose frames are all like the picture."""
-    # With an offset, or it reads the background's tint from the noisy clip alone.
-    settings = {"train": "motion module", "pictures": True, "objective": OBJECTIVE | {"noise_offset": 0.1}}
-    on_short_clips = train_on(
-        "short_pia",
-        motion_module=str(MODULE),
-        data=data | {"frames": 4},
-        fit={"steps": 1000, "learning_rate": 1e-3},
-        **(settings | {"objective": settings["objective"] | {"batch": 8}}),
-    )
-    return train_on(
-        "miniature_pia",
-        motion_module=str(on_short_clips),
-        data=data,
-        fit={"steps": 1500, "learning_rate": 1e-3},
-        **settings,
-    )
+    """Train PIA from the miniature's motion module."""
+    file = MODULE
+    for stage in (SHORT, CLIPS):
+        options = {"train": "motion module", "pictures": True, "motion_module": str(file)}
+        file = train_on(f"{stage.name}_pia", **options, **stage.settings(data))
+    return file
 
 
 TRAININGS: dict[str, Callable[..., Path]] = {

@@ -2,6 +2,8 @@
 
 from .apply_animatediff import ApplyAnimateDiff
 from .clip_noise import ClipNoiseNode
+from .drag_cutout import DragCutout
+from .follow_rough_clip import FollowRoughClip
 from .free_init import FreeInitNode
 from .keyframe_images import KeyframeImagesNode
 from .load_motion_lora import LoadMotionLora
@@ -24,6 +26,8 @@ NODES = [
     ApplyAnimateDiff,
     KeyframeImagesNode,
     LoadSparseCtrl,
+    DragCutout,
+    FollowRoughClip,
     SlidingContextNode,
     ClipNoiseNode,
     FreeInitNode,

@@ -102,6 +102,16 @@ class SlidingContextNode(io.ComfyNode):
                     tooltip="Point in the sampling, from 0 to 1, at which these windows take over. Chain several nodes "
                     "to change windows during the sampling.",
                 ),
+                io.Float.Input(
+                    "reference",
+                    default=ContextOptions.reference,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip="How much later windows attend to the first one in the first quarter of the sampling "
+                    "(ContextRef), so that they keep its look. 0 is off.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -122,6 +132,7 @@ class SlidingContextNode(io.ComfyNode):
         windows_at_once: int = ContextOptions.at_once,
         free_noise: bool = ContextOptions.free_noise,
         start_percent: float = ContextOptions.start_percent,
+        reference: float = ContextOptions.reference,
     ) -> io.NodeOutput:
         options = ContextOptions(
             length=context_length,
@@ -133,6 +144,7 @@ class SlidingContextNode(io.ComfyNode):
             at_once=windows_at_once,
             free_noise=free_noise,
             start_percent=start_percent,
+            reference=reference,
             node=cls.hidden and cls.hidden.unique_id,
         )
         return io.NodeOutput(apply_sliding_context(model, options))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .contexts import context_nodes, legacy_windows, sliding_context
+from .contexts import legacy_windows, sliding_contexts
 from .conversion import Conversion, Rule, described, within
 from .enumerations import AUTOMATIC, BETA_SCHEDULES, KEEP, our_beta_schedule
 from .graph import BYPASSED, Node, Output
@@ -102,7 +102,7 @@ def windows_and_noise(c: Conversion, node: Node) -> list[Node]:
     if node.kind == V1[1]:
         return [c.beside(node, "ADN_SlidingContext", legacy_windows(c, node, node.values))]
     free_noise = uses_free_noise(c, node)
-    contexts = [sliding_context(c, old, free_noise) for old in context_nodes(c, node)]
+    contexts = sliding_contexts(c, node, free_noise)
     return [*contexts, *noise_nodes(c, node, contexts[0].values["context_length"] if contexts else 16)]
 
 

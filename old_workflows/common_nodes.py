@@ -3,10 +3,10 @@ table gives one counterpart. Needs no ComfyUI."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .common_packs import CONSTANTS, INTERPOLATIONS, LORA_LOADERS, PAGE_ONLY
+from .common_packs import CONSTANTS, DEPTHS, INTERPOLATIONS, LORA_LOADERS, PAGE_ONLY, POSES
 from .conversion import PIPES, Conversion, Rule, called, trail, within
 from .graph import BYPASSED, MUTED, Node, Output, names_of
 from .keyframes import SPARSE_CTRL
@@ -230,6 +230,30 @@ def interpolation(c: Conversion, node: Node) -> Outputs:
     return [c.place(node, "FrameInterpolate", settings, "images=frames multiplier")]
 
 
+DRAWN = {"draw_body": "detect_body", "draw_hands": "detect_hand", "draw_face": "detect_face"}
+
+
+def pose(c: Conversion, node: Node) -> Outputs:
+    c.say(node, "choose the SDPose checkpoint, and give its extractor bounding boxes if there are several persons.")
+    checkpoint = c.beside(node, "CheckpointLoaderSimple", left=True)
+    models = {"model": checkpoint, "vae": Output(checkpoint, 2)}
+    keypoints = c.beside(node, "SDPoseKeypointExtractor", models, "image")
+    drawn = {new: node.values.get(old) != "disable" for new, old in DRAWN.items()}
+    return [c.place(node, "SDPoseDrawKeypoints", {"keypoints": keypoints, **drawn}), keypoints]
+
+
+def depth(c: Conversion, node: Node) -> Outputs:
+    c.say(node, "choose a Depth Anything 3 model, which takes its place.")
+    model = c.beside(node, "LoadDA3Model", left=True)
+    geometry = c.beside(node, "DA3Inference", {"da3_model": model}, "image")
+    return [c.place(node, "DA3Render", {"da3_geometry": geometry})]
+
+
+def any_preprocessor(c: Conversion, node: Node) -> Sequence[Node | Output | None] | None:
+    kind = node.values["preprocessor"]
+    return RULES[kind](c, node) if kind in (*POSES, *DEPTHS) else None
+
+
 METHODS = {"nearest": "nearest-exact"} | {name: name for name in ("nearest-exact", "bilinear", "area", "bicubic")}
 
 
@@ -261,6 +285,9 @@ RULES: dict[str, Rule] = {
     "BNK_CLIPTextEncodeAdvanced": encode_text,
     "smZ CLIPTextEncode": encode_text,
     "CannyEdgePreprocessor": canny,
+    **dict.fromkeys(POSES, pose),
+    **dict.fromkeys(DEPTHS, depth),
+    "AIO_Preprocessor": any_preprocessor,
     "Image Save": save_image,
     "ImpactMakeImageBatch": joined_images,
     "VHS_MergeImages": merged,

@@ -23,7 +23,11 @@ COMBINE = (
 VIDEO = widgets(video="", force_rate=0, force_size="Custom", custom_width=0, custom_height=0) + FRAMES
 INTERPOLATIONS = ("RIFE VFI", "FILM VFI", "GMFSS Fortuna VFI", "IFRNet VFI", "IFUnet VFI", "AMT VFI", "M2M VFI",
                   "STMFNet VFI")  # fmt: skip
-PAGE_ONLY = ("Label (rgthree)", "Fast Groups Bypasser (rgthree)", "Fast Groups Muter (rgthree)", "Bookmark (rgthree)")
+POSES = ("DWPreprocessor", "OpenposePreprocessor")
+DEPTHS = ("MiDaS-DepthMapPreprocessor", "Zoe-DepthMapPreprocessor", "LeReS-DepthMapPreprocessor",
+          "DepthAnythingPreprocessor", "DepthAnythingV2Preprocessor")  # fmt: skip
+PAGE_ONLY = ("Label (rgthree)", "Fast Groups Bypasser (rgthree)", "Fast Groups Muter (rgthree)", "Bookmark (rgthree)",
+             "LoraInfo")  # fmt: skip
 # Packs' nodes that apply LoRAs: whether a switch stands before each one, and the number of values for it
 LORA_LOADERS = {
     "CR LoRA Stack": (1, 4),
@@ -95,6 +99,10 @@ COMMON_NODES: dict[str, OldNode] = {
     ),
     "CR Latent Batch Size": same("RepeatLatentBatch", "samples=latent amount=batch_size", batch_size=1),
     "CannyEdgePreprocessor": same("Canny", "image", low_threshold=100, high_threshold=200, resolution=512),
+    "AIO_Preprocessor": OldNode(widgets(preprocessor="none", resolution=512)),
+    **{name: OldNode(widgets(detect_hand="enable", detect_body="enable", detect_face="enable")) for name in POSES},
+    **{name: OldNode() for name in DEPTHS},
+    "Upscale Model Loader": same("UpscaleModelLoader", "model_name", model_name=""),
     "Image Save": same("SaveImage", "images filename_prefix", outputs=(), output_path="", filename_prefix="ComfyUI"),
     "Get Image Size": same("GetImageSize", "image", outputs=(0, 1)),
     "GetImageSize+": same("GetImageSize", "image", outputs=(0, 1, 2)),

@@ -4,30 +4,58 @@ from __future__ import annotations
 
 from typing import Any
 
-from .conversion import Conversion, within
+from .conversion import Conversion, described, within
 from .enumerations import FUSES, SCHEDULES
 from .graph import Node
+from .motion_strength import plain_number
 
 VIEWS_ONLY, EXTRAS = "ADE_ViewsOnlyContextOptions", "ADE_ContextExtras_Set"
+REFERENCE, REUSE = "ADE_ContextExtras_ContextRef", "ADE_ContextExtras_NaiveReuse"
 CHAINED = dict.fromkeys((*SCHEDULES, VIEWS_ONLY), "prev_context") | {EXTRAS: "context_opts"}
 LINKED = "context_length context_overlap context_stride start_percent"
 
 
-def context_nodes(c: Conversion, loader: Node) -> list[Node]:
-    """Return the old nodes behind a loader's `context_options`, in the order in which they are used."""
-    return [node for node in reversed(c.chain(loader, "context_options", CHAINED)) if node.type != EXTRAS]
+def sliding_contexts(c: Conversion, loader: Node, free_noise: bool) -> list[Node]:
+    """Return Sliding Context for the old nodes behind a loader's `context_options`, in the order of their use."""
+    nodes = c.chain(loader, "context_options", CHAINED)
+    settings = {"free_noise": free_noise} | reference(c, nodes)
+    return [sliding_context(c, node, settings) for node in reversed(nodes) if node.type != EXTRAS]
 
 
-def sliding_context(c: Conversion, node: Node, free_noise: bool) -> Node:
+def reference(c: Conversion, nodes: list[Node]) -> dict[str, float]:
+    """Return the setting of Sliding Context for a ContextRef among the extras of context options, nearest first."""
+    extras = next((node for node in nodes if node.type == EXTRAS), None)
+    if extras is None:
+        return {}
+    nodes = c.chain(extras, "context_extras", dict.fromkeys((REFERENCE, REUSE), "prev_extras"))
+    for node in nodes:
+        if node.type == REUSE:
+            c.say(extras, f"{described(node)} is left out.")
+    node = next((node for node in nodes if node.type == REFERENCE), None)
+    return {} if node is None else {"reference": strength(c, node)}
+
+
+def strength(c: Conversion, node: Node) -> float:
+    start, end = node.values["start_percent"], node.values["end_percent"]
+    if (start, end) != (0.0, 0.25):
+        c.say(node, f"it works from 0 to 0.25 of the sampling, not from {start:g} to {end:g}.")
+    multival = c.working(node, "strength_multival")
+    number = 1.0 if multival is None else plain_number(multival.node)
+    if number is None:
+        c.say(node, "its strength becomes 1, since Sliding Context takes one for all frames.")
+    return 1.0 if number is None else within(0.0, number, 1.0)
+
+
+def sliding_context(c: Conversion, node: Node, settings: dict[str, Any]) -> Node:
     values = node.values
     if values["guarantee_steps"] not in (0, 1):
         c.say(node, f"guarantee_steps {values['guarantee_steps']} is left out; windows change at start_percent alone.")
-    settings = {"free_noise": free_noise}
     if node.type != VIEWS_ONLY:
-        settings |= windows(c, node, SCHEDULES[node.type], values)
+        settings = settings | windows(c, node, SCHEDULES[node.type], values)
     elif (views := node.source("view_opts_req")) is not None and views.node.type in SCHEDULES:
         viewed = {name.replace("view", "context"): value for name, value in views.node.values.items()}
-        settings |= windows(c, views.node, SCHEDULES[views.node.type], viewed) | {"within": "motion module"}
+        inside = windows(c, views.node, SCHEDULES[views.node.type], viewed) | {"within": "motion module"}
+        settings = settings | inside
     return c.place(node, "ADN_SlidingContext", settings, LINKED)
 
 

@@ -41,7 +41,8 @@ TYPES_OF_SOCKETS = {
     "CURVE,MASK,AUDIO,FLOATS,FLOAT": "source",
     "FLOAT,INT,BOOLEAN": "values.a values.b values.c",
     **{name.upper(): name for name in ("model", "clip", "vae", "mask", "audio", "video", "control_net")},
-    "INTERP_MODEL": "interp_model",
+    **{name.upper(): name for name in ("interp_model", "da3_model", "da3_geometry")},
+    "POSE_KEYPOINT": "keypoints",
 }
 SOCKETS = {name: type for type, names in TYPES_OF_SOCKETS.items() for name in names.split()}
 
@@ -80,7 +81,7 @@ NODE_TYPES = {
     ),
     "ADN_SlidingContext": new(
         "model", "MODEL", context_length=16, context_overlap=4, schedule="static", fuse="pyramid", context_stride=0,
-        within="whole UNet", windows_at_once=1, free_noise=True, start_percent=0.0,
+        within="whole UNet", windows_at_once=1, free_noise=True, start_percent=0.0, reference=0.0,
     ),
     "ADN_ClipNoise": new("model", "MODEL", noise="constant", share=0.5, period=16),
     "ADN_FreeInit": new(
@@ -140,6 +141,18 @@ NODE_TYPES = {
     "ImageScaleToMaxDimension": new("image", "IMAGE", upscale_method="area", largest_size=512),
     "FrameInterpolationModelLoader": new("", "INTERP_MODEL", model_name=""),
     "FrameInterpolate": new("interp_model images", "IMAGE", multiplier=2),
+    "UpscaleModelLoader": new("", "UPSCALE_MODEL", model_name=""),
+    "SDPoseKeypointExtractor": new("model vae image", "keypoints", batch_size=16),
+    "SDPoseDrawKeypoints": new("keypoints", "IMAGE", draw_body=True, draw_hands=True, draw_face=True,
+                               draw_feet=False, stick_width=4, face_point_size=3, score_threshold=0.3, draw_head=True),
+    "LoadDA3Model": new("", "da3_model", model_name="", weight_dtype="default"),
+    "DA3Inference": new("da3_model image", "da3_geometry", resolution=504, resize_method="upper_bound_resize",
+                        mode="mono"),
+    "DA3Render": NodeType(
+        {"da3_geometry": "DA3_GEOMETRY"},
+        {"output": "depth", "output.normalization": "v2_style", "output.apply_sky_clip": False},
+        {"IMAGE": "IMAGE"},
+    ),
     # Hidden stand-in nodes, for what no other node does
     USE_EVOLVED_SAMPLING: stand_in_type("ADE_UseEvolvedSampling"),
     SAMPLE_SETTINGS: stand_in_type("ADE_AnimateDiffSamplingSettings"),

@@ -184,6 +184,8 @@ OLD_NODES: dict[str, OldNode] = {
     "ADE_InjectPIAIntoAnimateDiffModel": read(model_name=""),
     "ADE_ApplyAnimateDiffModelWithCameraCtrl": read(start_percent=0.0, end_percent=1.0),
     "ADE_AdjustPESweetspotStretch": read(sweetspot=16, new_sweetspot=16, print_adjustment=False),
+    "ADE_ContextExtras_ContextRef": read(start_percent=0.0, end_percent=0.25),
+    "ADE_ContextExtras_NaiveReuse": read(start_percent=0.0, end_percent=0.15, weighted_mean=0.95),
     "ADE_ViewsOnlyContextOptions": OldNode(entries("start_percent guarantee_steps")),
     "ADE_StandardStaticViewOptions": read(view_length=16, view_overlap=4, fuse_method="pyramid"),
     "ADE_StandardUniformViewOptions": read(**VIEW, fuse_method="pyramid"),

@@ -11,6 +11,7 @@ import functools
 import inspect
 import itertools
 import logging
+import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from comfy.context_windows import (
     get_matching_context_schedule,
     get_matching_fuse_method,
 )
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_management import throw_exception_if_processing_interrupted
 
 from ..motion_models.motion_model import AttentionWindows
@@ -30,6 +32,7 @@ from .calls import KEY, CallFrames
 from .devices import spread_over_devices
 from .noise import FreeNoise
 from .per_frame import controls_of, hints_of_window
+from .reference import END, FirstWindow
 from .windows import fuse_weights, windows, wraps
 
 if TYPE_CHECKING:
@@ -58,6 +61,8 @@ class ContextOptions:
     at_once: int = 1
     """Windows that share a call of the model, if memory allows."""
     free_noise: bool = True
+    reference: float = 0.0
+    """How much of the first window's features later windows attend to in the first steps, 0 to 1."""
     start_percent: float = 0.0
     node: str | None = None
     """Id of the node, which shows its windows."""
@@ -77,6 +82,8 @@ class ContextOptions:
             and self.schedule == "batched"
             and not self.free_noise,
             f"windows_at_once {self.at_once} does nothing within the {MOTION}": self.at_once > 1
+            and self.within == MOTION,
+            f"reference {self.reference:g} does nothing within the {MOTION}": self.reference > 0
             and self.within == MOTION,
         }
         return [sentence for sentence, holds in idle.items() if holds]
@@ -108,7 +115,10 @@ class ContextOptions:
         return frame_lists, fuse_weights(self.fuse, frame_lists, frames, overlap=self.overlap)
 
     def frames_in_flight(self, frames: int) -> int:
-        return frames if self.within == MOTION else min(frames, self.length * self.at_once)
+        if self.within == MOTION:
+            return frames
+        features = self.length // 3 if self.reference else 0  # of the first window, which take about as much memory
+        return min(frames, self.length * self.at_once + features)
 
 
 class Window(IndexListContextWindow):
@@ -176,6 +186,7 @@ class SlidingContext(IndexListContextHandler):
         self.levels: Sequence[float] = ()  # noise levels, falling, each with its plan; a run may take them in any order
         self.steps: Sequence[int] = ()  # places of the sampler's steps among them
         self.step = 0
+        self.reference_end = math.inf  # noise level
         self.progress: Progress | None = None
         longest = max(options, key=lambda of_node: of_node.length)
         core: dict[str, Any] = {"context_length": longest.length, "context_overlap": longest.overlap, "dim": 0}
@@ -208,6 +219,8 @@ class SlidingContext(IndexListContextHandler):
         """Plan a run's noise levels, from `sigmas` and noise (f, c, h, w). A sampler may begin several times."""
         to_sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
         starts = [(to_sigma(options.start_percent), options) for options in self.options]
+        unet = isinstance(guider.inner_model.diffusion_model, UNetModel)
+        self.reference_end = to_sigma(END) if unet else math.inf
         plan_by_windows: dict[Any, Plan] = {}
         first_time, self.plans = not self.plans, []
         self.levels = sorted(set(sigmas), reverse=True)[:-1] or list(sigmas[:1])
@@ -224,13 +237,31 @@ class SlidingContext(IndexListContextHandler):
         if first_time:
             logging.info(f"Sliding Context: {describe(self.plans[self.step], len(noise))}")
             idle = (of_node.idle_in_clip(len(noise), len(self.levels)) for of_node in self.options)
+            referring = [step for step, plan in enumerate(self.plans) if plan.options.reference and plan.calls]
+            if referring and not any(map(self.refers_at, referring)):
+                reason = "when sampling begins after its first quarter" if unet else "with a model that is no UNet"
+                logging.info(f"Sliding Context: reference does nothing {reason}.")
             for sentence in itertools.chain.from_iterable(idle):
                 logging.info(f"Sliding Context: {sentence}.")
         self.show_windows(None, len(noise))
 
+    @property
+    def refers(self) -> bool:
+        return any(options.reference > 0 for options in self.options)
+
+    @property
+    def follows_levels(self) -> bool:
+        """Return whether steps are told by their noise levels, which asks the GPU, and not by the sampler's reports."""
+        return len(self.options) > 1 or self.refers
+
+    def refers_at(self, step: int) -> bool:
+        """Return whether windows attend to the first one at one of the noise levels."""
+        plan = self.plans[step]
+        return plan.options.reference > 0 and bool(plan.calls) and self.levels[step] >= self.reference_end
+
     def next_step(self, step: int, frames: int) -> None:
         """Follow the sampler's report of step `step`."""
-        if len(self.options) == 1:
+        if not self.follows_levels:
             self.go_to(self.steps[min(step + 1, len(self.steps) - 1)], frames)
 
     def go_to(self, step: int, frames: int) -> None:
@@ -257,7 +288,7 @@ class SlidingContext(IndexListContextHandler):
         return self.plan.inside(device) if self.plan and self.plan.inside else None
 
     def should_use_context(self, model, conds, x_in: Tensor, timestep, model_options) -> bool:
-        if len(self.options) > 1:  # dpm_fast and dpm_adaptive report too few steps to change the options by them
+        if self.follows_levels:  # dpm_fast and dpm_adaptive report too few steps to count them
             self.go_to(self.step_at(timestep[0].item()), len(x_in))
         return self.plan is not None and len(self.plan.calls) > 0
 
@@ -268,23 +299,31 @@ class SlidingContext(IndexListContextHandler):
         assert self.plan is not None
         self._model = model  # core's get_resized_cond asks it
         results = [torch.zeros_like(x_in) for _ in conds]
+        first = self.plan.calls[0]
+        reference = FirstWindow(self.plan.options.reference) if self.refers_at(self.step) else None
 
         def evaluate(call: Call, model, conds, x_in: Tensor, timestep: Tensor, model_options) -> list[Tensor]:
             throw_exception_if_processing_interrupted()
             window = call.window
             sub_conds = [self.get_resized_cond(cond, x_in, window) for cond in conds]
             options = options_of_window(model_options, window, window.call_frames(sub_conds))
+            if reference is not None:
+                options["transformer_options"] |= reference.patches(options["transformer_options"], call is first)
             with hints_of_window(controls_of(sub_conds), len(x_in), window.index_list):
                 return calc_cond_batch(model, sub_conds, window.get_tensor(x_in), window.get_tensor(timestep), options)
 
-        outputs = spread_over_devices(
-            evaluate,
-            calls=self.plan.calls,
-            model=model,
-            conds=conds,
-            x=x_in,
-            timestep=timestep,
-            model_options=model_options,
+        groups = (self.plan.calls[:1], self.plan.calls[1:]) if reference is not None else (self.plan.calls,)
+        outputs = itertools.chain.from_iterable(
+            spread_over_devices(
+                evaluate,
+                calls=group,
+                model=model,
+                conds=conds,
+                x=x_in,
+                timestep=timestep,
+                model_options=model_options,
+            )
+            for group in groups
         )
         for done, (call, predictions) in enumerate(outputs, start=1):
             if self.progress is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,16 @@ def motion_state_dict(
     family: str = "v2", seed: int = 1, channels: tuple[int, ...] = CHANNELS, config: MotionModelConfig | None = None
 ) -> dict[str, Tensor]:
     """Random weights under the original AnimateDiff keys."""
-    model = MotionModel(config or motion_config(family, channels))
-    randomise(model, seed)
-    return model.state_dict()
+    weights = random_motion(config or motion_config(family, channels), seed)
+    return {key: value.clone() for key, value in weights.items()}
+
+
+@functools.lru_cache(maxsize=16)
+def random_motion(config: MotionModelConfig, seed: int) -> dict[str, Tensor]:
+    with torch.inference_mode(False):  # for tests of either kind
+        model = MotionModel(config)
+        randomise(model, seed)
+        return model.state_dict()
 
 
 def load_motion(folder: Path, family: str = "v2", seed: int = 1, **options: Any) -> LoadedMotionModel:

@@ -9,20 +9,22 @@ from typing import Any
 import diffusers_oracle as oracle
 import safetensors.torch
 import torch
-from comfy_support import CPU, motion_state_dict
+from comfy_support import CHANNELS, CPU, motion_state_dict
 from torch import Tensor
 
 RANK = 4
 Change = dict[str, tuple[Tensor, Tensor]]  # layer of a motion model -> up, down
 
 
-def change(family: str = "v2", feed_forward: bool = False, seed: int = 3) -> Change:
+def change(
+    family: str = "v2", feed_forward: bool = False, seed: int = 3, channels: tuple[int, ...] = CHANNELS
+) -> Change:
     """A random low-rank change of all attention layers of a family, and of the feed-forward ones if asked for."""
     generator = torch.Generator().manual_seed(seed)
     parts = (".to_", ".ff.net.") if feed_forward else (".to_",)
     shapes = {
         key.removesuffix(".weight"): tensor.shape
-        for key, tensor in motion_state_dict(family).items()
+        for key, tensor in motion_state_dict(family, channels=channels).items()
         if key.endswith(".weight") and any(part in key for part in parts)
     }
     return {

@@ -122,11 +122,13 @@ def predict(model: Any, positive: list, noise: Tensor | None = None) -> Tensor:
     return comfy.sample.sample(model, noise, 1, 1.0, "euler", "normal", positive, positive, latent, seed=3)
 
 
-def guided(model: Any, positive: list, negative: list, cfg: float, noise: Tensor | None = None) -> Tensor:
-    """The same step with both prompts, however ComfyUI batches them."""
+def guided(
+    model: Any, positive: list, negative: list, cfg: float, noise: Tensor | None = None, steps: int = 1
+) -> Tensor:
+    """The same step, or several, with both prompts, however ComfyUI batches them."""
     noise = noise_of() if noise is None else noise
     latent = torch.zeros_like(noise)
-    return comfy.sample.sample(model, noise, 1, cfg, "euler", "normal", positive, negative, latent, seed=3)
+    return comfy.sample.sample(model, noise, steps, cfg, "euler", "normal", positive, negative, latent, seed=3)
 
 
 def error(a: Tensor, b: Tensor) -> float:

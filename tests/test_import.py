@@ -73,7 +73,7 @@ def import_report(tmp_path_factory) -> dict[str, Any]:
 
 
 def test_the_import_changes_nothing_of_comfyui_or_torch_and_contacts_nobody(import_report):
-    expected = {"changed": [], "events": [], "nodes": 45, "environment": True}
+    expected = {"changed": [], "events": [], "nodes": 47, "environment": True}
     assert {name: import_report[name] for name in expected} == expected
 
 

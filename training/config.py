@@ -43,6 +43,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "objective.least": (0, 1e6),
     "objective.first_timestep": (0, TIMESTEPS - 1),
     "objective.noise_offset": (0, 1),
+    "objective.from_noise": (0, 1),
     "objective.caption_dropout": (0, 1),
     "lora.rank": (1, 4096),
     "lora.alpha": (0, 1e6),

@@ -29,6 +29,16 @@ def add_noise(latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
     return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
 
+def without_signal(noise: Tensor, latents: Tensor, last_alpha: Tensor, share: Tensor) -> Tensor:
+    """Return noise that lacks a share (n,) of the latents (n, ...) that `add_noise` would show at the last timestep.
+
+    With all of it, the noisiest latents are noise alone, as at the start of sampling, and those of other timesteps are
+    what a sampler that adds no noise passes through from there.
+    """
+    share = share.view(-1, *[1] * (latents.ndim - 1))
+    return noise - share * (last_alpha / (1 - last_alpha)).sqrt() * latents
+
+
 def velocity(latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
     """Return the target of v-prediction, sqrt(alpha) noise - sqrt(1 - alpha) x (arXiv 2202.00512, section 4)."""
     alpha = alpha.view(-1, *[1] * (latents.ndim - 1))

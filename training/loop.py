@@ -157,6 +157,8 @@ class Weights:
                 pairs += [(of_weight["exp_avg"], value), (of_weight["exp_avg_sq"], value), (of_weight["step"], scalar)]
             if any(a.shape != b.shape or a.dtype != b.dtype or not a.isfinite().all() for a, b in pairs):
                 raise ValueError("it has other weights")
+            if of_weight is not None and not are_moments(**of_weight, steps=len(losses)):
+                raise ValueError("it has moments of no gradients")
             value.data.copy_(state["weights"][name])
             average.copy_(state["averages"][name])
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
@@ -171,6 +173,16 @@ class Weights:
         for value, average in zip(self.values, self.averages, strict=True):
             value.data.copy_(average)
             value.requires_grad_(False)
+
+
+def are_moments(exp_avg: Tensor, exp_avg_sq: Tensor, step: Tensor, steps: int) -> bool:
+    """Return whether AdamW's moments can be those of gradients over `step` of `steps` steps.
+
+    With the betas that are used here, the mean of gradients is at most 2.4 times the root of their mean square.
+    """
+    smallest = torch.finfo(exp_avg_sq.dtype).tiny ** 0.5  # whose square is 0
+    within = exp_avg.abs() <= 10 * (exp_avg_sq.sqrt() + smallest)  # false where the square is negative
+    return step.item() in range(1, steps + 1) and bool(within.all())
 
 
 class Training:
@@ -267,12 +279,20 @@ def read_state(file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
             if archive.testzip() is not None:
                 raise ValueError("a checksum is wrong")
         state = torch.load(file, weights_only=True, map_location="cpu")
-        saved = state["settings"]
-        other = [key for key in settings | saved if key not in saved or saved[key] != settings.get(key)]
-        names = cut(", ".join(other))
-    if other:
+        names = cut(", ".join(differences(state["settings"], settings)))
+    if names:
         raise ValueError(f"{file} is from a run with other settings ({names}): delete it, or choose another folder.")
     return state
+
+
+def differences(saved: dict[str, Any], settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the names of settings that differ. One that an earlier version did not know was off."""
+    for key in settings | saved:
+        before, now = saved.get(key), settings.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from differences(before, now, f"{prefix}{key}.")
+        elif before != now and (before or now):
+            yield f"{prefix}{key}"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from .data import Data, Item, Prompt
-from .diffusion import TIMESTEPS, add_noise, structure_weight, velocity
+from .diffusion import TIMESTEPS, add_noise, structure_weight, velocity, without_signal
 from .frozen_unet import CleanClips, FrozenUNet
 from .loop import Losses
 from .processes import OneProcess
@@ -40,6 +40,11 @@ class MotionOptions:
     noise_offset: float = 0.0
     """Size of the random shift that a clip's noise gets in each channel, such as 0.05. A noisy clip still shows its
     mean colour, so without a shift nothing learns to tell it from a picture."""
+    from_noise: float = 0.0
+    """Largest share, 0 to 1, of a clip that its noise lacks: each clip's is random. Sampling begins with noise alone,
+    but a noisy clip of any timestep shows where things are and their colours (arXiv 2305.08891, section 3.1), so
+    without this the model never learns to take them from a picture. 1 suits modules that see pictures and SparseCtrl.
+    """
     caption_dropout: float = 0.1
     """Share of the clips that come with an empty prompt, for classifier-free guidance."""
     appearance_debiased: bool = False
@@ -91,6 +96,9 @@ class MotionLoss:
         latents = torch.stack([item.latents for item in items]).to(device)
         noise = torch.stack([drawn.noise for drawn in draws]).to(device)
         time = torch.stack([drawn.time for drawn in draws])
+        if self.options.from_noise:
+            lacking = torch.stack([drawn.lacking for drawn in draws]).to(device)
+            noise = without_signal(noise, latents, self.alphas[-1].to(device), share=lacking)
         alpha = self.alphas[time].to(device)
         noisy = add_noise(latents, noise, alpha)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.options.bf16):
@@ -116,6 +124,8 @@ class Draw:
     anchor: int
     generator: torch.Generator
     """For what else is drawn."""
+    lacking: Tensor
+    """Share of the clip that its noise lacks."""
 
 
 def draw(item: Item, options: MotionOptions, empty: Prompt | None) -> Draw:
@@ -128,7 +138,8 @@ def draw(item: Item, options: MotionOptions, empty: Prompt | None) -> Draw:
     prompt = empty if dropped and empty is not None else item.prompt
     if options.noise_offset:  # not drawn at 0, so that the draws after it stay what they are
         noise += options.noise_offset * torch.randn(noise.shape[1], 1, 1, generator=generator)
-    return Draw(time, noise, prompt=prompt, anchor=anchor, generator=generator)
+    lacking = options.from_noise * torch.rand((), generator=generator) if options.from_noise else torch.zeros(())
+    return Draw(time, noise, prompt=prompt, anchor=anchor, generator=generator, lacking=lacking)
 
 
 def debiased(error: Tensor, anchors: Tensor) -> Tensor:

@@ -186,6 +186,7 @@ class Values:
             "MOTION_MODEL_ADE": lambda rng: motion,
             "LATENT": latent,
             "IMAGE": images,
+            "MASK": lambda rng: images(rng)[..., 0],
             "CONDITIONING": lambda rng: (
                 prompt(5) if rng.random() < 0.8 else [[torch.ones(1, 77, rng.choice([48, 64])), {}]]
             ),

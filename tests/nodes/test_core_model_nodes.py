@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial, reduce
+from itertools import permutations
 from typing import Any
 from unittest import mock
 
@@ -97,6 +99,11 @@ def clip(model: Any, noise: torch.Tensor | None = None) -> torch.Tensor:
     return guided(model, POSITIVE, NEGATIVE, 3.0, noise_of(FRAMES) if noise is None else noise)
 
 
+def in_windows(adn: dict[str, Any], model: Any, **options: Any) -> Any:
+    kind = {"schedule": "batched", "fuse": "flat", "free_noise": False, "context_length": WINDOW}
+    return run(adn["ADN_SlidingContext"], model=model, context_overlap=0, **kind, **options)
+
+
 def default(kind: Any, options: dict[str, Any]) -> Any:
     """The value of a widget that nobody touched; KeyError if there is none."""
     choices = kind if isinstance(kind, list) else options.get("options")
@@ -131,10 +138,7 @@ def test_a_core_node_does_to_a_clip_what_it_does_to_pictures(adn, model, second_
     def use(model: Any) -> Any:
         return patched(NODES[name], model, second_model)
 
-    def windows(model: Any, **options: Any) -> Any:
-        kind = {"schedule": "batched", "fuse": "flat", "free_noise": False, "context_length": WINDOW}
-        return run(adn["ADN_SlidingContext"], model=model, context_overlap=0, **kind, **options)
-
+    windows = partial(in_windows, adn)
     try:
         animated = animate(use(model), motion)
         sampled = clip(animated)
@@ -160,6 +164,35 @@ def test_a_core_node_does_to_a_clip_what_it_does_to_pictures(adn, model, second_
     except ValueError as refused:
         assert '"within" of Sliding Context' in str(refused)
         assert error(clip(windows(animated, within="motion module")), alone) < SAME
+
+
+OF_A_PART = {
+    "CFGOverride": {"cfg": 1.0, "end_percent": 0.5},
+    "PatchModelAddDownscale": {"end_percent": 0.5, "downscale_method": "bicubic", "upscale_method": "bicubic"},
+}
+"""Nodes that wrap a part of the sampling, with their inputs."""
+
+
+@pytest.mark.parametrize("order", list(permutations(["node", "apply", "windows"])), ids="-".join)
+@pytest.mark.parametrize("name", OF_A_PART)
+def test_nodes_for_a_part_of_the_sampling_see_each_window_alone_in_any_order(adn, model, motion, name, order):
+    if name not in NODES:
+        pytest.skip(f"This ComfyUI has no {name} yet.")
+    uses = {
+        "node": lambda model: run(NODES[name], model=model, **OF_A_PART[name]),
+        "apply": lambda model: animate(model, motion),
+        "windows": partial(in_windows, adn),
+    }
+
+    def sampled(order: list[str], noise: torch.Tensor) -> torch.Tensor:
+        used = reduce(lambda model, name: uses[name](model), order, model)
+        return guided(used, POSITIVE, NEGATIVE, 3.0, noise, steps=3)
+
+    noise, alone = noise_of(FRAMES), [name for name in order if name != "windows"]
+    expected = torch.cat([sampled(alone, part) for part in noise.split(WINDOW)])
+    assert error(sampled([*order], noise), expected) < SAME
+    assert error(sampled(["apply", "windows"], noise), expected) > 100 * SAME
+    assert error(sampled(alone, noise), expected) > 100 * SAME
 
 
 def test_exceptions_are_nodes_that_there_are():

@@ -84,6 +84,26 @@ NODES = {
         },
         ["CONTROL_NET"],
     ),
+    "ADN_DragCutout": (
+        {
+            "image": ("IMAGE", None, False),
+            "mask": ("MASK", None, False),
+            "path": ("STRING", "0: 20% 50%\n-1: 80% 50%", False),
+            "frames": ("INT", 16, False),
+        },
+        ["IMAGE", "MASK"],
+    ),
+    "ADN_FollowRoughClip": (
+        {
+            "model": ("MODEL", None, False),
+            "images": ("IMAGE", None, False),
+            "masks": ("MASK", None, False),
+            "vae": ("VAE", None, False),
+            "inside": ("FLOAT", 0.6, False),
+            "outside": ("FLOAT", 0.8, False),
+        },
+        ["MODEL", "LATENT"],
+    ),
     "ADN_SlidingContext": (
         {
             "model": ("MODEL", None, False),
@@ -96,6 +116,7 @@ NODES = {
             "windows_at_once": ("INT", 1, True),
             "free_noise": ("BOOLEAN", True, True),
             "start_percent": ("FLOAT", 0.0, True),
+            "reference": ("FLOAT", 0.0, True),
         },
         ["MODEL"],
     ),

@@ -21,6 +21,7 @@ def test_every_input_reaches_the_windows(adn, model):
         windows_at_once=5,
         free_noise=False,
         start_percent=0.25,
+        reference=0.5,
     )
     (options,) = windowed.model_options["context_handler"].options
     assert options == ContextOptions(
@@ -33,4 +34,5 @@ def test_every_input_reaches_the_windows(adn, model):
         at_once=5,
         free_noise=False,
         start_percent=0.25,
+        reference=0.5,
     )

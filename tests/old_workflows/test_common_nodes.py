@@ -214,6 +214,7 @@ def test_what_a_basic_pipe_brings_is_wired_directly(mode, edits):
         ("Image scale to side", [640, "Height", "area", "center"], "ImageScale", ["area", 0, 640, "center"]),
         ("SimpleMath+", ["a*2"], "ComfyMathExpression", ["a*2"]),
         ("Primitive float [Crystools]", [0.5], "PrimitiveFloat", [0.5]),
+        ("Upscale Model Loader", ["4x.pth"], "UpscaleModelLoader", ["4x.pth"]),
     ],
 )
 def test_a_node_with_one_counterpart_keeps_its_values(type, values, new, expected):
@@ -221,6 +222,33 @@ def test_a_node_with_one_counterpart_keeps_its_values(type, values, new, expecte
     drawing.wire(drawing.add(type, values, "image", "X"), 0, drawing.node("KSampler"), "seed")
     (node,) = nodes_of(drawing.convert()[0], new)
     assert node["widgets_values"] == expected
+
+
+@pytest.mark.parametrize(
+    "type, values, row",
+    [
+        ("DWPreprocessor", ["disable", "enable", "enable", 512], ["SDPoseDrawKeypoints", "SDPoseKeypointExtractor"]),
+        ("MiDaS-DepthMapPreprocessor", [6.28, 0.1, 512], ["DA3Render", "DA3Inference"]),
+        ("AIO_Preprocessor", ["DepthAnythingV2Preprocessor", 512], ["DA3Render", "DA3Inference"]),
+        ("AIO_Preprocessor", ["LineArtPreprocessor", 512], ["AIO_Preprocessor"]),
+    ],
+)
+def test_poses_and_depth_come_from_comfyuis_models(type, values, row):
+    drawing = Drawing("video_to_video_controlnet")
+    control = drawing.node("ACN_AdvancedControlNetApply")
+    picture = drawing.add(type, values, "image", "IMAGE")
+    drawing.wire(drawing.node("VHS_LoadVideo"), 0, picture, "image")
+    drawing.wire(picture, 0, control, "image")
+    workflow, _ = drawing.convert()
+    node = sources(workflow, nodes_of(workflow, "ControlNetApplyAdvanced")[0])["image"]
+    for kind in row:
+        assert node["type"] == kind
+        if kind == "SDPoseDrawKeypoints":
+            drawn = {name: widgets(node)[name] for name in ("draw_body", "draw_hands", "draw_face")}
+            assert drawn == {"draw_body": True, "draw_hands": False, "draw_face": True}
+        ends = sources(workflow, node)
+        node = next(ends[name] for name in ("keypoints", "da3_geometry", "image") if name in ends)
+    assert node["type"] in ("ImageScale", "GetVideoComponents", "ImageFromBatch")
 
 
 def test_latents_are_counted_where_their_number_is_known():

@@ -27,7 +27,7 @@ MINIATURE = {
     "image": "example.png",
     "folder": "frames",
 }
-NEWER = ("FrameInterpolate", "FrameInterpolationModelLoader")
+NEWER = ("FrameInterpolate", "FrameInterpolationModelLoader", "LoadDA3Model", "DA3Inference", "DA3Render")
 SMALL = {"width": 64, "height": 64, "steps": 2}
 FRAMES = 18  # two windows
 
@@ -86,7 +86,9 @@ def test_new_nodes_have_the_sockets_and_widgets_of_this_comfyui(kind, object_inf
     assert [name for name in inputs if name in made.sockets] == list(made.sockets)
     names = [name for name, _ in named_widgets(info["input"], list(made.widgets.values()))]
     widgets = [name for name in made.widgets if name != "control_after_generate"]  # the page's own
-    assert names[: len(widgets)] == widgets
+    assert names[: len(widgets)] == widgets or (older and names == widgets[: len(names)])
+    required = {name for name in info["input"].get("required", {}) if name in inputs}  # without those one by one
+    assert required <= {*made.sockets, *made.widgets}, "a prompt would lack one"
     assert info["output"][: len(made.outputs)] == [*made.outputs.values()]
     if kind.startswith("ADN_"):
         defaults = {name: value for name, value in made.widgets.items() if "default" in inputs[name][1] and value != ""}

@@ -55,6 +55,7 @@ def test_free_noise_goes_to_the_windows():
         "windows_at_once": 1,
         "free_noise": True,
         "start_percent": 0,
+        "reference": 0,
     }
     assert not nodes_of(workflow, "Reroute")  # it led the context options, which are gone
 

@@ -13,7 +13,7 @@ import torch
 from torch.nn import Parameter
 
 from animatediff_native.training import loop
-from animatediff_native.training.loop import FitOptions, Progress, Training, seeded, write_state
+from animatediff_native.training.loop import FitOptions, Progress, Training, differences, seeded, write_state
 
 pytestmark = pytest.mark.autograd
 OPTIONS = FitOptions(steps=200, learning_rate=0.1, average=0.9)
@@ -241,6 +241,11 @@ DAMAGED_STATES: dict[str, Callable[[Path], Any]] = {
     "moments": lambda folder: changed(folder, lambda state: moments(state).update(exp_avg=torch.ones(2))),
     "no moments": lambda folder: changed(folder, lambda state: state["optimizer"]["state"].clear()),
     "a step of NaN": lambda folder: changed(folder, lambda state: moments(state)["step"].fill_(float("nan"))),
+    "a step of -1": lambda folder: changed(folder, lambda state: moments(state)["step"].fill_(-1)),
+    "half a step": lambda folder: changed(folder, lambda state: moments(state)["step"].fill_(0.5)),
+    "a step of none": lambda folder: changed(folder, lambda state: moments(state)["step"].fill_(201)),
+    "a negative square": lambda folder: changed(folder, lambda state: moments(state)["exp_avg_sq"].neg_()),
+    "a mean above its square": lambda folder: changed(folder, lambda state: moments(state)["exp_avg"].fill_(1e30)),
     "optimiser": lambda folder: changed(folder, lambda state: state.pop("optimizer")),
 }
 
@@ -258,6 +263,20 @@ def test_a_run_with_other_settings_is_not_continued(tmp_path):
     train(tmp_path)
     with pytest.raises(ValueError, match=r"line\.pt is from a run with other settings \(learning_rate\): delete it"):
         train(tmp_path, FitOptions(steps=200, learning_rate=0.2, average=0.9))
+
+
+@pytest.mark.parametrize(
+    ("saved", "now", "names"),
+    [
+        ({"objective": {"batch": 2}}, {"objective": {"batch": 2, "from_noise": 0.0}}, []),  # new since the state
+        ({"objective": {"batch": 2}}, {"objective": {"batch": 2, "from_noise": 1.0}}, ["objective.from_noise"]),
+        ({"objective": {"batch": 2, "old": 1}}, {"objective": {"batch": 4}}, ["objective.batch", "objective.old"]),
+        ({"lora": None, "seed": 0}, {"lora": {"rank": 4}, "seed": 0}, ["lora"]),
+        ({"average": 0.998}, {"average": 0.0}, ["average"]),
+    ],
+)
+def test_a_setting_that_an_earlier_version_did_not_know_was_off(saved, now, names):
+    assert list(differences(saved, now)) == names
 
 
 def test_a_step_in_parts_equals_one_at_once(tmp_path):

@@ -14,7 +14,7 @@ from torch import Tensor
 from animatediff_native.motion_models.motion_model import MotionModel, MotionModelConfig, zero_output
 from animatediff_native.motion_models.unet import motion_hooks, unet_slots
 from animatediff_native.training.data import EncodedClips, MemoryClip, Prompt
-from animatediff_native.training.diffusion import add_noise, alphas_cumprod, velocity
+from animatediff_native.training.diffusion import add_noise, alphas_cumprod, velocity, without_signal
 from animatediff_native.training.frozen_unet import CleanClips, FrozenUNet, recomputed
 from animatediff_native.training.loop import FitOptions, Training
 from animatediff_native.training.motion import MotionLoss, MotionOptions, debiased, draw, weight, weights
@@ -184,6 +184,31 @@ def test_a_noise_offset_shifts_each_channel_of_a_whole_clip():
     shifts = shifted - plain
     torch.testing.assert_close(shifts, shifts[:, :1, :, :1, :1].expand_as(shifts))
     assert abs(shifts[:, 0, :, 0, 0].std() - 0.3) < 0.03
+
+
+def test_a_clip_that_begins_with_noise_alone_is_what_a_sampler_passes_through():
+    """An Euler step of a perfect model, from the noise at the last timestep to any other one."""
+    clip, alphas = moving_square()[None], alphas_cumprod("motion")
+    noise = torch.randn(clip.shape, generator=torch.Generator().manual_seed(3))
+    lacking = without_signal(noise, clip, alphas[-1], share=torch.ones(1))
+    torch.testing.assert_close(add_noise(clip, lacking, alphas[-1:]), (1 - alphas[-1]).sqrt() * noise)
+    levels = ((1 - alphas) / alphas).sqrt()
+    start = levels[-1] * noise  # in units of the clip
+    for timestep in (900, 500):
+        moved = start + (start - clip) / levels[-1] * (levels[timestep] - levels[-1])
+        noisy = add_noise(clip, lacking, alphas[timestep : timestep + 1]) / alphas[timestep].sqrt()
+        torch.testing.assert_close(noisy, moved, rtol=1e-4, atol=1e-4)
+
+
+def test_what_the_noise_of_clips_lacks_is_random_and_changes_neither_noise_nor_timestep():
+    items = list(islice(data(moving_square()).stream(0), 200))
+    shares = torch.stack([draw(item, replace(VELOCITY, from_noise=0.5), None).lacking for item in items])
+    assert 0 <= shares.min() < 0.05 and 0.45 < shares.max() <= 0.5
+    plain, lacking = (draw(items[0], replace(VELOCITY, from_noise=share), None) for share in (0.0, 1.0))
+    assert torch.equal(plain.noise, lacking.noise) and plain.time == lacking.time and not plain.lacking
+    setting = Setting(zero=False)
+    losses = [first_losses(setting.losses(data(moving_square()), replace(VELOCITY, from_noise=s)))[0] for s in (0, 1)]
+    assert losses[0] != losses[1]
 
 
 def test_the_share_of_captions_that_is_dropped_is_the_one_asked_for():

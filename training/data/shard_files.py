@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ LARGEST = 1 << 30
 """Bytes of a file in a shard, and of all that is read of a sample, which is in memory at once."""
 CAPTIONS = ("txt", "json")
 MOST_SHARDS = 1_000_000
+DEEPEST = 1_000_000
+"""Largest product of a pattern's length and the depth of its braces."""
 
 
 def expand(pattern: str) -> list[str]:
@@ -27,22 +30,30 @@ def expand(pattern: str) -> list[str]:
         from webdataset.shardlists import expand_urls
     except ImportError as error:
         raise ValueError("'shards' needs the package webdataset: pip install .[training]") from error
-    if sum(map(count_names, pattern.split("::"))) > MOST_SHARDS:
-        raise ValueError(f"'shards' is a pattern of more than {MOST_SHARDS} files: correct its numbers.")
     try:
-        shards = expand_urls(pattern)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"'shards' is {cut(pattern)}, in which braces or numbers are wrong: correct it.") from error
-    missing = [shard for shard in shards if not is_address(shard) and not Path(shard).is_file()]
+        # A name of more than 200 characters counts as several: all are in memory at once.
+        count = sum(count_names(part) * max(200, len(part)) for part in pattern.split("::")) // 200
+        shards = expand_urls(pattern) if count <= MOST_SHARDS else []
+    except (AssertionError, RecursionError, ValueError) as error:
+        reason = "braces, numbers or variables are wrong"
+        raise ValueError(f"'shards' is {cut(pattern)}, in which {reason}: correct it.") from error
+    if count > MOST_SHARDS:
+        raise ValueError(f"'shards' is a pattern of more than {MOST_SHARDS} files: correct its numbers.")
+    missing = [shard for shard in shards if not is_address(shard) and not os.path.isfile(shard)]
     if missing or not shards:
-        raise ValueError(f"There is no file {(missing or [pattern])[0]}: correct 'shards'.")
+        raise ValueError(f"There is no file {printable((missing or [pattern])[0])}: correct 'shards'.")
     return shards
 
 
 def count_names(pattern: str) -> int:
-    """Return at least the number of names of a pattern with braces, without making them."""
+    """Return at least the number of names of a pattern with braces, without making them.
+
+    ValueError if the braces are so deep that webdataset, which reads all again at each depth, would take seconds.
+    """
     sums, products = [0], [1]  # of the braces that are open: finished alternatives, and the present one
-    for part in re.findall(r"\{-?\w+\.\.-?\w+|[{},]", pattern):
+    for part in re.findall(r"\\.|\{-?\w+\.\.-?\w+|[{},]", pattern, re.DOTALL):
+        if len(sums) * len(pattern) > DEEPEST:
+            raise ValueError("its braces are too deep")
         if part == "," and len(sums) > 1:
             sums[-1], products[-1] = sums[-1] + products[-1], 1
         elif part == "}" and len(sums) > 1:

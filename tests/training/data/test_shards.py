@@ -228,13 +228,25 @@ def test_a_name_of_folders_is_read_in_linear_time(tmp_path):
     assert [files for _, files in read_samples(str(tmp_path / "a.tar"))] == [{"txt": b"b"}]
 
 
-@pytest.mark.parametrize("pattern", ["{0..9999}{0..999999999}", "{0,1}" * 40, "{a..z}" * 9, "{{0,1}" * 30 + "}" * 30])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{0..9999}{0..999999999}",
+        "{0,1}" * 40,
+        "{a..z}" * 9,
+        "{{0,1}" * 30 + "}" * 30,
+        r"{\}0,1}" * 40,
+        "0" * 4000 + "{00000..99999}",  # as much text as many more names
+    ],
+)
 def test_a_pattern_of_millions_of_shards_is_refused(tmp_path, pattern):
     with pytest.raises(ValueError, match="more than 1000000 files: correct its numbers"):
         load(str(tmp_path / f"clips-{pattern}.tar"))
 
 
-@pytest.mark.parametrize("pattern", ["a", "{00..99}{0..4}", "{a{0..9},b{2..-2}}", "{2.{5..7},3.{2,3}}{x}", "a,b}{c"])
+@pytest.mark.parametrize(
+    "pattern", ["a", "{00..99}{0..4}", "{a{0..9},b{2..-2}}", "{2.{5..7},3.{2,3}}{x}", "a,b}{c", r"{\}a,b}{c\{,}"]
+)
 def test_names_of_a_pattern_are_counted_as_webdataset_makes_them(pattern):
     try:
         expected = len(webdataset.shardlists.expand_urls(pattern))
@@ -243,10 +255,22 @@ def test_names_of_a_pattern_are_counted_as_webdataset_makes_them(pattern):
     assert shard_files.count_names(pattern) == expected
 
 
-@pytest.mark.parametrize("pattern", ["{0..9", "{" * 1000, "{%s..5}" % ("0" * 5000)])
-def test_a_pattern_with_wrong_braces_is_refused_in_a_line(tmp_path, pattern):
-    with pytest.raises(ValueError, match=r"^'shards' is [^\n]{1,100}, in which braces or numbers are wrong"):
+@pytest.mark.parametrize("pattern", ["{0..9", "{" * 1000, "{%s..5}" % ("0" * 5000), "${NOT_SET}.tar"])
+def test_a_wrong_pattern_is_refused_in_a_line(pattern):
+    with pytest.raises(ValueError, match=r"^'shards' is [^\n]{1,100}, in which braces, numbers or variables are wrong"):
         load(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["{" * 3000 + "}" * 3000, "{a," * 999 + "}" * 999, "{" + "a" * 1_000_000 + "}"])
+def test_braces_that_take_long_to_expand_are_refused_before(pattern):
+    with pytest.raises(ValueError, match="wrong: correct it") as refused:
+        load(pattern)
+    assert str(refused.value.__cause__) == "its braces are too deep"
+
+
+def test_a_name_that_is_too_long_for_a_file_is_one_that_is_not_there():
+    with pytest.raises(ValueError, match=r"^There is no file a{200}: correct 'shards'\.$"):
+        load("a" * 100_000)
 
 
 @pytest.mark.parametrize(
