@@ -5,7 +5,7 @@ import os
 import folder_paths
 from comfy_api.latest import ComfyExtension
 
-WEB_DIRECTORY = "web"  # the nodes' help pages, and a mend of the page's "Replace All"
+WEB_DIRECTORY = "web"  # the nodes' help pages, and mends of the page's "Replace All" and of nodes that are too high
 
 
 class AnimateDiffExtension(ComfyExtension):

@@ -7,12 +7,14 @@ cache and are given back when needed.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 
 import animatediff_native
@@ -20,21 +22,35 @@ import animatediff_native
 STATUS = Path("/proc/self/status")
 
 
-def measure(path: Path) -> tuple[float, float]:
-    """Return the seconds, and the peak of the additional memory as a multiple of the file's size."""
+def measure(*paths: Path) -> list[tuple[float, float]]:
+    """Return for each file the seconds, and the peak of the additional memory as a multiple of the file's size."""
     answer = subprocess.run(
-        [sys.executable, "-m", "animatediff_native.benchmarks.loading", "--one", str(path)],
+        [sys.executable, "-m", "animatediff_native.benchmarks.loading", "--fresh", *map(str, paths)],
         capture_output=True,
         text=True,
         check=True,
     )
-    seconds, extra = answer.stdout.split()[-2:]
-    return float(seconds), float(extra) / path.stat().st_size
+    numbers = [float(word) for word in answer.stdout.split()[-2 * len(paths) :]]
+    sizes = [path.stat().st_size for path in paths]
+    return [(seconds, extra / size) for seconds, extra, size in zip(numbers[::2], numbers[1::2], sizes, strict=True)]
+
+
+def load_each(paths: list[str]) -> None:
+    """Load each file in a process of its own, which has ComfyUI imported and nothing loaded."""
+    animatediff_native.start_comfyui(cpu=True)
+    import_module("animatediff_native.motion_models.loader")
+    for path in paths:
+        process = os.fork()
+        if not process:
+            load(path)
+            sys.stdout.flush()
+            os._exit(0)
+        if os.waitpid(process, 0)[1]:
+            sys.exit(f"{path} was not loaded.")
 
 
 def load(path: str) -> None:
-    """Load a file in a fresh process, as ComfyUI on the CPU, and print the seconds and the additional bytes."""
-    animatediff_native.start_comfyui(cpu=True)
+    """Load a file as ComfyUI does on the CPU, and print the seconds and the additional bytes."""
     from ..motion_models.loader import load_motion_model
 
     before = peak = anonymous_bytes()
@@ -76,14 +92,14 @@ def random_files(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--one"]:
-        return load(sys.argv[2])
+    if sys.argv[1:2] == ["--fresh"]:
+        return load_each(sys.argv[2:])
     with tempfile.TemporaryDirectory() as folder:
         print("| file | GB | seconds | memory / file |")
         print("|---|--:|--:|--:|")
-        for file in [Path(name) for name in sys.argv[1:]] or random_files(Path(folder)):
-            seconds, memory = measure(file)
-            print(f"| {file.name} | {file.stat().st_size / 1e9:.2f} | {seconds:.1f} | {memory:.2f} |", flush=True)
+        files = [Path(name) for name in sys.argv[1:]] or random_files(Path(folder))
+        for file, (seconds, memory) in zip(files, measure(*files), strict=True):
+            print(f"| {file.name} | {file.stat().st_size / 1e9:.2f} | {seconds:.1f} | {memory:.2f} |")
 
 
 if __name__ == "__main__":

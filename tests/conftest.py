@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
 
+import comfyui_version
 import pytest
 import torch
-from selection import LONGEST_FIRST, ONE_VERSION, WORKERS
+from selection import LONGEST_FIRST, ONE_VERSION, WORKERS, OneOfEach
 
 import animatediff_native
+from animatediff_native.tools.environment.downloads import COMFYUI_DEFAULT
 
 # Tests, and the servers and commands that they start, are several processes already.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -20,7 +23,13 @@ torch.set_num_threads(1)
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return how many processes run the tests: this one alone where a single file was asked for."""
-    return 0 if len(config.args) == 1 and ".py" in config.args[0] else WORKERS
+    if len(config.args) == 1 and ".py" in config.args[0]:
+        return 0
+    return WORKERS + (comfyui_version.__version__ == COMFYUI_DEFAULT)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneOfEach | None:
+    return OneOfEach(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,6 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if any(item.path.match(pattern) for pattern in ONE_VERSION):
             item.add_marker("one_version")
     items.sort(key=lambda item: [not item.path.match(pattern) for pattern in LONGEST_FIRST])
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector, which trainings and ComfyUI call again and again, pass over what is imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -71,21 +71,23 @@ SDXL: dict[str, Any] = {
 def make_oracle(unet: Any, motion: dict[str, Tensor], *, per_frame: bool = True) -> UNetMotionModel:
     """A diffusers UNet with the weights of ComfyUI's `unet` and of a motion model in the original layout."""
     is_sdxl = unet.num_classes == "sequential"
-    oracle = UNetMotionModel(
-        **(SDXL if is_sdxl else {"block_out_channels": CHANNELS, "num_attention_heads": 8}),
-        cross_attention_dim=CONTEXT,
-        motion_num_attention_heads=8,
-        motion_max_seq_length=next(t.shape[1] for key, t in motion.items() if key.endswith(".pe")),
-        use_motion_mid_block=any(key.startswith("mid_block") for key in motion),
-        layers_per_block=2,
-        norm_num_groups=32,
-    ).eval()
+    with torch.device("meta"):  # it gets all its weights below
+        oracle = UNetMotionModel(
+            **(SDXL if is_sdxl else {"block_out_channels": CHANNELS, "num_attention_heads": 8}),
+            cross_attention_dim=CONTEXT,
+            motion_num_attention_heads=8,
+            motion_max_seq_length=next(t.shape[1] for key, t in motion.items() if key.endswith(".pe")),
+            use_motion_mid_block=any(key.startswith("mid_block") for key in motion),
+            layers_per_block=2,
+            norm_num_groups=32,
+        ).eval()
     spatial = comfy.utils.unet_to_diffusers(sdxl_config() if is_sdxl else unet_config())
     weights = unet.state_dict()
     state_dict = {theirs: weights[ours] for theirs, ours in spatial.items() if ours in weights}
     state_dict |= {rename(key): tensor for key, tensor in motion.items() if ".motion_modules." in key}
     expected = oracle.state_dict()
-    oracle.load_state_dict({key: tensor for key, tensor in state_dict.items() if key in expected}, strict=True)
+    own = {key: tensor.clone() for key, tensor in state_dict.items() if key in expected}
+    oracle.load_state_dict(own, strict=True, assign=True)
     if per_frame:
         for module in oracle.modules():
             if isinstance(module, AnimateDiffTransformer3D):

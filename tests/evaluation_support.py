@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import comfy.clip_vision
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,6 +55,8 @@ def shape_on_ground(frames: int, dx: float, size: int = 96, radius: float = 16) 
 
 def vision_model(folder: Path, model_type: str = "clip_vision_model", projection_dim: int | None = WIDTH) -> Any:
     """ComfyUI's own, without weights yet, of a size that none of its loader's tables has."""
+    import comfy.clip_vision  # here, since most that import this file know no ComfyUI
+
     config = VISION | {"model_type": model_type}
     if projection_dim:
         config["projection_dim"] = projection_dim

@@ -87,6 +87,7 @@ def test_comfy_cli_reads_the_metadata_without_a_warning(capsys):
     assert "".join(capsys.readouterr()) == ""
 
 
+@pytest.mark.one_version
 def test_the_registrys_security_rules_find_nothing(tmp_path):
     """The rules of `comfy node validate`, over everything that is in the repository."""
     rules = ["--select", "S102,S307,E702", "--cache-dir", str(tmp_path)]
@@ -125,6 +126,7 @@ def test_it_renders_a_clip(server):
     assert {frames_of(file)[0] for file in files} == {4}
 
 
+@pytest.mark.one_version
 @pytest.mark.parametrize("command", ["-m training", "-m evaluation", "tools/convert_workflow.py"])
 def test_its_commands_start(base, command):
     """In the pack's folder, as the README says."""

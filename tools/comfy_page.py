@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,13 @@ class ComfyPage:
                 executable_path=self.chromium, args=["--no-sandbox", "--disable-gpu"]
             )
             width, height = self.size
-            self.browser = started.new_page(viewport={"width": width, "height": height})
-            self.browser.set_default_timeout(PATIENCE)
+            tabs = started.new_context(viewport={"width": width, "height": height})
+            tabs.set_default_timeout(PATIENCE)
+            self.browser = tabs.new_page()
             self.browser.on("pageerror", lambda error: self.errors.append(str(error)))
-            self.open(**self.settings)
+            self.set(**self.settings)
+            self.open_in(self.browser)
+            self.settle()  # the first workflow would take the place of what is loaded too early
         except BaseException:
             self.playwright.stop()
             raise
@@ -73,12 +77,14 @@ class ComfyPage:
     def __exit__(self, *_: Any) -> None:
         self.playwright.stop()
 
-    def open(self, **settings: Any) -> None:
-        """Load the page with settings that the server then keeps. A page without them would open dialogs."""
+    def set(self, **settings: Any) -> None:
+        """Give the server settings for pages that are opened later. A page without them would open dialogs."""
         self.browser.request.post(f"{self.address}/settings", data=QUIET | settings)
-        self.browser.goto(self.address)
-        self.browser.wait_for_function(READY)
-        self.settle()  # the first workflow would take the place of what is loaded too early
+
+    def open_in(self, tab: Any) -> None:
+        """Open the page in a tab of the browser."""
+        tab.goto(self.address)
+        tab.wait_for_function(READY)
 
     def settle(self) -> None:
         """Wait until nodes have their sizes and the view has stopped moving."""
@@ -103,13 +109,16 @@ class ComfyPage:
         self.browser.evaluate("() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
         self.settle()
 
-    def open_template(self, pack: str, name: str) -> None:
-        """Open a template through the template browser."""
+    def open_template(self, pack: str, name: str, beside: Sequence[str] = ()) -> None:
+        """Open a template through the template browser, which has to offer the ones `beside` it too."""
         from playwright.sync_api import TimeoutError
 
         self.browser.get_by_role("button", name="Templates").click()
         self.browser.get_by_role("button", name=pack).last.click()
-        template = self.browser.get_by_test_id(f"template-workflow-{name}")
+        cards = {other: self.browser.get_by_test_id(f"template-workflow-{other}") for other in (name, *beside)}
+        for card in cards.values():
+            card.wait_for(state="attached")
+        template = cards[name]
         template.click()
         opened = "name => window.app.extensionManager.workflow.activeWorkflow?.filename.startsWith(name)"
         for _ in range(10):
@@ -193,7 +202,7 @@ class ComfyPage:
         """Wait for the end of the run and return the server's reports of it: previews, values of progress, errors."""
         refused = "Object.keys(window.app.lastNodeErrors ?? {}).length"
         done = "window.reports.done && !window.reports.reading"
-        self.browser.wait_for_function(f"() => ({done}) || {refused}")
+        self.browser.wait_for_function(f"() => ({done}) || {refused}", polling=100)
         if not self.browser.evaluate("() => window.reports.done"):
             raise ValueError(f"The server refused it: {self.browser.evaluate('() => window.app.lastNodeErrors')}")
         return self.browser.evaluate("() => window.reports")

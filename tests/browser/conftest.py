@@ -13,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from comfy_support import motion_state_dict
+from page_support import CLASSIC, NEWEST, VUE
 from PIL import Image
 from server_support import miniature_server
 
@@ -22,8 +23,6 @@ from animatediff_native.tools.comfy_page import ComfyPage
 from animatediff_native.tools.comfy_server import ComfyServer
 from animatediff_native.tools.environment.downloads import COMFYUI_DEFAULT, newest_frontend
 
-# The two ways in which ComfyUI's own frontend draws nodes, and the newest frontend there is.
-CLASSIC, VUE, NEWEST = "classic canvas", "Vue nodes", "newest frontend"
 SCREENSHOTS = Path(os.environ.get("ADN_SCREENSHOTS", "")) if "ADN_SCREENSHOTS" in os.environ else None
 
 
@@ -45,7 +44,7 @@ def miniature_comfyui(base: Path, *arguments: str) -> ComfyServer:
     modules.mkdir(parents=True)
     write_unfit_files(modules)
     write_what_old_workflows_name(base)
-    return miniature_server(base, arguments=("--preview-method", "latent2rgb", *arguments))
+    return miniature_server(base, arguments=("--preview-method", "latent2rgb", "--cache-lru", "200", *arguments))
 
 
 @pytest.fixture(scope="session")
@@ -97,39 +96,32 @@ def chromium() -> str:
     return find_chromium() or ""
 
 
-@pytest.fixture(scope="module", params=[CLASSIC, VUE, NEWEST])
+@pytest.fixture(scope="session", params=[CLASSIC, VUE, NEWEST])
 def frontend(request) -> str:
     return request.param
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(request, frontend) -> ComfyServer:
     return request.getfixturevalue("newest_server" if frontend == NEWEST else "pinned_server")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page(server, frontend, chromium) -> Iterator[ComfyPage]:
-    with open_page(server, chromium, vue=frontend != CLASSIC) as opened:
+    """One for all tests of a frontend: a browser that starts and loads ComfyUI's page takes many seconds."""
+    settings = {"Comfy.VueNodes.Enabled": frontend != CLASSIC, "Comfy.Minimap.Visible": False}
+    with ComfyPage(f"http://127.0.0.1:{server.port}", chromium, settings) as opened:
         yield opened
-
-
-@pytest.fixture(scope="module")
-def classic_page(pinned_server, chromium) -> Iterator[ComfyPage]:
-    """For what does not depend on how nodes are drawn."""
-    with open_page(pinned_server, chromium, vue=False) as opened:
-        yield opened
-
-
-def open_page(server: ComfyServer, chromium: str, vue: bool) -> ComfyPage:
-    return ComfyPage(f"http://127.0.0.1:{server.port}", chromium, settings={"Comfy.VueNodes.Enabled": vue})
 
 
 @pytest.fixture
 def picture(request, page) -> Iterator[Any]:
     """Keep what the page shows, for people to look at: in the folder that ADN_SCREENSHOTS names."""
 
-    def keep(name: str = "") -> None:
+    def keep(name: str = "", fit: bool = False) -> None:
         if SCREENSHOTS is not None:
+            if fit:
+                page.fit()
             title = "".join(c if c.isalnum() else "_" for c in f"{request.node.name} {name}".strip())
             page.screenshot(SCREENSHOTS / f"{title}.png")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from page_support import each_frontend
 
 from animatediff_native.tools.comfy_app import stand_ins
 
@@ -64,19 +66,22 @@ def test_the_blueprint_is_dragged_from_the_library_and_runs(page, picture):
     assert reports["errors"] == []
     frames = page.browser.evaluate("() => Object.values(window.app.nodeOutputs).map(each => each.images?.length)")
     assert 1 in frames
-    page.fit()
-    picture()
+    picture(fit=True)
 
 
 @pytest.fixture
-def in_chinese(page: Any):
-    page.open(**{"Comfy.Locale": "zh"})
-    yield
-    page.open(**{"Comfy.Locale": "en"})
+def chinese_tab(page) -> Iterator[Any]:
+    """A second tab of the browser, whose page is in Chinese."""
+    page.set(**{"Comfy.Locale": "zh"})
+    with page.browser.context.new_page() as tab:
+        page.open_in(tab)
+        yield tab
+    page.set(**{"Comfy.Locale": "en"})
 
 
-def test_nodes_speak_chinese_to_those_who_do(page, in_chinese):
-    title, inputs = page.browser.evaluate(
+@each_frontend
+def test_nodes_speak_chinese_to_those_who_do(chinese_tab):
+    title, inputs = chinese_tab.evaluate(
         """() => {
             const node = LiteGraph.createNode('ADN_SlidingContext')
             return [node.title, node.inputs.map(each => each.localized_name)]

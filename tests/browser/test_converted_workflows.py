@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from conversion_support import CORPUS, read
 from old_workflow_support import make_small, unknown
+from page_support import one_frontend
 
 from animatediff_native.old_workflows.convert import convert
 
@@ -12,14 +13,15 @@ NOT_WHOLE = {"camera_and_sparse_control"}  # what no node of ours can do stays, 
 NO_MINIATURE = {"sdxl_hotshot"}  # which encodes its prompts for SDXL
 
 
+@one_frontend
 @pytest.mark.parametrize("name", sorted({file.stem for file in CORPUS.glob("*.json")} - NOT_WHOLE))
-def test_a_converted_workflow_opens_whole_and_runs(classic_page, name):
+def test_a_converted_workflow_opens_whole_and_runs(page, name):
     workflow, _ = convert(read(name))
-    classic_page.load(workflow)
-    assert unknown(classic_page) == []
+    page.load(workflow)
+    assert unknown(page) == []
     if name in NO_MINIATURE:
         return
-    make_small(classic_page)
-    classic_page.queue()
-    reports = classic_page.wait_until_done()
+    make_small(page)
+    page.queue()
+    reports = page.wait_until_done()
     assert reports["errors"] == []

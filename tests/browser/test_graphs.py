@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from test_server import NODES
+from page_support import NEWEST, VUE, each_frontend, example
+from server_support import NODES, WORKFLOWS
 
 from animatediff_native.tools.workflow import workflow_to_prompt
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+EXAMPLES = [path.stem for path in WORKFLOWS]
 
 
 @pytest.fixture
@@ -24,6 +22,7 @@ def library(page):
     tab.click()
 
 
+@each_frontend
 def test_every_node_is_dragged_from_the_library(page, server, library, picture):
     info = server.object_info()
     for node in NODES:
@@ -34,6 +33,47 @@ def test_every_node_is_dragged_from_the_library(page, server, library, picture):
             page.clear()
     assert page.errors == []
     picture()
+
+
+def test_every_node_is_drawn(page):
+    page.clear()
+    page.browser.evaluate("nodes => nodes.forEach(node => window.app.graph.add(LiteGraph.createNode(node)))", NODES)
+    page.settle()
+    assert [node["type"] for node in page.workflow()["nodes"]] == [*NODES]
+    assert page.errors == []
+
+
+ADD = """([type, x, y]) => {
+    const node = LiteGraph.createNode(type)
+    node.pos = [x, y]
+    window.app.graph.add(node)
+}"""
+HEIGHTS = """() => Object.fromEntries(window.app.graph.nodes.map(node =>
+    [node.type, document.querySelector(`[data-node-id="${node.id}"]`).offsetHeight]))"""
+SHRINK = "() => window.app.graph.nodes.forEach(node => node.setSize([node.size[0], 0]))"
+
+
+@pytest.mark.parametrize("frontend", [VUE, NEWEST], indirect=True)
+def test_inputs_that_are_hidden_leave_no_space(page, server):
+    """A node is as high as what it shows: it grows no smaller. A text takes whatever space there is."""
+    page.clear()
+    for number, node in enumerate(NODES):
+        inputs = server.object_info()[node]["input"]
+        settings = [options for _, options in (inputs.get("required", {}) | inputs.get("optional", {})).values()]
+        advanced, multiline = (any(entry.get(name) for entry in settings) for name in ("advanced", "multiline"))
+        if advanced and not multiline:
+            page.browser.evaluate(ADD, [node, 500 * (number % 6), 700 * (number // 6)])
+    page.fit()
+    page.settle()
+    heights = page.browser.evaluate(HEIGHTS)
+    page.browser.evaluate(SHRINK)
+    page.settle()
+    assert len(heights) > 5
+    assert heights == page.browser.evaluate(HEIGHTS)
+    page.load(example("text_to_animation"))
+    page.settle()
+    opened = page.browser.evaluate(HEIGHTS)
+    assert opened["ADN_ApplyAnimateDiff"] == heights["ADN_ApplyAnimateDiff"]
 
 
 OLD_NAMES = {
@@ -51,6 +91,7 @@ OLD_NAMES = {
 }
 
 
+@each_frontend
 def test_the_names_of_the_old_packs_find_our_nodes(page, library):
     for old, new in OLD_NAMES.items():
         page.search_library(old).filter(has_text=new).first.wait_for()
@@ -81,12 +122,11 @@ def test_nodes_are_connected_with_the_mouse(page, library, picture):
     picture()
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_an_example_opens_from_the_template_browser(page, server, workflow, picture):
-    page.open_template("animatediff-native", workflow.stem)
-    page.settle()
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_opens_whole(page, server, name, picture):
+    saved = example(name)
+    page.load(saved)
     nodes = page.workflow()["nodes"]
-    saved = json.loads(workflow.read_text(encoding="utf-8"))
     assert sorted(node["type"] for node in nodes) == sorted(node["type"] for node in saved["nodes"])
     assert list(overlaps(nodes)) == []
     prompt = {key: (node["class_type"], node["inputs"]) for key, node in page.prompt().items()}
@@ -97,13 +137,19 @@ def test_an_example_opens_from_the_template_browser(page, server, workflow, pict
     app = saved["extra"]["linearData"]
     assert app["inputs"] and all(widget in prompt[node][1] for node, widget in app["inputs"])
     assert {"SaveAnimatedWEBP"} <= {prompt[node][0] for node in app["outputs"]}
-    page.fit()
+    picture(fit=True)
+
+
+def test_an_example_opens_from_the_template_browser(page, picture):
+    """Every example has a card there, and the one that is clicked opens."""
+    page.open_template("animatediff-native", "text_to_animation", beside=EXAMPLES)
+    page.settle()
+    assert "ADN_ApplyAnimateDiff" in {node["type"] for node in page.workflow()["nodes"]}
     picture()
 
 
-def test_an_example_shows_in_app_mode_what_a_person_sets(page, server, picture):
-    page.open_template("animatediff-native", "text_to_animation")
-    page.settle()
+def test_an_example_shows_in_app_mode_what_a_person_sets(page, picture):
+    page.load(example("text_to_animation"))
     toggle = "() => window.app.extensionManager.command.execute('Comfy.ToggleLinear')"
     page.browser.evaluate(toggle)
     for label in ("Prompt", "Negative prompt", "batch_size", "motion_module", "steps"):
@@ -121,7 +167,7 @@ def overlaps(nodes: list[dict[str, Any]], title: int = 30):
 
 
 def test_the_published_models_are_offered_to_those_who_lack_them(page, picture):
-    page.open_template("animatediff-native", "text_to_animation")
+    page.load(example("text_to_animation"))
     page.browser.get_by_text("View details").first.click()
     download = page.browser.get_by_test_id("missing-model-download")
     download.nth(1).wait_for()

@@ -19,29 +19,16 @@ def with_cores_saver(workflow: dict[str, Any]) -> dict[str, Any]:
     return workflow
 
 
-every_old_workflow = pytest.mark.parametrize(
-    "name", ["text_to_video_gen1", "looped_closed_loop", "motion_lora_chain", "multi_model_gen2"]
-)
-
-
-def offer(page: Any, name: str) -> Any:
-    """Open an old workflow, and return the button by which the page offers to replace its nodes."""
-    page.forget()
+@pytest.mark.parametrize("name", ["text_to_video_gen1", "looped_closed_loop", "motion_lora_chain", "multi_model_gen2"])
+def test_the_page_offers_to_replace_old_nodes_and_the_workflow_runs(page, picture, name):
+    """What a run gives is remembered, so that a prompt that two frontends make alike is sampled once."""
     page.load(with_cores_saver(read(name)))
     page.browser.get_by_text("View details").first.click()
-    return page.browser.get_by_role("button", name="Replace All")
-
-
-@every_old_workflow
-def test_the_page_offers_to_replace_old_nodes(page, picture, name):
-    offer(page, name).wait_for()
+    offer = page.browser.get_by_role("button", name="Replace All")
+    offer.wait_for()
     assert unknown(page)
-    picture()
-
-
-@every_old_workflow
-def test_the_page_replaces_old_nodes_and_the_workflow_runs(page, picture, name):
-    offer(page, name).click()
+    picture("before")
+    offer.click()
     page.browser.wait_for_function("() => window.app.graph.nodes.some(node => node.type.startsWith('ADN_Old'))")
     assert unknown(page) == []
     make_small(page)

@@ -61,6 +61,7 @@ def test_paper_is_light_and_night_is_dark(monkeypatch):
         assert ((corner >= low) & (corner <= high)).all()
 
 
+@pytest.mark.one_version
 def test_the_shipped_colours_are_those_of_the_fit():
     shipped, fitted = json.loads(preview_colours.FILE.read_text(encoding="utf-8")), preview_colours.fit()
     for name in ("factors", "bias"):

@@ -47,6 +47,7 @@ def start(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.one_version
 def test_every_clip_has_a_row_and_the_unreadable_is_counted(folder, tmp_path):
     out = tmp_path / "scores.json"
     done = start(folder, "--out", out)
@@ -71,6 +72,7 @@ def test_comfyui_is_found_where_it_is_said_to_be(folder, tmp_path):
     assert [row["optical_flow"] for row in json.loads(done.stdout)["clips"]] == ["RAFT", "RAFT"]
 
 
+@pytest.mark.one_version
 def test_a_folder_without_comfyui_is_named(folder, tmp_path):
     done = start(folder, "--clip-vision", tmp_path / "clip.safetensors", "--comfyui", tmp_path)
     assert done.returncode == 1

@@ -7,24 +7,36 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import comfy.utils
 import folder_paths
+import lora_support
 import pytest
 import safetensors.torch
 import torch
 from comfy_support import CPU, animate, load_motion, make_model, motion_state_dict, sample
-from lora_support import RANK, SPELLINGS, Change, change, official, weights, write
+from lora_support import RANK, SPELLINGS, Change, official, weights, write
+from node_support import CHANNELS, LEVELS
 from torch import Tensor
 
+from animatediff_native.motion_models.loader import LoadedMotionModel
 from animatediff_native.motion_models.lora import apply_motion_lora
 
 core_nodes: Any = importlib.import_module("nodes")  # ComfyUI's nodes.py; type checkers would see the pack's own folder
 
 
+def load(folder: Path, family: str = "v2") -> LoadedMotionModel:
+    return load_motion(folder, family, channels=CHANNELS)
+
+
+change = partial(lora_support.change, channels=CHANNELS)
+
+
 def by_formula(family: str, layers: Change, strength: float) -> dict[str, Tensor]:
-    expected = motion_state_dict(family)
+    expected = motion_state_dict(family, channels=CHANNELS)
     for layer, (up, down) in layers.items():
         expected[f"{layer}.weight"] = expected[f"{layer}.weight"] + strength * up @ down
     return expected
@@ -42,15 +54,15 @@ def test_every_spelling_equals_the_formula(spelling, extension, tmp_path):
     feed_forward, spell = SPELLINGS[spelling]
     layers = change(feed_forward=feed_forward)
     file = write(tmp_path / f"lora{extension}", layers, spell)
-    motion = load_motion(tmp_path)
+    motion = load(tmp_path)
     assert_close(weights(apply_motion_lora(motion, file, 0.7)), by_formula("v2", layers, 0.7))
-    assert_close(weights(motion), motion_state_dict("v2"))
+    assert_close(weights(motion), motion_state_dict("v2", channels=CHANNELS))
 
 
 def test_negative_strengths_and_chains_add_up(tmp_path):
     one, other = change(seed=3), change(seed=4)
     files = [write(tmp_path / f"{i}.safetensors", layers, official) for i, layers in enumerate((one, other))]
-    motion = apply_motion_lora(apply_motion_lora(load_motion(tmp_path), files[0], -0.5), files[1], 2.0)
+    motion = apply_motion_lora(apply_motion_lora(load(tmp_path), files[0], -0.5), files[1], 2.0)
     expected = by_formula("v2", one, -0.5)
     for layer, (up, down) in other.items():
         expected[f"{layer}.weight"] = expected[f"{layer}.weight"] + 2.0 * up @ down
@@ -61,11 +73,11 @@ def test_alpha_scales_by_the_rank(tmp_path):
     layers = change()
     alphas = {official(layer)[0].replace("_lora.up.weight", ".alpha"): torch.tensor(1.0) for layer in layers}
     file = write(tmp_path / "lora.safetensors", layers, official, alphas)
-    assert_close(weights(apply_motion_lora(load_motion(tmp_path), file, 1.0)), by_formula("v2", layers, 1 / RANK))
+    assert_close(weights(apply_motion_lora(load(tmp_path), file, 1.0)), by_formula("v2", layers, 1 / RANK))
 
 
 def test_a_clip_changes_and_is_bit_equal_again_without_the_lora(tmp_path):
-    model, motion = make_model(), load_motion(tmp_path)
+    model, motion = make_model(LEVELS), load(tmp_path)
     altered = apply_motion_lora(motion, write(tmp_path / "lora.safetensors", change(), official), 1.0)
     before = sample(animate(model, motion))
     assert not torch.allclose(sample(animate(model, altered)), before, rtol=0.01, atol=0.01)
@@ -73,9 +85,9 @@ def test_a_clip_changes_and_is_bit_equal_again_without_the_lora(tmp_path):
 
 
 def test_strength_zero_is_bit_equal_to_none(tmp_path):
-    motion = load_motion(tmp_path)
+    motion = load(tmp_path)
     untouched = apply_motion_lora(motion, write(tmp_path / "lora.safetensors", change(), official), 0.0)
-    model = make_model()
+    model = make_model(LEVELS)
     assert torch.equal(sample(animate(model, untouched)), sample(animate(model, motion)))
 
 
@@ -83,11 +95,11 @@ def test_strength_zero_is_bit_equal_to_none(tmp_path):
 def test_a_lora_and_its_opposite_are_bit_equal_to_none(tmp_path, strengths):
     """Also with another one between them."""
     file, other = (write(tmp_path / f"{i}.safetensors", change(seed=i), official) for i in (3, 4))
-    motion = load_motion(tmp_path)
+    motion = load(tmp_path)
     changed = motion
     for strength in strengths:
         changed = apply_motion_lora(changed, file, strength)
-    model = make_model()
+    model = make_model(LEVELS)
     assert torch.equal(sample(animate(model, changed)), sample(animate(model, motion)))
     both = apply_motion_lora(apply_motion_lora(apply_motion_lora(motion, file, 0.7), other, 1.0), file, -0.7)
     alone = apply_motion_lora(motion, other, 1.0)
@@ -96,7 +108,7 @@ def test_a_lora_and_its_opposite_are_bit_equal_to_none(tmp_path, strengths):
 
 def test_the_v3_domain_adapter_goes_through_comfyuis_load_lora(tmp_path, monkeypatch):
     """It alters the spatial attention of the image model, in the spelling of the official file."""
-    model = make_model()
+    model = make_model(levels=4)
     before = {key: tensor.clone() for key, tensor in model.model.state_dict().items()}
     layers = {
         name.removesuffix(".weight").removesuffix(".0"): f"diffusion_model.{key}"
@@ -124,7 +136,7 @@ def test_a_v2_lora_on_a_module_without_middle_block_leaves_that_out(tmp_path, ca
     layers = change("v2")
     file = write(tmp_path / "lora.safetensors", layers, official)
     with caplog.at_level(logging.WARNING):
-        altered = apply_motion_lora(load_motion(tmp_path, "v3"), file, 1.0)
+        altered = apply_motion_lora(load(tmp_path, "v3"), file, 1.0)
     fitting = {layer: pair for layer, pair in layers.items() if not layer.startswith("mid_block")}
     assert_close(weights(altered), by_formula("v3", fitting, 1.0))
     left = 2 * (len(layers) - len(fitting))
@@ -136,32 +148,30 @@ def test_changes_that_are_no_low_rank_ones_are_left_out_and_counted(tmp_path, ca
     layer = next(iter(change()))
     extra = {f"{layer}.diff": torch.zeros(2, 2), f"{layer}.diff_b": torch.zeros(2)}
     with caplog.at_level(logging.WARNING):
-        motion = apply_motion_lora(
-            load_motion(tmp_path), write(tmp_path / "l.safetensors", change(), official, extra), 1.0
-        )
+        motion = apply_motion_lora(load(tmp_path), write(tmp_path / "l.safetensors", change(), official, extra), 1.0)
     assert "2 of the" in caplog.text
-    assert torch.isfinite(sample(animate(make_model(), motion))).all()
+    assert torch.isfinite(sample(animate(make_model(LEVELS), motion))).all()
 
 
 def test_a_lora_stored_in_fp8_loads(tmp_path):
     small = {
         layer: (up.to(torch.float8_e4m3fn), down.to(torch.float8_e4m3fn)) for layer, (up, down) in change().items()
     }
-    motion = apply_motion_lora(load_motion(tmp_path), write(tmp_path / "l.safetensors", small, official), 1.0)
-    assert torch.isfinite(sample(animate(make_model(), motion))).all()
+    motion = apply_motion_lora(load(tmp_path), write(tmp_path / "l.safetensors", small, official), 1.0)
+    assert torch.isfinite(sample(animate(make_model(LEVELS), motion))).all()
 
 
 def test_keys_that_fit_nothing_are_counted(tmp_path, caplog):
     file = write(tmp_path / "lora.safetensors", change(), official, {"something.else": torch.zeros(2)})
     with caplog.at_level(logging.WARNING):
-        apply_motion_lora(load_motion(tmp_path), file, 1.0)
+        apply_motion_lora(load(tmp_path), file, 1.0)
     assert "1 of the " in caplog.text
     assert "something.else" in caplog.text
 
 
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora."
 REFUSED: dict[str, Callable[[], dict[str, Tensor]]] = {
-    "is not a motion LoRA: choose": lambda: motion_state_dict("v2"),
+    "is not a motion LoRA: choose": lambda: motion_state_dict("v2", channels=CHANNELS),
     "use Load LoRA for this file": lambda: {
         ATTENTION + "up.weight": torch.zeros(32, 4), ATTENTION + "down.weight": torch.zeros(4, 32)
     },
@@ -182,7 +192,7 @@ def test_other_files_are_refused_in_one_sentence(words, tmp_path):
     file = tmp_path / "a.safetensors"
     safetensors.torch.save_file(REFUSED[words](), file)
     with pytest.raises(ValueError) as error:
-        apply_motion_lora(load_motion(tmp_path), str(file), 1.0)
+        apply_motion_lora(load(tmp_path), str(file), 1.0)
     message = str(error.value)
     assert message.startswith("a.safetensors ")
     assert words in message
@@ -234,7 +244,7 @@ def refused(motion: Any, lora: dict[str, Any], file: Any) -> str:
 def test_every_tensor_that_is_used_is_checked(fault, tmp_path):
     tensors, words = FAULTS[fault]
     lora = PLAIN | {LAYER + end: tensor for end, tensor in tensors.items()}
-    message = refused(load_motion(tmp_path), {key: t for key, t in lora.items() if t is not None}, tmp_path / "a.ckpt")
+    message = refused(load(tmp_path), {key: t for key, t in lora.items() if t is not None}, tmp_path / "a.ckpt")
     assert LAYER + words in message
 
 
@@ -242,7 +252,7 @@ def test_every_tensor_that_is_used_is_checked(fault, tmp_path):
 def test_other_forms_of_changes_apply_and_are_checked_as_well(form, tmp_path):
     """Each of their tensors once of NaN, once of another shape, and once missing."""
     other = list(change())[1]
-    motion, form = load_motion(tmp_path), {f"{other}.{end}": t for end, t in OTHER_FORMS[form].items()}
+    motion, form = load(tmp_path), {f"{other}.{end}": t for end, t in OTHER_FORMS[form].items()}
     torch.save(PLAIN | form, tmp_path / "good.ckpt")
     altered = weights(apply_motion_lora(motion, str(tmp_path / "good.ckpt"), 1.0))
     assert altered[f"{other}.weight"].isfinite().all()
@@ -257,7 +267,7 @@ def test_other_forms_of_changes_apply_and_are_checked_as_well(form, tmp_path):
 
 def test_a_file_that_is_overwritten_or_cut_while_it_is_used_changes_nothing(tmp_path):
     file = tmp_path / "lora.safetensors"
-    motion = apply_motion_lora(load_motion(tmp_path), write(file, change(), official), 1.0)
+    motion = apply_motion_lora(load(tmp_path), write(file, change(), official), 1.0)
     expected = weights(motion)
     with file.open("r+b") as stream:
         stream.write(bytes(file.stat().st_size))

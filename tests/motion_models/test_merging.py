@@ -31,9 +31,10 @@ MID_KEY = KEY.replace("down_blocks.0", "mid_block")
 Two = tuple[Any, Any]
 
 
-@pytest.fixture
-def two(tmp_path) -> Two:
-    return load_motion(tmp_path, "v2", seed=1), load_motion(tmp_path, "v2", seed=2)
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Two:
+    folder = tmp_path_factory.mktemp("models")
+    return load_motion(folder, "v2", seed=1), load_motion(folder, "v2", seed=2)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])

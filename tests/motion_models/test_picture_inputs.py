@@ -51,6 +51,12 @@ def merged_pia(unet: Any, weights: dict[str, Tensor]) -> UNetMotionModel:
     return merged
 
 
+@pytest.fixture(scope="module")
+def merged():
+    with torch.inference_mode():
+        return merged_pia(make_model().model.diffusion_model, picture_weights("PIA"))
+
+
 SMALL = [1, 0.9, 0.85, 0.85, 0.85, 0.8]
 
 
@@ -63,14 +69,13 @@ SMALL = [1, 0.9, 0.85, 0.85, 0.85, 0.8]
         (None, 0, [0] * 6, None),
     ],
 )
-def test_pia_sees_what_diffusers_shows_to_its_nine_channels(folder, at, count, affinity, nearest):
+def test_pia_sees_what_diffusers_shows_to_its_nine_channels(folder, merged, at, count, affinity, nearest):
     """Noisy latent, affinity, picture; and over all frames the norms of the UNet's ResBlocks."""
     plain, motion = make_model(), load_picture_motion(folder, "PIA")
     pictures = keyframes(at, count) if at else None
     latents = latents_of(pictures)[nearest] if pictures else torch.zeros(FRAMES, 4, 8, 8)
     found, x, timestep = oracle.noise_found(animate(plain, motion, pictures=PictureSettings(pictures)), oracle.CFG)
     mask = torch.tensor(affinity).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
-    merged = merged_pia(plain.model.diffusion_model, picture_weights("PIA"))
     expected = guided(merged, torch.cat([x, mask, latents], dim=1), timestep)
     assert oracle.relative_error(found, expected) < 1e-5
 

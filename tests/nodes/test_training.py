@@ -85,10 +85,10 @@ def test_a_module_from_nothing_changes_nothing_before_its_first_step(adn, apply,
 
 
 def train_and_interrupt(node: Any, **inputs: Any) -> None:
-    """The user presses Interrupt after two steps."""
+    """The user presses Interrupt after a step."""
 
     def press(done: int, *_others: Any, **_more: Any) -> None:
-        if done == 2:
+        if done == 1:
             comfy.model_management.interrupt_current_processing()
 
     comfy.utils.set_progress_bar_global_hook(press)
@@ -100,11 +100,12 @@ def train_and_interrupt(node: Any, **inputs: Any) -> None:
 
 
 def test_an_interrupted_training_goes_on_where_it_was(lora_node, model, motion, output):
-    whole, _, whole_losses = train(lora_node, model=model, motion_module=motion, steps=5, seed=1)
+    inputs = {"model": model, "motion_module": motion, "seed": 1}
+    whole, _, whole_losses = train(lora_node, **inputs)
     assert not list((output / "animatediff_training").iterdir())
-    train_and_interrupt(lora_node, model=model, motion_module=motion, steps=5, seed=1)
+    train_and_interrupt(lora_node, **inputs)
     assert len(list((output / "animatediff_training").glob("*.pt"))) == 1
-    resumed, _, losses = train(lora_node, model=model, motion_module=motion, steps=5, seed=1)
+    resumed, _, losses = train(lora_node, **inputs)
     assert losses == whole_losses
     assert patched(resumed).keys() and same(patched(resumed), patched(whole))
     assert not list((output / "animatediff_training").iterdir())
@@ -207,7 +208,7 @@ def test_an_interrupted_training_is_not_taken_up_with_another(changed, lora_node
         "prediction": {"model": sampled_as(model, "v_prediction", zsnr=False)},
         "noise": {"model": sampled_as(model, "eps", zsnr=True)},
     }
-    inputs = {"model": model, "motion_module": motion, "seed": 1}
+    inputs = {"model": model, "motion_module": motion, "seed": 1, "steps": 2}
     train_and_interrupt(lora_node, **inputs)
     _, _, losses = train(lora_node, **inputs | changes[changed])
     for state in (output / "animatediff_training").iterdir():

@@ -157,9 +157,9 @@ def test_windows_change_at_their_noise_level_whatever_a_sampler_reports(animated
 
     model.add_wrapper_with_key("predict_noise", "test", note)
     prompts, noise = (conditioning(5), conditioning(6)), noise_of(10)
-    comfy.sample.sample(model, noise, 12, 1.0, sampler, "normal", *prompts, torch.zeros_like(noise), seed=3)
+    comfy.sample.sample(model, noise, 6, 1.0, sampler, "normal", *prompts, torch.zeros_like(noise), seed=3)
     sampling: Any = model.get_model_object("model_sampling")
-    steps = comfy.samplers.calculate_sigmas(sampling, "normal", 12)
+    steps = comfy.samplers.calculate_sigmas(sampling, "normal", 6)
     last_before = float(steps[steps > sampling.percent_to_sigma(0.5)][-1]) * (1 - 1e-5)
     assert {length for _, length in seen} == {8, 4}
     assert [length for _, length in seen] == [4 if sigma < last_before else 8 for sigma, _ in seen]
