@@ -1,7 +1,8 @@
 """Measures how clips follow pictures: `python -m animatediff_native.demo.keyframes`.
 
 The base model and the personalised one, which was in no training of theirs, get drawn pictures as keyframes: one at the
-first frame, one at each end, or sketches at three frames. Writes the table of docs/measurements/keyframes.md.
+first frame, one at each end, or sketches at three frames. Writes the table of docs/measurements/keyframes.md, with a
+row for each model that is there: PIA is not shipped.
 """
 
 import argparse
@@ -99,6 +100,16 @@ class Row(NamedTuple):
     sparse_ctrl: str = ""
     module: str = "miniature_motion"
 
+    def motion_file(self, models: Path) -> Path:
+        return models / "animatediff_models" / f"{self.module}.safetensors"
+
+    def sparse_file(self, models: Path) -> Path:
+        return models / "controlnet" / f"{self.sparse_ctrl}.safetensors"
+
+    def is_there(self, models: Path) -> bool:
+        """Return whether its models are trained."""
+        return self.motion_file(models).exists() and (not self.sparse_ctrl or self.sparse_file(models).exists())
+
 
 ROWS = (
     Row("none"),
@@ -117,7 +128,7 @@ def measure(miniature: Miniature, image_model: Any, look: str, row: Row, seeds: 
     from ..sampling.pictures import PictureSettings
     from ..sampling.sparse_control import load_sparse_control
 
-    module = load_motion_model(str(models / "animatediff_models" / f"{row.module}.safetensors"))
+    module = load_motion_model(str(row.motion_file(models)))
     animated, positions = animate(image_model, module), parse_positions(row.positions)
     numbers = [int(position.frame(FRAMES)) for position in positions]
     measured = Measured()
@@ -127,7 +138,7 @@ def measure(miniature: Miniature, image_model: Any, look: str, row: Row, seeds: 
         images = seen[numbers].movedim(1, -1)
         keyframes, control = Keyframes(images, positions, miniature.vae), None
         if row.sparse_ctrl:
-            control = load_sparse_control(str(models / "controlnet" / f"{row.sparse_ctrl}.safetensors"))
+            control = load_sparse_control(str(row.sparse_file(models)))
             control.set_cond_hint(KeyframeImages.of(keyframes, images).movedim(-1, 1))
         elif module.config.picture_input:
             animated = animate(image_model, module, MotionSettings(pictures=PictureSettings(keyframes)))
@@ -164,7 +175,7 @@ def main() -> None:
         )
         text += "| model | keyframes | " + " | ".join(COLUMNS) + " |\n|---|---|" + "--:|" * len(COLUMNS) + "\n"
         for name, look in LOOKS.items():
-            for row in ROWS:
+            for row in (row for row in ROWS if row.is_there(options.models)):
                 measured = measure(miniature, getattr(miniature, name), look, row, options.seeds, options.models)
                 text += f"| {name} | {row.name} | {measured.row()} |\n"
     print(text)

@@ -72,9 +72,11 @@ class Drawing:
         if socket is None:
             socket = {"name": name, "type": source["outputs"][output]["type"], "link": None}
             target["inputs"].append(socket)
+        links, kind = self.workflow["links"], source["outputs"][output]["type"]
+        links[:] = [link for link in links if link[0] != socket["link"]]
         socket["link"] = id
-        kind = source["outputs"][output]["type"]
-        self.workflow["links"].append([id, source["id"], output, target["id"], target["inputs"].index(socket), kind])
+        source["outputs"][output]["links"] = [*(source["outputs"][output].get("links") or []), id]
+        links.append([id, source["id"], output, target["id"], target["inputs"].index(socket), kind])
 
     def convert(self) -> tuple[dict[str, Any], list[str]]:
         return convert(self.workflow)

@@ -13,6 +13,7 @@ SMALL = {
     "lora_name": "miniature_neon.safetensors",
     "vae_name": "miniature_vae.safetensors",
     "control_net_name": "miniature_outline.safetensors",
+    "sparsectrl_name": "miniature_sparse_rgb.safetensors",
     "file": "moving_star.mp4",
     "steps": 2,
     "width": 64,

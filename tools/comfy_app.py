@@ -23,7 +23,7 @@ from .workflow import with_stand_ins, workflow_to_prompt
 REPO = Path(__file__).resolve().parent.parent
 PACKS = {"animatediff-native": REPO, "comfyui-miniature": REPO / "demo" / "comfyui-miniature"}
 FOLDERS = ("checkpoints", "controlnet", "loras", "animatediff_models", "animatediff_motion_lora")
-INPUTS = sorted((REPO / "demo" / "input").glob("*.mp4"))
+INPUTS = sorted((REPO / "demo" / "input").iterdir())
 MODELS = {name: REPO / "demo" / "models" / name for name in FOLDERS}
 DEMO: dict[str, Any] = {"packs": PACKS, "models": MODELS, "inputs": INPUTS}
 

@@ -82,6 +82,17 @@ def test_sliding_context_shows_its_windows_and_how_far_they_are(page, picture):
     picture()
 
 
+def test_keyframe_images_shows_its_pictures_with_their_frames(page, picture):
+    load(page, "animate_sketches")
+    page.queue()
+    reports = page.wait_until_done()
+    assert reports["errors"] == [] and page.errors == []
+    (sheet,) = (data for node, data in reports["previews"] if node == node_of(page, "ADN_KeyframeImages"))
+    drawn = Image.open(io.BytesIO(base64.b64decode(sheet)))
+    assert drawn.format == "PNG" and drawn.width > 400
+    picture()
+
+
 WRONG = {
     "a motion LoRA": ({"motion_module": "motion_lora.safetensors"}, LOADER, "is a motion LoRA, not a motion module"),
     "a truncated file": ({"motion_module": "truncated.safetensors"}, LOADER, "not a weights file"),

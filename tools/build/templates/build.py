@@ -25,6 +25,7 @@ from typing import Any
 from .blueprints import BLUEPRINTS, Blueprint
 from .graph import Graph, Node
 from .graphs import TEMPLATES
+from .keyframe_graphs import KEYFRAME_TEMPLATES
 from .parts import SIZE
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,6 +42,8 @@ SHOWN = {
     "SaveAnimatedWEBP": 280,
     "PreviewImage": 260,
     "LoadVideo": 260,
+    "LoadImage": 260,
+    "ADN_KeyframeImages": 160,
     "ADN_ScoreAnimation": 160,
     "ADN_TrainMotionLora": 240,
     "CLIPTextEncode": 60,
@@ -51,6 +54,8 @@ SHOWN = {
 # What a person sets in app mode, from top to bottom: widgets by their node's title or type.
 APP_INPUTS = {
     "LoadVideo": ("file",),
+    "LoadImage": ("image",),
+    "ADN_KeyframeImages": ("frames",),
     "What the video shows": ("text",),
     "Prompt": ("text",),
     "ADN_PromptSchedule": ("prompts",),
@@ -64,6 +69,7 @@ APP_INPUTS = {
     "ADN_MergeMotionModules": ("ratio",),
     "ADN_MotionCurve": ("keyframes",),
     "ADN_SlidingContext": ("context_length", "schedule"),
+    "ADN_LoadSparseCtrl": ("sparse_ctrl",),
     "ADN_TrainMotionLora": ("steps",),
     "KSampler": ("seed", "steps", "cfg"),
 }
@@ -221,7 +227,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as base:
         server = ComfyServer(Path(os.environ["ADN_COMFYUI"]), Path(base), **DEMO)
         with server, ComfyPage(f"http://127.0.0.1:{server.port}", chromium) as page:
-            builders = {f"workflows/{item.__name__}.json": partial(build, page, item) for item in TEMPLATES}
+            templates = *TEMPLATES, *KEYFRAME_TEMPLATES
+            builders = {f"workflows/{item.__name__}.json": partial(build, page, item) for item in templates}
             builders |= {f"subgraphs/{item.name}.json": partial(build_blueprint, page, item) for item in BLUEPRINTS}
             for name, build_file in builders.items():
                 file = ROOT / name
