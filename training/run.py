@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -70,7 +71,7 @@ class Results:
 
     def write(self, path: Path, values: Mapping[str, Tensor], step: int) -> None:
         """Write the values of a step as a file, and sampled clips beside it."""
-        data = str(self.config.data.folder or self.config.data.shards)
+        data = os.path.basename(self.config.data.folder or self.config.data.shards)  # the rest is nobody's business
         write(self.task.file(values), {**self.task.notes, "data": data, "steps": str(step)}, str(path))
         for sample, frames in render(self.config, self.checkpoint, path):
             self.processes.show(sample.stem, frames, step)
