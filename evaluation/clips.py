@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from .media import (
     by_number,
     media_from,
     name_gaps,
-    name_unread,
 )
 
 
@@ -33,12 +32,18 @@ def find_clips(folder: Path) -> list[Path]:
         raise ValueError(f"There is no folder {folder}: give the folder of the clips.")
     paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     clips = [path for path in paths if pictures_of(path) or not isinstance(media_of(path), Pictures | None)]
-    name_unread([path.name for path in sorted({*paths} - {*clips}) if path.suffix.lower() not in TEXTS])
     if not clips:
         raise ValueError(
             f"{folder} holds no clip: put videos ({', '.join(VIDEOS + ANIMATED)}) or folders of pictures into it."
         )
     return sorted(clips, key=by_number)
+
+
+def left_out(folder: Path, clips: Sequence[Path]) -> dict[str, str]:
+    """Return why each other entry of a folder is no clip, but texts and hidden files, by its name."""
+    names = (path.name for path in sorted({*folder.iterdir()} - {*clips}) if path.suffix.lower() not in TEXTS)
+    reason = "is left out: it is no video, no animation and no folder of pictures."
+    return {name: f"{name} {reason}" for name in names if not name.startswith(".")}
 
 
 def pictures_of(folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from torch import Tensor
 import animatediff_native
 
 from ..motion_models.files import whole_file
-from .clips import find_clips, read_references, stream_clip
+from .clips import find_clips, left_out, read_references, stream_clip
 from .optical_flow import LucasKanade, OpticalFlow, Raft
 from .score import NUMBERS, Embeddings, score
 
@@ -69,7 +69,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         raise ValueError("Look and text agreement compare CLIP embeddings: give --clip-vision too.")
     paths = find_clips(options.folder)
     models = Models(options)
-    rows, skipped = [], {}
+    rows, skipped = [], left_out(options.folder, paths)
     with torch.inference_mode():
         for number, path in enumerate(paths, 1):
             print(f"{number} of {len(paths)}: {path.name}", file=sys.stderr)

@@ -213,7 +213,7 @@ def with_training(prompt: dict[str, Any], prefix: str) -> dict[str, Any]:
     settings |= {"frames": 8, "stride": 1, "batch": 1, "accumulate": 1, "loss": "velocity", "first_timestep": 0}
     settings |= {"appearance_debiased": False, "caption_dropout": 0.1, "precision": "automatic", "recompute": True}
     trained = copy.deepcopy(prompt) | {
-        "video": node("LoadVideo", file=INPUTS[0].name),
+        "video": node("LoadVideo", file="moving_star.mp4"),
         "frames": node("GetVideoComponents", video=["video", 0]),
         "small": node(
             "ImageScale",

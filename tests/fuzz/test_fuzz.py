@@ -192,6 +192,8 @@ class Values:
             ),
             "MOTION_LORA_ADN": lambda rng: Trained("", trained, {"rank": "4"}, [1.0]),
             "MOTION_CURVE_ADN": lambda rng: self.make("ADN_MotionCurve", rng),
+            "CAMERA_PATH_ADN": lambda rng: run(self.adn["ADN_CameraPath"]),
+            "MOTION_PATHS_ADN": lambda rng: run(self.adn["ADN_MotionPath"])[0],
             "MOTION_STRENGTH_ADN": lambda rng: self.make("ADN_MotionStrength", rng),
         }
 
