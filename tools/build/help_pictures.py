@@ -18,6 +18,9 @@ from animatediff_native import start_comfyui
 from ...motion_models.motion_model import attend, sinusoids
 from ...motion_models.schedules import BETA_SCHEDULES, BetaSchedule
 from ...sampling.keyframe_picture import draw_keyframes
+from ...sampling.motion_paths import MotionPath, boxes_of_poses
+from ...sampling.path_picture import draw_paths
+from ...sampling.paths import parse, poses
 from ...sampling.window_picture import BACKGROUND, INK, SEEN, SHARED, UNSEEN, draw_windows
 from ...sampling.windows import FUSES, SCHEDULES, fuse_weights, windows
 
@@ -161,6 +164,13 @@ def keyframes() -> Image.Image:
     return ImageOps.contain(draw_keyframes(sketches, (0, 8, 15)), (WIDTH, WIDTH))
 
 
+def motion_paths() -> Image.Image:
+    """Draw what Motion Path shows of two subjects that cross."""
+    ways = "0: 20% 25%; 8 ease: 50% 50%; -1: 80% 75%", "0: 80% 30% scale 70%; -1: 20% 70%"
+    boxes = [boxes_of_poses(poses(parse(way), 16), width=0.3, height=0.3) for way in ways]
+    return ImageOps.contain(draw_paths([MotionPath(of_subject) for of_subject in boxes], 0.75), (WIDTH, WIDTH))
+
+
 def heat(share: float) -> tuple[int, ...]:
     """Return a colour from dark through blue to yellow for a share from 0 to 1."""
     low, high, way = (UNSEEN, SEEN, 2 * share) if share < 0.5 else (SEEN, SHARED, min(2 * share - 1, 1.0))
@@ -220,6 +230,7 @@ PICTURE: dict[str, Callable[[], Image.Image]] = {
     "motion_scale": motion_scale,
     "keyframe_motion": keyframe_motion,
     "keyframes": keyframes,
+    "motion_paths": motion_paths,
 }
 
 if __name__ == "__main__":
