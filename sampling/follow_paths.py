@@ -30,7 +30,7 @@ from .calls import CallFrames
 from .clips import areas_of_call, prepare_clips
 from .motion_paths import MotionPath, coverage
 from .other_nodes import plain_models
-from .reference import NEGATIVE, is_replaced
+from .reference import is_replaced
 from .strength import count_tiles, in_view
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ OVERRIDE = "optimized_attention_override"
 Wrapper = comfy.patcher_extension.WrappersMP
 TOGETHER = 5.0  # added to the logits between places of a subject, and taken from those of other places to it
 INSIDE, OUTSIDE = 3.0, -5.0  # added to the logits of a subject's words
-NEVER = -1000.0  # what fp16 holds even when multiplied by the size of a head
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,12 @@ class Run:
     covered: tuple[Tensor, ...]
     """(frames, h, w) of the latent for each path."""
     plain_models: tuple[Any, ...] = ()
+
+    def see_words(self, call: CallFrames, options: dict[str, Any]) -> list[bool]:
+        """Return which prompts of a call the words are added to: all but negative ones, as guiders name them."""
+        conds = (cond for name, kind in self.guider.conds.items() if "negative" not in name for cond in kind)
+        positive = {cond["uuid"] for cond in conds}
+        return [call.prompts.get(uuid, uuid) in positive for uuid in options["uuids"]]
 
 
 @dataclass(frozen=True)
@@ -110,15 +115,15 @@ class FollowPaths:
         call = CallFrames.from_options(run.frames, options) or CallFrames(run.frames, run.frames)
         areas = areas_of_call(run.guider, run.latent_size, x, call, options)
         tiles = count_tiles(x, call, len(areas))
-        negative = torch.tensor([kind == NEGATIVE for kind in options["cond_or_uncond"]], device=x.device)
-        negative = negative.repeat_interleave(len(call.frames)).repeat(tiles)
+        sees = torch.tensor(run.see_words(call, options)).repeat_interleave(len(call.frames)).repeat(tiles)
+        rows = tuple(chosen.nonzero().flatten().to(x.device) for chosen in (sees, ~sees))
 
         @functools.cache  # most attentions share their size with others
         def covered(size: tuple[int, int]) -> Tensor:
             views = [in_view(of_path, call, areas=areas, size=size).flatten(1) for of_path in run.covered]
             return torch.stack(views, dim=-1).repeat(tiles, 1, 1).to(x)
 
-        steered = SteeredAttention(self, covered, negative, options)
+        steered = SteeredAttention(self, covered, rows, options)
         return executor(x, t, context, y, control, steered.options(), **kwargs)
 
 
@@ -129,12 +134,12 @@ class SteeredAttention:
     settings: FollowPaths
     covered: Callable[[tuple[int, int]], Tensor]
     """From a size (h, w) to (b f) d s: how much of each place each subject covers."""
-    negative: Tensor
-    """(b f) which rows are those of a negative prompt."""
+    rows: tuple[Tensor, ...]
+    """Rows (n) of the prompts that the words are added to, and those of the others."""
     outer: dict[str, Any]
     """The call's options without them."""
-    crosses: bool = False
-    """Whether the attention at hand is to the prompt."""
+    factors: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    """Of the attention at hand, if it is steered."""
     words: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self):
@@ -147,14 +152,14 @@ class SteeredAttention:
         return {**self.outer, "patches": patches, OVERRIDE: self.attend}
 
     def see_places(self, n: Tensor, context: Tensor, value: Tensor, _: dict[str, Any]) -> tuple[Tensor, ...]:
-        self.crosses = False
+        self.factors = self.of_places
         return n, context, value
 
     def see_words(self, n: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]) -> tuple[Tensor, ...]:
         """Add the words of all subjects to a prompt's."""
         replaced = self.outer.get("patches_replace", {}).get("attn2", {})
-        self.crosses = bool(self.words) and not is_replaced(options, replaced)
-        if not self.crosses:
+        self.factors = self.of_words if self.words and not is_replaced(options, replaced) else None
+        if self.factors is None:
             return n, context, value
         more = torch.cat(self.words).to(context).expand(len(context), -1, -1)
         longer = torch.cat((context, more), dim=1)
@@ -162,15 +167,28 @@ class SteeredAttention:
 
     def attend(self, attention: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, heads: int, *args, **kwargs):
         """Attend as the model does, with the products of places and keys added to the logits."""
-        size = tuple(kwargs.get("transformer_options", {}).get("activations_shape", (0, 0))[-2:])
         if self.outer.get(OVERRIDE) is not None:
             attention = functools.partial(self.outer[OVERRIDE], attention)
+        if self.factors is None:
+            return attention(q, k, v, heads, *args, **kwargs)
+        size = tuple(kwargs.get("transformer_options", {}).get("activations_shape", (0, 0))[-2:])
         whole = q.shape[1] == size[0] * size[1] and not kwargs.get("skip_reshape")
         covered = self.covered(size) if whole else q[:0]
-        if len(covered) != len(q):  # another node attends to tiles or to fewer places
-            return attention(q, k, v, heads, *args, **kwargs)
-        factors = (self.of_words if self.crosses else self.of_places)(covered, k)
-        return attend_with(attention, q, k, v, heads, *args, factors=factors, **kwargs)
+        fits = len(covered) == len(q)  # unlike where another node attends to tiles or to fewer places
+        if self.factors == self.of_places:
+            if not fits or k.shape[1] < q.shape[1]:
+                return attention(q, k, v, heads, *args, **kwargs)
+            return attend_with(attention, q, k, v, heads, *args, factors=self.of_places(covered, k), **kwargs)
+        out, words = torch.empty_like(q), sum(map(len, self.words))
+        seeing, blind = self.rows if fits else (q.new_empty(0, dtype=torch.long), torch.arange(len(q), device=q.device))
+        if len(seeing):
+            factors = self.of_words(covered[seeing], k[seeing])
+            out[seeing] = attend_with(
+                attention, q[seeing], k[seeing], v[seeing], heads, *args, factors=factors, **kwargs
+            )
+        if len(blind):
+            out[blind] = attention(q[blind], k[blind, :-words], v[blind, :-words], heads, *args, **kwargs)
+        return out
 
     def of_places(self, covered: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Return factors for queries (b f) d s and for keys, whose first d are the places."""
@@ -180,11 +198,10 @@ class SteeredAttention:
     def of_words(self, covered: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Return factors for queries (b f) d s and for keys, whose last are the words of each subject in turn.
 
-        Words weigh more with strength, and at strength 0 nothing. The negative prompt does not see them.
+        Words weigh more with strength, and at strength 0 nothing.
         """
         named = [i for i, path in enumerate(self.settings.paths) if path.words is not None]
         pull = OUTSIDE + (INSIDE - OUTSIDE) * covered[..., named] + math.log(self.settings.strength)
-        pull[self.negative] = NEVER
         subject = torch.block_diag(*(torch.ones(len(words), 1) for words in self.words)).to(k)
         return pull, F.pad(subject, (0, 0, k.shape[1] - len(subject), 0)).expand(len(k), -1, -1)
 

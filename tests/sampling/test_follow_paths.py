@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import comfy.sample
@@ -56,8 +57,7 @@ def test_logits_grow_by_the_products_of_the_factors():
 
 def steered_by_masks(model: Any, paths: tuple[MotionPath, ...]) -> Any:
     """The same steering with masks for the attention, written out from its description."""
-    words = paths[0].words
-    assert words is not None
+    words = torch.zeros(0, CONTEXT) if paths[0].words is None else paths[0].words
 
     def attend(attention, q, k, v, heads, **kwargs):
         options = kwargs["transformer_options"]
@@ -70,7 +70,7 @@ def steered_by_masks(model: Any, paths: tuple[MotionPath, ...]) -> Any:
         for row, kind in enumerate(kinds):
             if q.shape[1] == k.shape[1]:
                 mask[row] = sum(5.0 * (2 * of_path[:, :, None] - 1) * of_path[:, None] for of_path in covered)
-            else:
+            elif len(words):
                 pull = (8.0 * covered[0] - 5.0)[..., None]
                 mask[row, :, :, -len(words) :] = pull if kind == 0 else -math.inf
         return attention(q, k, v, heads, **kwargs | {"mask": mask.flatten(0, 1)[:, None]})
@@ -87,7 +87,9 @@ def steered_by_masks(model: Any, paths: tuple[MotionPath, ...]) -> Any:
 
 @pytest.mark.parametrize("positive", [conditioning(5), [*conditioning(5), *conditioning(8)]])
 @pytest.mark.parametrize("in_windows", [False, True])
-def test_attention_is_that_of_the_papers_masks(animated, paths, in_windows, positive):
+@pytest.mark.parametrize("with_words", [True, False])
+def test_attention_is_that_of_the_papers_masks(animated, paths, with_words, in_windows, positive):
+    paths = paths if with_words else tuple(replace(path, words=None) for path in paths)
     model = windowed(animated, length=4, overlap=2) if in_windows else animated
     noise = noise_of()
     expected = sample(steered_by_masks(model, paths), positive, noise)
