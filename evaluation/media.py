@@ -140,7 +140,7 @@ class Animation(Media):
         with _opened(self.file) as image:
             durations = [_duration(frame) or 100 for frame in ImageSequence.Iterator(image)]
             shown = zip(durations, _repeats(image), strict=True)
-            steps = [min(duration / times / 1000, LONGEST_SHOWN) for duration, times in shown for _ in range(times)]
+            steps = [min(duration / 1000, LONGEST_SHOWN) / times for duration, times in shown for _ in range(times)]
         return np.cumsum([0.0, *steps]).tolist()
 
     def frames(self, wanted: Sequence[int] | None = None) -> Iterator[Tensor]:
@@ -186,7 +186,8 @@ def frame_numbers(media: Media, rate: float | None = None) -> Sequence[int]:
     times = np.array(media.times())
     if rate is None or isinstance(media, Pictures) or len(times) < 2:
         return range(len(times) - 1)
-    nearly = 0.45 * float(np.median(np.diff(times)))  # a frame's time; half of it could be either neighbour
+    # Part of a frame's time, but of a tick's where frames are held; half of it could be either neighbour.
+    nearly = 0.45 * min(float(np.median(np.diff(times))), 1 / rate)
     ticks = np.arange(int((times[-1] - nearly) * rate) + 1) / rate
     return (np.searchsorted(times[:-1], ticks + nearly, side="right") - 1).tolist()
 

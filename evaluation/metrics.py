@@ -117,7 +117,7 @@ def is_dynamic(fastest: Tensor, shortest: int) -> bool:
 
     `shortest` is the picture's shorter side in pixels. VBench asks RAFT, for frames at 8 per second.
     """
-    return int((fastest > 6 * shortest / 256).sum()) >= round(4 * (len(fastest) + 1) / 16)
+    return int((fastest > 6 * shortest / 256).sum()) >= max(1, round(4 * (len(fastest) + 1) / 16))
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

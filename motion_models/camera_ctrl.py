@@ -153,14 +153,14 @@ def channels_of_levels(weights: Mapping[str, Tensor], name: str) -> tuple[int, .
     for key in keys:
         if key not in weights:
             raise ValueError(incomplete(name, key))
-        if weights[key].ndim != 4 or weights[key].shape[0] % MotionModelConfig.heads:
+        if weights[key].ndim != 4 or not weights[key].shape[0] or weights[key].shape[0] % MotionModelConfig.heads:
             raise ValueError(damaged(name, f"{key} has the shape {list(weights[key].shape)}"))
     return tuple(weights[key].shape[0] for key in keys)
 
 
 def keys_pe_length(weights: Mapping[str, Tensor]) -> int:
     """Return the length of the positional encoding, the published one's if the file has none."""
-    lengths = (t.shape[1] for key, t in weights.items() if is_pe(key) and t.ndim == 3)
+    lengths = (t.shape[1] for key, t in weights.items() if is_pe(key) and t.ndim == 3 and t.shape[1])
     return min(next(lengths, CameraCtrlConfig.pe_length), LONGEST_ENCODING)
 
 

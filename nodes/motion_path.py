@@ -115,8 +115,8 @@ class MotionPathNode(io.ComfyNode):
         if masks is not None:
             masks = masks.reshape(-1, *masks.shape[-2:])
             picture_height, picture_width = masks.shape[-2:]
-            boxes = boxes_of_masks(masks.expand(frames if len(masks) == 1 else -1, -1, -1))
-            frames = len(boxes)
+            frames = frames if len(masks) == 1 else len(masks)
+            boxes = boxes_of_masks(masks) * (frames if len(masks) == 1 else 1)
         else:
             poses = grammar.poses(grammar.parse(path), frames)
             if any(pose.turn for pose in poses):
@@ -130,8 +130,8 @@ class MotionPathNode(io.ComfyNode):
                 )
         if frames * picture_width * picture_height > MOST_PIXELS:
             raise ValueError(
-                f"{frames} frames of {picture_width} x {picture_height} pixels are too large: lower picture_width and "
-                "picture_height; masks are enlarged where they are used."
+                f"{frames} frames of {picture_width} x {picture_height} pixels are too large: use smaller masks, or "
+                "lower picture_width and picture_height; masks are enlarged where they are used."
             )
         all_paths = (*(motion_paths or ()), MotionPath(boxes, words=features(words, clip)))
         picture = np.array(draw_paths(all_paths, picture_height / picture_width), dtype=np.float32) / 255.0
@@ -148,4 +148,6 @@ def features(words: str, clip: Any) -> Tensor | None:
     chunks = next(iter(clip.tokenize(words, return_word_ids=True).values()))
     of_words = [word > 0 for chunk in chunks for _, _, word in chunk]
     encoded = clip.encode_from_tokens(clip.tokenize(words))[0]
+    if len(encoded) != len(of_words):
+        raise ValueError("Another node changes how 'clip' reads words: connect the checkpoint's own CLIP.")
     return encoded[torch.tensor(of_words, device=encoded.device)]

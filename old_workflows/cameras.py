@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .conversion import Conversion, within
 from .enumerations import CAMERA_MOTIONS
-from .graph import Node
+from .graph import Node, Output
 from .motion_strength import over_sampling, value_of
 
 Vector = tuple[float, float, float]
@@ -18,6 +18,7 @@ BASE_FRAMES, BASE_ANGLE, BASE_SHIFT = 16, math.pi / 3, 1.5
 SPEEDS = {"ADE_CameraPoseBasic": ("",), **dict.fromkeys(("ADE_CameraPoseCombo", "ADE_CameraPoseAdvanced"), "123456")}
 FILES = {"ADE_LoadCameraPoses": "pose_filename", "ADE_LoadCameraPosesFromPath": "file_path"}
 MOST_POSES = 4096  # of Camera Path
+MOST_NODES = 200  # one after another, which call one another
 WORDS = ("tilt", "pan", "roll", "right", "up", "forward")
 LEFT_OUT = "its camera is left out"
 
@@ -76,23 +77,35 @@ def moving(node: Node) -> list[Pose]:
     return poses
 
 
-def poses_of(c: Conversion, node: Node | None) -> list[Pose]:
-    """Return the poses that a node gives; none, with a sentence, if it is not known what they are."""
-    if node is None:
+def poses_of(c: Conversion, node: Node | None, known: dict[Any, list[Pose]] | None = None) -> list[Pose]:
+    """Return the poses that a node gives; none, with a sentence, if it is not known what they are.
+
+    `known` are those of nodes before it: none yet of those that lead to it, which a circle would ask for again.
+    """
+    known = {} if known is None else known
+    if node is None or len(known) > MOST_NODES:
         return []
+    if node.id not in known:
+        known[node.id] = []
+        known[node.id] = read_poses(c, node, lambda link: poses_of(c, link and link.node, known))
+    if len(known[node.id]) > MOST_POSES:
+        c.say(node, f"{LEFT_OUT}: it joins {len(known[node.id])} cameras, and Camera Path takes {MOST_POSES}.")
+        known[node.id] = []
+    return known[node.id]
+
+
+def read_poses(c: Conversion, node: Node, before: Callable[[Output | None], list[Pose]]) -> list[Pose]:
+    """Return the poses that a node gives, from those that its links give."""
     source = node.source
     if node.type in SPEEDS:
         previous = source("prev_poses")
-        before = poses_of(c, previous.node) if previous else []
-        return joined(before, moving(node)) if before or not previous else []
+        earlier = before(previous)
+        return joined(earlier, moving(node)) if earlier or not previous else []
     if node.type == "ADE_CameraManualPoseAppend":
-        parts = [poses_of(c, link.node if (link := source(name)) else None) for name in ("poses_first", "poses_last")]
+        parts = [before(source(name)) for name in ("poses_first", "poses_last")]
         return joined(*parts) if all(parts) else []
     if node.type in LENSES:
-        link = source("poses")
-        return [
-            pose._replace(lens=LENSES[node.type](pose.lens, node.values)) for pose in poses_of(c, link and link.node)
-        ]
+        return [pose._replace(lens=LENSES[node.type](pose.lens, node.values)) for pose in before(source("poses"))]
     if node.type in FILES:
         c.say(node, f"{LEFT_OUT}: paste the text of {node.values[FILES[node.type]]} into Camera Path.")
     else:
@@ -101,11 +114,11 @@ def poses_of(c: Conversion, node: Node | None) -> list[Pose]:
 
 
 def with_parameters(lens: tuple[float, ...], values: Mapping[str, Any]) -> tuple[float, ...]:
-    return (*(values[name] for name in ("fx", "fy", "cx", "cy")), *lens[4:])
+    return (*(within(1e-6, values[name], 1e6) for name in ("fx", "fy", "cx", "cy")), *lens[4:])
 
 
 def with_size(lens: tuple[float, ...], values: Mapping[str, Any]) -> tuple[float, ...]:
-    return (*lens[:4], values["orig_pose_width"], values["orig_pose_height"])
+    return (*lens[:4], *(within(1, values[name], 1e6) for name in ("orig_pose_width", "orig_pose_height")))
 
 
 LENSES: dict[str, Callable[[tuple[float, ...], Mapping[str, Any]], tuple[float, ...]]] = {

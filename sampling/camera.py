@@ -94,7 +94,7 @@ class ClipCamera:
             cameras = Cameras(*(of_clip[list(window)] for of_clip in self.cameras))
             rays = plucker_embedding(cameras, CELL * height, CELL * width, like.device)
             rays = rays[..., CELL * top : CELL * (top + h), CELL * left : CELL * (left + w)]
-            whole = len(window) == len(self.cameras.lenses)
+            whole = window == tuple(range(len(self.cameras.lenses)))  # unlike the turns of a closed loop
             features = network(rays.to(like.dtype), encoder_windows(len(window), network.config.pe_length, like.device))
             while len(self.features) >= MOST_WINDOWS:
                 self.features.pop(next(iter(self.features)))

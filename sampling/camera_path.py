@@ -33,7 +33,7 @@ STILL = "still"
 EXAMPLE = "-1: pan 20"
 
 ADDRESS = re.compile(r"\w+://\S*")
-POSE = re.compile(r"[-+\d.]\S*[ \t]+[-+\d.][^:=]*")
+POSE = re.compile(r"[-+]?\.?\d\S*[ \t]+[-+\d.][^:=]*")
 COLUMNS = 19
 MOST_POSES = 4096
 

@@ -18,6 +18,7 @@ from training_data_support import counter, write_pictures, write_video
 from animatediff_native.evaluation import media
 from animatediff_native.evaluation.media import (
     LONGEST_HOLD,
+    LONGEST_SHOWN,
     Animation,
     Pictures,
     UnusableClip,
@@ -142,6 +143,7 @@ def test_a_frame_that_is_held_for_a_minute_does_not_become_a_clip_of_its_own(tmp
     first.save(tmp_path / "a.webp", save_all=True, append_images=[second], duration=[1, 60_000], lossless=True)
     animation = Animation(tmp_path / "a.webp")
     assert animation.count() == 1 + LONGEST_HOLD == len(list(animation.frames()))
+    assert animation.times()[-1] < 1 + LONGEST_SHOWN
     assert len(list(animation.frames(range(2)))) == 2
 
 

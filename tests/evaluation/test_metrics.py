@@ -201,6 +201,7 @@ def test_a_clip_is_dynamic_if_a_quarter_of_its_frames_move_fast(fast, dynamic):
     fastest = torch.tensor([6.1] * fast + [5.9] * (15 - fast))
     assert metrics.is_dynamic(fastest, 256) == dynamic
     assert not metrics.is_dynamic(fastest, 512)
+    assert not metrics.is_dynamic(torch.zeros(1), 256)
 
 
 @pytest.mark.parametrize("dx", [0.5, 3.3, 6.5])

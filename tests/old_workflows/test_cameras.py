@@ -124,6 +124,21 @@ def test_other_lenses_are_kept_in_a_pose_file():
     numpy.testing.assert_allclose(torch.linalg.inv(cameras.to_world).numpy(), poses("Pan Left", frames=4), atol=1e-6)
 
 
+def test_poses_that_lead_round_or_grow_without_end_are_left_out():
+    circle = Filmed()
+    node = circle.poses("CameraPoseBasic", ["Pan Left", 1, 4], prev_poses=circle.basic)
+    circle.wire(node, 0, node, "prev_poses")
+    circle.wire(node, 0, circle.apply, "cameractrl_poses")
+    assert not nodes_of(circle.convert()[0], "ADN_CameraPath")
+    growing = Filmed()
+    node = growing.basic
+    for _ in range(30):
+        node = growing.poses("CameraManualPoseAppend", [], poses_first=node, poses_last=node)
+    growing.wire(node, 0, growing.apply, "cameractrl_poses")
+    workflow, lost = growing.convert()
+    assert not nodes_of(workflow, "ADN_CameraPath") and any("Camera Path takes 4096" in line for line in lost)
+
+
 @pytest.mark.parametrize("type", ["LoadCameraPoses", "LoadCameraPosesFromPath"])
 def test_a_file_of_poses_is_asked_for(type):
     graph = Filmed()

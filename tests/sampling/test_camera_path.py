@@ -65,6 +65,11 @@ def test_numbers_change_from_line_to_line_as_in_every_timeline():
     assert path.cameras(9).lenses.tolist() == [list(LENS)] * 9
 
 
+def test_a_comment_before_the_first_line_makes_no_pose_file():
+    path = CameraPath.parse("-- 360 degrees round\n0: still\n-1: orbit 90")
+    assert [key.value.orbit for key in path.keys] == [0, 90]
+
+
 def test_an_easing_that_leads_nowhere_is_told(caplog):
     with caplog.at_level(logging.INFO):
         CameraPath.parse("0 ease: still; 3: pan 4").cameras(4)

@@ -64,8 +64,8 @@ def random_clip(media: Media, options: DataOptions, random: Random) -> Tensor:
     With a camera movement a single picture is a clip whose frames are all alike.
     """
     numbers = frame_numbers(media, options.rate)
-    still = bool(options.camera_motion) and len(numbers) == 1
-    frames = list(media.frames(numbers)) * options.frames if still else _excerpt(media, numbers, options, random=random)
+    still = bool(options.camera_motion) and media.count() == 1
+    frames = list(media.frames([0])) * options.frames if still else _excerpt(media, numbers, options, random=random)
     if options.flip and random.random() < 0.5:
         frames = [flip(frame) for frame in frames]
     size, place = options.size_for(_size(frames[0])), _place(options, random)

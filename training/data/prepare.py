@@ -72,7 +72,7 @@ def used(clip: CachedClip, options: DataOptions) -> str:
     frames, height, width = clip.shape[0], 8 * clip.shape[2], 8 * clip.shape[3]
     if options.camera_motion:
         return f"used for {clip.versions} clips of {frames} frames, {width} × {height}"
-    rate = f" at {options.rate:g} per second" if options.rate else f", every {options.every}. of them"
+    rate = f" at {options.rate:g} per second" if options.rate else f", one in {options.every}"
     enough = "used" if frames >= options.span else f"too short for {options.frames}"
     return f"{frames} frames{rate}, {width} × {height}, {enough}"
 
