@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +108,38 @@ def server(request, frontend) -> ComfyServer:
     return request.getfixturevalue("newest_server" if frontend == NEWEST else "pinned_server")
 
 
-@pytest.fixture(scope="session")
-def page(server, frontend, chromium) -> Iterator[ComfyPage]:
+@dataclass
+class Pages:
+    """The page that is open, if any, by its frontend."""
+
+    open: dict[str, ComfyPage] = field(default_factory=dict)
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def close(self) -> None:
+        self.open.clear()
+        self.stack.close()
+
+
+PAGES = pytest.StashKey[Pages]()
+
+
+@pytest.fixture
+def page(request, server, frontend, chromium) -> ComfyPage:
     """One for all tests of a frontend: a browser that starts and loads ComfyUI's page takes many seconds."""
-    settings = {"Comfy.VueNodes.Enabled": frontend != CLASSIC, "Comfy.Minimap.Visible": False}
-    with ComfyPage(f"http://127.0.0.1:{server.port}", chromium, settings) as opened:
-        yield opened
+    pages = request.session.stash.setdefault(PAGES, Pages())
+    if frontend not in pages.open:
+        pages.close()
+        settings = {"Comfy.VueNodes.Enabled": frontend != CLASSIC, "Comfy.Minimap.Visible": False}
+        opened = ComfyPage(f"http://127.0.0.1:{server.port}", chromium, settings)
+        pages.open[frontend] = pages.stack.enter_context(opened)
+    return pages.open[frontend]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Close the page before other tests: Playwright keeps an event loop running, in which no other can be run."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        item.session.stash.get(PAGES, Pages()).close()
 
 
 @pytest.fixture
