@@ -26,11 +26,11 @@ LOOKS = {"base": "paper", "personalised": "neon"}
 COLUMNS = ("keyframe %", "place px", "shape %", "colour %", "step px", "jerk px")
 HEAD = """# Clips that follow pictures
 
-{date}, {machine}: the miniature with its SparseCtrl models and PIA, {seeds} seeds of each row. The personalised model
-was in no training of theirs. This trains them, and this measures them:
+{date}, {machine}: the miniature with its SparseCtrl models, {seeds} seeds of each row. The personalised model was in no
+training of theirs. This trains them, and this measures them:
 
     python tools/dev.py run -- python -m animatediff_native.demo.train_keyframes
-    python tools/dev.py run -- python -m animatediff_native.demo.keyframes
+    python tools/dev.py run -- python -m animatediff_native.demo.keyframes --seeds {seeds}
 
 - *keyframe*: mean difference between a keyframe's picture and the clip's frame there, in percent of white. The
   autoencoder alone makes {autoencoder}; *none* is a clip of the same prompt that saw no picture.
