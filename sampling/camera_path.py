@@ -12,7 +12,6 @@ filmed width and height in the two numbers.
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from . import timeline
 from .cameras import LENS, Cameras
-from .timeline import BLANK, EASINGS, NUMBER, WORD, Key, Place, Values, cut
+from .timeline import BLANK, NUMBER, WORD, Key, Place, Values, cut
 
 AMOUNT = rf"[-+]?{NUMBER}%?"
 MOVEMENT = re.compile(rf"(?:{BLANK}*,)?{BLANK}*({WORD})(?:{BLANK}+({AMOUNT})(?=[\s,;]|\Z))?", re.IGNORECASE)
@@ -125,14 +124,7 @@ MOVEMENTS = Values("movement", EXAMPLE, read_movement)
 
 def movements(keys: Sequence[Key[Movement]], frames: int) -> list[Movement]:
     """Return the movement up to each frame. ValueError names two ranges that claim the same frame."""
-    ordered = timeline.spans(keys, frames, arithmetic=float, jumps=True)
-    if ordered[-1].key.easing is not EASINGS["linear"]:
-        logging.info(
-            "Camera Path: the easing of the last movement does nothing, since an easing leads to the next one: move it "
-            "to the line before."
-        )
-    blends = timeline.blends(ordered, frames)
-    return [Movement(*(a + b.t * (c - a) for a, c in zip(b.first, b.second, strict=True))) for b in blends]
+    return [Movement(*numbers) for numbers in timeline.numbers_between(keys, frames, "Camera Path", "movement")]
 
 
 def to_world(movement: Movement, distance: float) -> Tensor:

@@ -9,13 +9,12 @@ Places may lie outside the picture. Without *scale* it is 1, and without *turn* 
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from . import timeline
-from .timeline import BLANK, EASINGS, NUMBER, Key, Place, Values, cut
+from .timeline import BLANK, NUMBER, Key, Place, Values, cut
 
 AMOUNT = rf"[-+]?{NUMBER}%?"
 END = r"(?=[\s,;]|\Z)"
@@ -81,11 +80,4 @@ POSES = Values("place", "0: 20% 50%", read_pose)
 
 def poses(keys: Sequence[Key[Pose]], frames: int) -> list[Pose]:
     """Return the pose of each frame. ValueError names two ranges that claim the same frame."""
-    ordered = timeline.spans(keys, frames, arithmetic=float, jumps=True)
-    if ordered[-1].key.easing is not EASINGS["linear"]:
-        logging.info(
-            "Path: the easing of the last place does nothing, since an easing leads to the next place: move it to the "
-            "place before."
-        )
-    shown = timeline.blends(ordered, frames)
-    return [Pose(*(a + b.t * (c - a) for a, c in zip(b.first, b.second, strict=True))) for b in shown]
+    return [Pose(*numbers) for numbers in timeline.numbers_between(keys, frames, "Path", "place")]

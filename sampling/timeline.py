@@ -14,6 +14,7 @@ evaluated. Reading takes time linear in the text: no two repetitions of a patter
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from bisect import bisect_right
@@ -230,3 +231,14 @@ def blend_at(ordered: Sequence[Span[V]], begun: int, frame: int) -> Blend[V]:
     after = ordered[begun]
     t = before.key.easing(float((frame - before.end) / (after.start - before.end)))
     return Blend(before.key.value, after.key.value, t)
+
+
+def numbers_between(keys: Sequence[Key[Any]], frames: int, node: str, value: str) -> list[list[float]]:
+    """Return the numbers of each frame, of keys that hold several. ValueError names two ranges that claim a frame."""
+    ordered = spans(keys, frames, arithmetic=float, jumps=True)
+    if ordered[-1].key.easing is not EASINGS["linear"]:
+        logging.info(
+            f"{node}: the easing of the last {value} does nothing, since an easing leads to the next {value}: move it "
+            f"to the {value} before."
+        )
+    return [[a + b.t * (c - a) for a, c in zip(b.first, b.second, strict=True)] for b in blends(ordered, frames)]
